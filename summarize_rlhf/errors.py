@@ -1,0 +1,29 @@
+"""Errors that teach: one message instead of a traceback when the user's input is at fault."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user can put right. The message says where, what was found, what was expected, what to do."""
+
+
+def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
+
+    Every process of a launch meets the same error; only the first of each machine prints it.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(2)
+
+    return guarded

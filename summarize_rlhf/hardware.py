@@ -1,0 +1,156 @@
+"""What a run stands on: versions, precision, the DeepSpeed configuration that fits the machine, the batch arithmetic."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import netrc
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from summarize_rlhf.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON_LEAST = "3.10"
+
+
+def requirements() -> list[Requirement]:
+    """The tested range of each dependency, from the one list that also installs them."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+
+@functools.cache
+def check_versions() -> None:
+    """Once, at the start of a stage: every dependency within its tested range, and ``trlx`` the one in this repository.
+
+    Raises one ``UserError`` that names all offenders.
+    """
+    faults = []
+    if Version(platform.python_version()) < Version(PYTHON_LEAST):
+        faults.append(f"Python {platform.python_version()} (needs {PYTHON_LEAST} or later)")
+    for requirement in requirements():
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append(f"{requirement.name} is missing (needs {requirement.specifier})")
+            continue
+        if not requirement.specifier.contains(Version(found).public, prereleases=True):
+            faults.append(f"{requirement.name} {found} (needs {requirement.specifier})")
+    if faults:
+        raise UserError(f"untested versions: {'; '.join(faults)}. Run: pip install -r requirements.txt")
+    spec = importlib.util.find_spec("trlx")
+    if spec is None or spec.origin is None or not Path(spec.origin).resolve().is_relative_to(ROOT):
+        found = spec.origin if spec else None
+        raise UserError(
+            f"'import trlx' would take {found or 'nothing'} instead of {ROOT / 'trlx'}. "
+            f"Run: pip uninstall trlx; pip install -r requirements.txt"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Installed version of Python and of each dependency."""
+    return {"python": platform.python_version()} | {
+        r.name: importlib.metadata.version(r.name) for r in requirements()
+    }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The repository's commit, with ``+`` where tracked files were changed since; ``None`` outside a clone."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        )
+        return head + ("+" if changed.stdout.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def precision() -> dict[str, bool]:
+    """bf16 where the GPU has it, else fp16; on CPU neither, which is fp32. As arguments of TrainingArguments."""
+    if not torch.cuda.is_available():
+        return {"bf16": False, "fp16": False}
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return {"bf16": bf16, "fp16": not bf16}
+
+
+def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
+    """The DeepSpeed file, made to fit this machine; ``overrides`` replace its top-level keys.
+
+    The files hold the published settings (fp16, optimizer offload). bf16 hardware gets a bf16 section instead
+    of fp16. On CPU both go, and so does the offload: its Adam is compiled C++, torch's needs no compiler.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8")) | overrides
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read the DeepSpeed file {path}: {error}") from error
+    kind = precision()
+    if not kind["fp16"]:
+        config.pop("fp16", None)
+    if kind["bf16"]:
+        config["bf16"] = {"enabled": True}
+    zero = dict(config.get("zero_optimization", {}))
+    if not torch.cuda.is_available():
+        zero.pop("offload_optimizer", None)
+        zero.pop("offload_param", None)
+        config["zero_optimization"] = zero
+    return config
+
+
+def world_size() -> int:
+    """Number of processes of this launch (1 without a launcher)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def accumulation(global_batch: int, per_device: int, processes: int) -> int:
+    """Micro-batches per optimizer step, so that ``processes`` × ``per_device`` × this = ``global_batch`` rows.
+
+    Raises ``UserError``, with the nearest batches that divide, where it cannot be kept.
+    """
+    at_once = per_device * processes
+    steps, rest = divmod(global_batch, at_once)
+    if rest == 0 and steps > 0:
+        return steps
+    fits = [n for n in range(1, global_batch + 1) if global_batch % (n * processes) == 0]
+    nearest = min(fits, key=lambda n: (abs(n - per_device), n), default=None)
+    remedy = (
+        f"a per-device batch of {nearest} would do"
+        if nearest
+        else f"{processes} processes cannot share it evenly"
+    )
+    below, above = max(steps, 1) * at_once, (steps + 1) * at_once
+    raise UserError(
+        f"a global batch of {global_batch} cannot be made of {processes} process(es) × {per_device} rows: {remedy}, "
+        f"or a global batch of {below}{f' or {above}' if above != below else ''}"
+    )
+
+
+def quiet_wandb(directory: str | Path | None = None) -> None:
+    """Let W&B log without ever asking: offline where nobody has logged in. Settings of the user's own come first.
+
+    ``directory`` is where its files go (default: ``wandb/`` in the working directory).
+    """
+    if not os.environ.get("WANDB_API_KEY") and not _in_netrc("api.wandb.ai"):
+        os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if directory is not None:
+        os.environ.setdefault("WANDB_DIR", str(directory))
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
