@@ -13,7 +13,7 @@ from summarize_rlhf.hub import is_local, unreachable, use_hub
 PROBE = "<|startoftext|>SUBREDDIT: r/test\nTITLE: I'm 24,  née Ω\nPOST: 10 dollars?\n\nTL;DR: ok<|endoftext|>"
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
     """The tokenizer of a directory or Hub id, ready for training: padded on the right, pad = EOS if it has no pad.
 
     Pad may therefore equal EOS; masks come from lengths, never from comparing ids. Raises ``UserError`` where
@@ -22,7 +22,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     if not is_local(path):
         use_hub()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
+        tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
         if Path(path).exists():
             raise UserError(
