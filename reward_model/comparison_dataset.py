@@ -1,0 +1,133 @@
+"""Pairs of summaries of one post, as token ids, for training and for testing the reward model."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import datasets
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from reward_model.encoding import encode, pad_right
+from reward_model.loss import first_difference
+from summarize_rlhf.data import load_rows
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.text import END, rm_text
+
+COLUMNS = ("prompt", "chosen", "rejected")
+MIN_WORDS = 5
+
+
+class Dropped(NamedTuple):
+    """How many rows were left out, and why. A row counts once, under the first reason that holds."""
+
+    equal: int
+    short: int
+    holds_end: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.equal} with equal summaries, {self.short} with a summary under {MIN_WORDS} words, "
+            f"{self.holds_end} with {END} inside"
+        )
+
+
+def reason_to_drop(row: dict[str, str]) -> str | None:
+    """Why a pair teaches nothing: a field of `Dropped`, or None for a pair that is used.
+
+    Words are counted in the field as the data set has it, "TL;DR:" included, like the published code did.
+    """
+    if rm_text("", row["chosen"]) == rm_text("", row["rejected"]):
+        return "equal"
+    if min(len(row["chosen"].split()), len(row["rejected"].split())) < MIN_WORDS:
+        return "short"
+    if any(END in row[column] for column in COLUMNS):
+        return "holds_end"
+    return None
+
+
+def usable_comparisons(rows: datasets.Dataset) -> tuple[datasets.Dataset, Dropped]:
+    """The rows without those that `reason_to_drop` names, and how many these were; `UserError` if all are."""
+    reasons = [reason_to_drop(row) for row in rows]
+    dropped = Dropped(*(reasons.count(name) for name in Dropped._fields))
+    kept = rows.select([index for index, reason in enumerate(reasons) if reason is None])
+    if len(kept) == 0:
+        raise UserError(f"no usable pair among {len(rows)} rows: {dropped}")
+    return kept, dropped
+
+
+def load_comparisons(name: str, split: str, max_rows: int | None = None) -> tuple[datasets.Dataset, Dropped]:
+    """The usable pairs among the first `max_rows` rows of a split, and how many rows were left out."""
+    return usable_comparisons(load_rows(name, split, COLUMNS, max_rows))
+
+
+def encode_comparisons(
+    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int, show_progress: bool = True
+) -> datasets.Dataset:
+    """Pairs as token ids, both texts under the same post: columns `chosen_ids`, `rejected_ids`, `length`.
+
+    `max_length` is in tokens per text; `length` is that of the pair's longer text.
+    """
+
+    def encode_batch(batch: dict[str, list[str]]) -> dict[str, list]:
+        pairs = list(zip(batch["chosen"], batch["rejected"], strict=True))
+        ids = encode(tokenizer, batch["prompt"], pairs, max_length)
+        return {
+            "chosen_ids": [chosen for chosen, _ in ids],
+            "rejected_ids": [rejected for _, rejected in ids],
+            "length": [max(map(len, pair)) for pair in ids],
+        }
+
+    if not show_progress:
+        datasets.disable_progress_bars()
+    name = f"tokenize {rows.split}"
+    return rows.map(encode_batch, batched=True, remove_columns=rows.column_names, desc=name)
+
+
+class PairCollator:
+    """Pairs to tensors: `input_ids` (B, 2, T), chosen first; `lengths` (B, 2); `start` (B,)."""
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
+        texts = [pair[side] for pair in pairs for side in ("chosen_ids", "rejected_ids")]
+        ids, lengths = pad_right(texts, self.pad_token_id)  # (2B, T), (2B,)
+        ids, lengths = ids.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
+        start = first_difference(*ids.unbind(1), *lengths.unbind(1))
+        return {"input_ids": ids, "lengths": lengths, "start": start}
+
+
+class LengthGroupedSampler(torch.utils.data.Sampler[int]):
+    """A random order in which neighbours have about the same length, so that a batch holds little padding.
+
+    The order follows from seed and epoch alone: all processes draw the same one, and a resumed run the one
+    it had. Rows are shuffled, sorted by length within chunks of `chunk` batches, and the batches are
+    shuffled.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 50):
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.chunk = chunk
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self), generator=generator)
+        ordered = [
+            part[torch.tensor(self.lengths)[part].argsort(stable=True)]
+            for part in order.split(self.batch_size * self.chunk)
+        ]
+        batches = torch.cat(ordered).split(self.batch_size)
+        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) < self.batch_size]  # the last one, which stays last
+        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        return iter(torch.cat([*shuffled, *rest]).tolist())

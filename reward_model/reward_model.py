@@ -1,0 +1,125 @@
+"""The reward model: the trunk of any causal language model and one linear value per token.
+
+Shapes: B texts, T tokens (padded on the right), H hidden size.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+import trlx.models.gptj_sdpa  # noqa: F401  GPT-J picks torch's fused attention
+from summarize_rlhf.checkpoint import check_keys, load_causal_lm, state_dict_of
+from summarize_rlhf.errors import UserError
+
+
+class RewardModel(nn.Module):
+    """`transformer` (the trunk, as `AutoModel` builds it) and `v_head` (Linear, H to 1, no bias).
+
+    The checkpoint's keys are `transformer.*` and `v_head.weight`, those of the published reward model.
+    """
+
+    def __init__(self, transformer: PreTrainedModel):
+        super().__init__()
+        self.transformer = transformer
+        self.v_head = nn.Linear(transformer.config.hidden_size, 1, bias=False, dtype=transformer.dtype)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.transformer.config
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
+
+        `input_ids` (B, T) are padded on the right, `attention_mask` (B, T) is 1 on real tokens. Attention is
+        causal, so that padding changes no value of a real token; values on padding mean nothing.
+        """
+        hidden = self.transformer(input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        return self.v_head(hidden).squeeze(-1).float()
+
+    @classmethod
+    def from_causal_lm(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "RewardModel":
+        """Where training starts: the trunk of a causal LM (a directory or Hub id) and a fresh `v_head`."""
+        return cls(load_causal_lm(path, dtype=dtype).base_model)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, config_from: str | Path | None = None, dtype: torch.dtype = torch.float32
+    ) -> "RewardModel":
+        """A trained reward model: our directory, or the published `pytorch_model.bin` (file or directory).
+
+        The published file has no config: it is read from `config_from`, the SFT model it was trained from.
+        Raises `UserError` naming every key that is missing, foreign or of another shape.
+        """
+        config = load_config(Path(path), config_from)
+        with no_init_weights():
+            model = cls(AutoModel.from_config(config, dtype=dtype))
+        expected, found = model.state_dict(), state_dict_of(path)
+        check_keys(
+            path,
+            missing=expected.keys() - found.keys(),
+            unexpected=found.keys() - expected.keys(),
+            mismatched=[
+                f"{key} {tuple(found[key].shape)}, expected {tuple(expected[key].shape)}"
+                for key in expected.keys() & found.keys()
+                if found[key].shape != expected[key].shape
+            ],
+        )
+        model.load_state_dict({key: found[key].to(dtype) for key in expected}, assign=True)
+        return model.eval()
+
+    def save(self, directory: Path) -> None:
+        """Write `model.safetensors` and `config.json` into `directory`."""
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+        self.config.save_pretrained(directory)
+
+    def freeze(self, trainable_fraction: float) -> None:
+        """Train the top `trainable_fraction` of the blocks (at least one), the final norm and `v_head`.
+
+        The embeddings stay frozen, so that the backward pass ends at the lowest trained block. The published
+        code froze the lower blocks only: its final norm was trained, like here, but so were its embeddings.
+        With 1.0 everything trains, embeddings too.
+        """
+        if not 0 < trainable_fraction <= 1:
+            raise UserError(f"trainable_fraction is {trainable_fraction}; expected above 0 and at most 1")
+        if trainable_fraction == 1:
+            return
+        blocks = decoder_blocks(self.transformer)
+        trained = max(1, int(trainable_fraction * len(blocks) + 1e-6))  # rounded down, as published: 8 of 28
+        embeddings = [module for module in self.transformer.modules() if isinstance(module, nn.Embedding)]
+        for module in [*embeddings, *blocks[: len(blocks) - trained]]:
+            module.requires_grad_(False)
+
+
+def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
+    """The trunk's list of blocks: its one module list that has as many entries as the config has layers."""
+    count = transformer.config.num_hidden_layers
+    for module in transformer.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise UserError(
+        f"{type(transformer).__name__} has no list of {count} blocks; train it with trainable_fraction 1"
+    )
+
+
+def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
+    """The trunk's config: beside the weights, else from `config_from` (a directory or a Hub id)."""
+    if not path.exists():
+        raise UserError(
+            f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch "
+            "the published one with python -m reward_model.download"
+        )
+    source = path if (path / "config.json").is_file() else config_from
+    if source is None:
+        raise UserError(
+            f"{path} has no config.json. The published reward model has none; name the model it was trained "
+            "from (the SFT directory of stage 1)"
+        )
+    try:
+        return AutoConfig.from_pretrained(str(source))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the config of {source}: {str(error).splitlines()[0]}") from error

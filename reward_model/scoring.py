@@ -1,0 +1,119 @@
+"""Text to score: what PPO, the tables and the reward test ask of a reward model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from reward_model.encoding import encode, mask_of, pad_right
+from reward_model.loss import end_scores
+from reward_model.reward_model import RewardModel
+from summarize_rlhf.checkpoint import check_handover
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.tokenizer import load_tokenizer
+
+MAX_LENGTH = 550  # tokens per text, as the published reward model was trained
+
+
+class Scorer:
+    """A reward model and its tokenizer. A text's score depends on nothing but the text.
+
+    `max_length` is in tokens: longer texts lose the end of their post. `batch_tokens` bounds a forward pass,
+    in tokens with padding.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int = MAX_LENGTH,
+        batch_tokens: int = 16384,
+    ):
+        positions = getattr(model.config, "max_position_embeddings", None)  # not every family has a limit
+        if positions is not None and max_length > positions:
+            raise UserError(
+                f"max_length is {max_length} tokens, but the reward model reads {positions} at most"
+            )
+        if len(tokenizer) > model.config.vocab_size:
+            raise UserError(
+                f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the reward model "
+                f"embeds {model.config.vocab_size}: they do not belong together"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.batch_tokens = batch_tokens
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        model: str | Path | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_length: int | None = None,
+        batch_tokens: int = 16384,
+    ) -> "Scorer":
+        """The scorer of stage 2's directory, or of a published `pytorch_model.bin` (file or directory).
+
+        The published file comes without config and tokenizer: both are taken from `model`, the SFT directory.
+        `max_length` is by default that of its training (published: 550). Raises `UserError` for what is no
+        reward model.
+        """
+        has_tokenizer = (Path(path) / "tokenizer.json").is_file()
+        if not has_tokenizer and model is None:
+            raise UserError(
+                f"{path} has no tokenizer; name the model it was trained from (the SFT directory)"
+            )
+        tokenizer = load_tokenizer(path if has_tokenizer else model)
+        record = check_handover(path, expects_stage="rm", tokenizer=tokenizer)
+        reward_model = RewardModel.from_pretrained(path, config_from=model, dtype=dtype)
+        max_length = max_length or (record["max_length"] if record else MAX_LENGTH)
+        return cls(reward_model.to(device), tokenizer, max_length, batch_tokens)
+
+    def score(self, bodies: Sequence[str], summaries: Sequence[str], progress: str | None = None) -> Tensor:
+        """The score of each summary under its post (N,), fp32 on the CPU, in the order given.
+
+        A body is a prompt without its final "TL;DR:"; an empty summary is scored as such. The same text twice
+        is computed once. `progress` names a bar; None shows none.
+        """
+        pairs = list(zip(bodies, summaries, strict=True))
+        unique = list(dict.fromkeys(pairs))
+        ids = encode(self.tokenizer, [body for body, _ in unique], [(s,) for _, s in unique], self.max_length)
+        scores = dict(zip(unique, self.score_ids([row[0] for row in ids], progress).tolist(), strict=True))
+        return torch.tensor([scores[pair] for pair in pairs])
+
+    @torch.no_grad()
+    def score_ids(self, texts: Sequence[Sequence[int]], progress: str | None = None) -> Tensor:
+        """The score of each text (N,), fp32 on the CPU, from token ids as `encoding.encode` makes them.
+
+        Texts are sorted by length and batched by tokens. Raises `UserError` where a score is no finite
+        number.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        device = self.model.v_head.weight.device
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)  # memory shows at once
+        scores = torch.empty(len(texts))
+        with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
+            while order:
+                count = max(1, self.batch_tokens // len(texts[order[0]]))
+                rows, order = order[:count], order[count:]
+                ids, lengths = pad_right([texts[i] for i in rows], self.tokenizer.pad_token_id)
+                ids, lengths = ids.to(device), lengths.to(device)
+                values = self.model(ids, mask_of(lengths, ids.shape[1]))
+                scores[rows] = end_scores(values, lengths).cpu()
+                bar.update(len(rows))
+        self.model.train(was_training)
+        if not scores.isfinite().all():
+            bad = (~scores.isfinite()).nonzero().flatten().tolist()
+            raise UserError(
+                f"the reward model gave {scores[bad[0]]} for text {bad[0]} and {len(bad) - 1} more of "
+                f"{len(texts)}: its weights are damaged, or its precision is too low (fp16 overflows: try "
+                "bf16 or fp32)"
+            )
+        return scores

@@ -1,0 +1,249 @@
+"""Stage 2: a reward model that prefers the summaries people preferred.
+
+    cd reward_model/ && deepspeed train_reward_model_gptj.py
+
+starts from stage 1's model (`sft/gptj-supervised-summarize-checkpoint/`, else the Hub's
+`CarperAI/openai_summarize_tldr_sft`), trains its top blocks and a linear head on pairs of summaries, and
+writes `reward_model/rm_checkpoint/`. Any causal LM and any data with columns `prompt`, `chosen` and
+`rejected` will do:
+
+    deepspeed reward_model/train_reward_model_gptj.py --model my_sft/ --dataset my_pairs/ --output_dir my_rm
+
+The values below are the published ones. Instead of flags, one JSON or YAML file may hold them.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+# Before this folder, in which `reward_model` would be the file of that name.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from reward_model.comparison_dataset import (
+    LengthGroupedSampler,
+    PairCollator,
+    encode_comparisons,
+    load_comparisons,
+)
+from reward_model.encoding import mask_of
+from reward_model.loss import LOSSES, end_scores
+from reward_model.reward_model import RewardModel
+from summarize_rlhf import hardware
+from summarize_rlhf.arguments import parse_arguments
+from summarize_rlhf.checkpoint import (
+    check_handover,
+    check_output_dir,
+    find_model,
+    find_step_checkpoint,
+    fit_to_tokenizer,
+    load_causal_lm,
+    run_record,
+    save_run,
+    write_directory,
+)
+from summarize_rlhf.data import fingerprint
+from summarize_rlhf.errors import main_guard
+from summarize_rlhf.hub import is_local
+from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.tokenizer import load_tokenizer
+
+HERE = Path(__file__).resolve().parent
+SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
+SFT_HUB_ID = "CarperAI/openai_summarize_tldr_sft"
+
+
+def knob(default: Any, text: str, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": text, **metadata})
+
+
+@dataclass
+class RewardArguments:
+    # what goes in, what comes out
+    model: str | None = knob(
+        None, "SFT model, directory or Hub id; default: stage 1's directory, else the Hub's"
+    )
+    tokenizer: str | None = knob(None, "directory or Hub id; default: the model's own")
+    dataset: str = knob(
+        "CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train, test"
+    )
+    output_dir: str = knob(str(HERE / "rm_checkpoint"), "written whole at the end")
+    max_train_rows: int | None = knob(None, "first rows of train; default: all")
+    max_eval_rows: int | None = knob(5000, "first rows of test, as in gptj_reward_test.py")
+    # text
+    max_length: int = knob(550, "tokens of post and summary; of a longer text the post's end is cut")
+    # what is trained, and for what
+    loss: str = knob(
+        "pairwise", "all tokens from the first difference (published), or the paper's", choices=list(LOSSES)
+    )
+    trainable_fraction: float = knob(0.3, "share of blocks trained, from the top; 1: all, and the embeddings")
+    # optimisation
+    global_batch_size: int = knob(
+        32, "pairs per optimizer step over all devices; accumulation follows from it"
+    )
+    per_device_train_batch_size: int = knob(1, "pairs per device and forward pass")
+    num_train_epochs: float = knob(5.0, "passes over train")
+    max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive")
+    learning_rate: float = knob(1e-5, "peak of AdamW's learning rate")
+    lr_scheduler_type: str = knob(
+        "constant_with_warmup", "after the warm-up: constant_with_warmup, linear, cosine …"
+    )
+    warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate")
+    adam_beta1: float = knob(0.9, "AdamW")
+    adam_beta2: float = knob(0.999, "AdamW")
+    adam_epsilon: float = knob(1e-8, "AdamW")
+    weight_decay: float = knob(0.0, "AdamW")
+    max_grad_norm: float = knob(1.0, "the global gradient norm is clipped to this")
+    deepspeed_config: str = knob(
+        str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware"
+    )
+    # evaluation
+    eval_steps: int = knob(500, "optimizer steps between accuracies on test")
+    per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result")
+    # keeping
+    save_steps: int = knob(500, "optimizer steps between checkpoints in <output_dir>-steps/")
+    resume: bool = knob(False, "go on from the last checkpoint in <output_dir>-steps/")
+    logging_steps: int = knob(10, "optimizer steps between lines of metrics")
+    report_to: str = knob("wandb", "wandb (offline without a login), tensorboard or none")
+    seed: int = knob(42, "of the value head, the order of pairs and dropout")
+
+
+class RewardTrainer(Trainer):
+    """Trainer on B pairs: both texts of each go through the model, as one batch of 2B texts."""
+
+    def __init__(self, loss: str, **kwargs: Any):
+        super().__init__(compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T), **kwargs)
+        self.pair_loss = LOSSES[loss]
+        # Trainer leaves this at 1, and Accelerate then warns of the real number, which DeepSpeed has.
+        self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The mean loss of B pairs; with `return_outputs` also their scores (B, 2), chosen first."""
+        ids, lengths = inputs["input_ids"].flatten(0, 1), inputs["lengths"].flatten()  # (2B, T), (2B,)
+        values = model(ids, mask_of(lengths, ids.shape[1]))  # (2B, T)
+        chosen, rejected = values.unflatten(0, (-1, 2)).unbind(1)  # (B, T) each
+        loss = self.pair_loss(chosen, rejected, *inputs["lengths"].unbind(1), inputs["start"])
+        return (loss, end_scores(values, lengths).unflatten(0, (-1, 2))) if return_outputs else loss
+
+    @torch.no_grad()
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Loss, scores (B, 2) and as many labels, which say nothing: the chosen text always stands first."""
+        loss, scores = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        return loss, scores, torch.zeros_like(scores)
+
+    def _get_train_sampler(self, train_dataset=None):
+        at_once = self.args.per_device_train_batch_size * self.args.world_size
+        return LengthGroupedSampler(self.train_dataset["length"], at_once, self.args.seed)
+
+
+def pair_metrics(chosen: Any, rejected: Any) -> dict[str, float]:
+    """From scores (N,): accuracy (share of pairs whose chosen text scores higher), means and margin."""
+    return {
+        "accuracy": float((chosen > rejected).mean()),
+        "chosen": float(chosen.mean()),
+        "rejected": float(rejected.mean()),
+        "margin": float((chosen - rejected).mean()),
+    }
+
+
+def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArguments:
+    """Ours, and what of the Trainer's own they imply on this machine."""
+    return TrainingArguments(
+        output_dir=str(steps_dir),
+        num_train_epochs=args.num_train_epochs,
+        max_steps=args.max_steps,
+        per_device_train_batch_size=args.per_device_train_batch_size,
+        gradient_accumulation_steps=hardware.accumulation(
+            args.global_batch_size, args.per_device_train_batch_size, hardware.world_size()
+        ),
+        learning_rate=args.learning_rate,
+        lr_scheduler_type=args.lr_scheduler_type,
+        warmup_steps=args.warmup_steps,
+        adam_beta1=args.adam_beta1,
+        adam_beta2=args.adam_beta2,
+        adam_epsilon=args.adam_epsilon,
+        weight_decay=args.weight_decay,
+        max_grad_norm=args.max_grad_norm,
+        eval_strategy="steps",
+        eval_steps=args.eval_steps,
+        per_device_eval_batch_size=args.per_device_eval_batch_size,
+        save_steps=args.save_steps,
+        save_total_limit=1,
+        logging_steps=args.logging_steps,
+        report_to=args.report_to,
+        run_name="reward-model",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        deepspeed=hardware.deepspeed_config(args.deepspeed_config),
+        seed=args.seed,
+        **hardware.precision(),
+    )
+
+
+@main_guard
+def main() -> None:
+    args = parse_arguments(RewardArguments)
+    hardware.check_versions()
+    hardware.join_launch()
+    hardware.quiet_wandb()
+    check_output_dir(args.output_dir)
+    steps_dir = Path(f"{Path(args.output_dir).absolute()}-steps")
+    resume_from = find_step_checkpoint(steps_dir, args.resume)
+    training = training_arguments(args, steps_dir)  # joins the process group
+    first = training.process_index == 0
+
+    # 1. The pairs, as token ids
+    source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
+    tokenizer = load_tokenizer(args.tokenizer or source)
+    rows, encoded = {}, {}
+    for split, most in (("train", args.max_train_rows), ("test", args.max_eval_rows)):
+        rows[split], dropped = load_comparisons(args.dataset, split, most)
+        encoded[split] = encode_comparisons(rows[split], tokenizer, args.max_length, show_progress=first)
+        if first:
+            print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
+
+    # 2. The model of stage 1 with a value per token; its top blocks are trained
+    if is_local(source):
+        check_handover(source, expects_stage="sft", tokenizer=tokenizer)
+    language_model = load_causal_lm(source)
+    fit_to_tokenizer(language_model, tokenizer, args.max_length)
+    torch.manual_seed(args.seed)
+    model = RewardModel(language_model.base_model)
+    model.freeze(args.trainable_fraction)
+
+    # 3. Training, and at its end the accuracy on test
+    metrics = MetricsFile(steps_dir, resume=args.resume)
+    trainer = RewardTrainer(
+        loss=args.loss,
+        model=model,
+        args=training,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["test"],
+        data_collator=PairCollator(tokenizer.pad_token_id),
+        callbacks=[metrics],
+    )
+    trainer.train(resume_from_checkpoint=resume_from)
+    results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
+
+    # 4. The directory for stage 3, whole or not at all
+    if first:
+        data = {split: fingerprint(part) for split, part in rows.items()}
+        record = run_record(
+            "rm", asdict(args), tokenizer, args.seed, args.max_length, data,
+            model=source, steps=trainer.state.global_step, processes=training.world_size, results=results,
+        )  # fmt: skip
+        with write_directory(args.output_dir) as tmp:
+            model.save(tmp)
+            tokenizer.save_pretrained(tmp)
+            metrics.copy_to(tmp)
+            save_run(tmp, record)
+        print(
+            f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}"
+        )
+
+
+if __name__ == "__main__":
+    main()
