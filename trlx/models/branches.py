@@ -1,0 +1,114 @@
+"""Running a slice of a decoder's blocks with the decoder's own forward.
+
+A branch is a shallow copy of the base model: its list of blocks is replaced by a slice, everything else (norm,
+rotary tables, masks) is shared, and the hidden state at the branching point goes in as `inputs_embeds`. So
+no family's block is written again here, and a policy can be cut into a frozen trunk, run once, and tops:
+the policy's, the reference's ("hydra"), the value function's. What differs between families is `FAMILIES`.
+
+Shapes: B batch, L tokens, H hidden.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a decoder family keeps its parts, as attribute names of its decoder.
+
+    decoder: path from the base model to the module that runs the blocks; "" where it is the base model itself.
+    blocks: its list of blocks.
+    entry: what happens to `inputs_embeds` before the first block, and must not happen again at a branch: learned
+    position embeddings, a projection. exit: what happens behind the last block, and must not happen to a trunk.
+    """
+
+    blocks: str
+    exit: tuple[str, ...]
+    entry: dict[str, type[nn.Module]] = field(default_factory=dict)
+    decoder: str = ""
+
+
+class _NoPositions(nn.Module):
+    """Stands in for learned position embeddings at a branch, where they have been added already."""
+
+    def forward(self, *_args, **_kwargs) -> Tensor:
+        return torch.zeros(())
+
+
+_LLAMA = Family(blocks="layers", exit=("norm",))
+FAMILIES = {
+    "gptj": Family(blocks="h", exit=("ln_f",)),
+    "gpt2": Family(blocks="h", exit=("ln_f",), entry={"wpe": _NoPositions}),
+    "gpt_neox": Family(blocks="layers", exit=("final_layer_norm",)),
+    "opt": Family(
+        blocks="layers",
+        exit=("final_layer_norm", "project_out"),
+        entry={"embed_positions": _NoPositions, "project_in": nn.Identity},
+        decoder="decoder",
+    ),
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "mistral": _LLAMA,
+    "gemma": _LLAMA,
+}
+
+
+class Decoder:
+    """The parts of `base` (a transformers base model such as GPTJModel) and the branches made of them.
+
+    Raises ValueError for a family that `FAMILIES` does not list.
+    """
+
+    def __init__(self, base: PreTrainedModel):
+        kind = base.config.model_type
+        if kind not in FAMILIES:
+            raise ValueError(
+                f"Freezing the lower blocks of a {kind!r} model needs to know where it keeps them: add a row to "
+                f"FAMILIES in trlx/models/branches.py (known: {', '.join(FAMILIES)}), or train all of it with "
+                "model.num_layers_unfrozen = -1, or use LoRA (model.peft_config)."
+            )
+        self.family = FAMILIES[kind]
+        self.module = base.get_submodule(self.family.decoder)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.module.get_submodule(self.family.blocks)
+
+    def trunk(self, depth: int) -> nn.Module:
+        """Embeddings and the lowest `depth` blocks, without what follows the last block."""
+        return self._with(self.blocks[:depth], start=0, parts={name: nn.Identity() for name in self.family.exit})
+
+    def middle(self, start: int, stop: int) -> nn.Module:
+        """The blocks from `start` to before `stop`, fed with hidden states."""
+        parts = {name: replacement() for name, replacement in self.family.entry.items()}
+        parts |= {name: nn.Identity() for name in self.family.exit}
+        return self._with(self.blocks[start:stop], start=start, parts=parts)
+
+    def top(self, blocks: nn.ModuleList) -> nn.Module:
+        """`blocks` (the model's own upper ones, or copies of them) and what follows them, fed with hidden states."""
+        parts = {name: replacement() for name, replacement in self.family.entry.items()}
+        return self._with(blocks, start=len(self.blocks) - len(blocks), parts=parts)
+
+    def _with(self, blocks: nn.ModuleList, start: int, parts: dict[str, nn.Module]) -> nn.Module:
+        """A shallow copy of the decoder around other `blocks`; a configuration to match, as some index it by layer."""
+        branch = copy.copy(self.module)
+        branch._modules = {**self.module._modules, self.family.blocks: blocks, **parts}
+        branch.config = copy.copy(self.module.config)
+        branch.config.num_hidden_layers = len(blocks)
+        layer_types = branch.config.to_dict().get("layer_types")
+        if layer_types is not None:
+            branch.config.layer_types = layer_types[start : start + len(blocks)]
+        return branch
+
+
+def run_branch(branch: nn.Module, **inputs: Tensor) -> Tensor:
+    """The branch's output (B, L, H) for `input_ids` (B, L) or `inputs_embeds` (B, L, H).
+
+    No mask: rows hold their tokens from position 0 and padding behind them, which causal attention never sees.
+    """
+    return branch(**inputs, use_cache=False).last_hidden_state

@@ -1,0 +1,170 @@
+"""PPO's hyperparameters, its loss and its KL controllers (Schulman et al. 2017; Ziegler et al. 2019).
+
+Shapes: B batch, R response. `mask` (B, R) is 1 on response tokens, EOS included. `values[:, t]` precedes token t.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trlx.data.method_configs import MethodConfig, register_method
+from trlx.models.policy import PolicyWithValueHead as AutoModelForCausalLMWithHydraValueHead
+from trlx.utils.modeling import flatten_dict, gae, get_global_statistics, masked_mean, whiten
+
+__all__ = ["AdaptiveKLController", "AutoModelForCausalLMWithHydraValueHead", "FixedKLController", "PPOConfig"]
+
+
+class AdaptiveKLController:
+    """KL coefficient that steers the KL of an episode towards a target (Ziegler et al. 2019, section 2.2).
+
+        error = clip(KL / target − 1, −0.2, 0.2)          coefficient *= 1 + error * episodes / horizon
+
+    `target` in nats per episode, `horizon` in episodes.
+    """
+
+    def __init__(self, init_kl_coef: float, target: float, horizon: int):
+        self.value = init_kl_coef
+        self.target = target
+        self.horizon = horizon
+
+    def update(self, current: float, n_steps: int) -> None:
+        """`current`: mean KL of an episode's response in nats; `n_steps`: how many episodes it was measured on."""
+        error = min(max(current / self.target - 1, -0.2), 0.2)
+        self.value *= 1 + error * n_steps / self.horizon
+
+
+class FixedKLController:
+    """KL coefficient that stays."""
+
+    def __init__(self, kl_coef: float):
+        self.value = kl_coef
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Nothing to do; the arguments are those of the adaptive controller."""
+
+
+@register_method
+@dataclass
+class PPOConfig(MethodConfig):
+    """PPO (trlX 0.7's names).
+
+    ppo_epochs: passes over each rollout batch. num_rollouts: episodes per batch, of all processes together.
+    chunk_size: prompts generated at once per process; a matter of memory and speed alone.
+    init_kl_coef, target, horizon: the KL penalty; target None keeps the coefficient fixed.
+    gamma, lam: discount and GAE's lambda. cliprange, cliprange_value: of the ratio and of the value's change.
+    vf_coef: weight of the value loss. scale_reward: None, "running" (std of all scores so far) or "ref" (std of
+    the first batch, or `ref_std`). cliprange_reward: scores are clipped to ± this after scaling; falsy: not.
+    gen_kwargs: of `generate`, in evaluation (one list among them is swept) and, unless gen_experience_kwargs is
+    given, for rollouts.
+    """
+
+    ppo_epochs: int = 4
+    num_rollouts: int = 128
+    chunk_size: int = 128
+    init_kl_coef: float = 0.001
+    target: float | None = None
+    horizon: int = 10000
+    gamma: float = 1.0
+    lam: float = 0.95
+    cliprange: float = 0.2
+    cliprange_value: float = 0.2
+    vf_coef: float = 1.0
+    scale_reward: str | None = None
+    ref_mean: float | None = None
+    ref_std: float | None = None
+    cliprange_reward: float | None = 10.0
+    gen_kwargs: dict[str, Any] = field(default_factory=dict)
+    gen_experience_kwargs: dict[str, Any] | None = None
+    num_value_layers_unfrozen: int = 0
+
+    def __post_init__(self):
+        if self.scale_reward not in (None, "ignored", "running", "ref", False):
+            raise ValueError(f"method.scale_reward {self.scale_reward!r}: use None, 'running' or 'ref'.")
+
+    def kl_controller(self) -> AdaptiveKLController | FixedKLController:
+        if self.target is None:
+            return FixedKLController(self.init_kl_coef)
+        return AdaptiveKLController(self.init_kl_coef, self.target, self.horizon)
+
+    def get_advantages_and_returns(
+        self,
+        values: Tensor,
+        rewards: Tensor,
+        response_length: int | None = None,
+        use_whitening: bool = True,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Advantages, whitened over all ranks unless told otherwise, and returns: (B, R) each, detached.
+
+        `response_length` cuts the tensors as in trlX; without a `mask` every entry counts.
+        """
+        length = values.shape[1] if response_length is None else response_length
+        values, rewards = values[:, :length].float(), rewards[:, :length].float()
+        mask = torch.ones_like(values) if mask is None else mask[:, :length].to(values)
+        advantages, returns = gae(rewards, values, mask, self.gamma, self.lam)
+        if use_whitening:
+            advantages = whiten(advantages, mask=mask)
+        return advantages.detach(), returns.detach()
+
+    def loss(
+        self,
+        logprobs: Tensor,
+        values: Tensor,
+        old_logprobs: Tensor,
+        old_values: Tensor,
+        advantages: Tensor,
+        returns: Tensor,
+        mask: Tensor,
+        n: Tensor | float | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped policy loss + vf_coef · clipped value loss, a scalar, and statistics (Schulman et al. 2017, eq. 9).
+
+            policy = mean max(−A·ratio, −A·clip(ratio, 1 ± cliprange))
+            value  = ½ mean max((V − G)², (V_old + clip(V − V_old, ± cliprange_value) − G)²)
+
+        Means are over response tokens. `n` replaces their number in the losses: a micro-batch passes the share
+        of the whole batch, so that accumulated gradients are those of the whole batch. All tensors (B, R).
+        """
+        mask = mask.to(values.dtype)
+        n = mask.sum().clamp(min=1) if n is None else n
+        clipped_values = old_values + (values - old_values).clamp(-self.cliprange_value, self.cliprange_value)
+        value_errors = (values - returns) ** 2
+        clipped_errors = (clipped_values - returns) ** 2
+        value_loss = 0.5 * (torch.max(value_errors, clipped_errors) * mask).sum() / n
+
+        log_ratio = (logprobs - old_logprobs) * mask
+        ratio = log_ratio.exp()
+        unclipped = -advantages * ratio
+        clipped = -advantages * ratio.clamp(1 - self.cliprange, 1 + self.cliprange)
+        policy_loss = (torch.max(unclipped, clipped) * mask).sum() / n
+
+        loss = policy_loss + self.vf_coef * value_loss
+        with torch.no_grad():
+            stats = {
+                "losses": {"total_loss": loss, "policy_loss": policy_loss, "value_loss": value_loss},
+                "values": {
+                    "mean": masked_mean(values, mask),
+                    "values_error": masked_mean(value_errors, mask),
+                    "clipfrac": masked_mean((clipped_errors > value_errors).float(), mask),
+                    "explained_variance": explained_variance(values, returns, mask),
+                },
+                "old_values": {"mean": masked_mean(old_values, mask)},
+                "returns": {"mean": masked_mean(returns, mask)},
+                "policy": {
+                    "approx_kl": masked_mean(
+                        ratio - 1 - log_ratio, mask
+                    ),  # k3 of http://joschu.net/blog/kl-approx.html
+                    "clipfrac": masked_mean((clipped > unclipped).float(), mask),
+                },
+                "ratio": masked_mean(ratio, mask),
+            }
+        return loss, flatten_dict(stats)
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """1 − Var(G − V) / Var(G) over the response tokens: 1 is a perfect value function, 0 a constant one."""
+    _, error, _ = get_global_statistics(returns - values, mask, distributed=False)
+    _, total, _ = get_global_statistics(returns, mask, distributed=False)
+    return 1 - error / total.clamp(min=1e-8)

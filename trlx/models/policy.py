@@ -1,0 +1,156 @@
+"""The policy: a causal LM with a value head and a reference that shares all it can with it.
+
+Shapes: B batch, L tokens of prompt and response together, R response, H hidden, V vocabulary.
+Rows hold the prompt from position 0, the response right behind it, padding last. Response token t sits at
+position `prompt_length + t`; its logits and `values[:, t]` come from the position before it.
+"""
+
+import contextlib
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trlx.models.branches import Decoder, run_branch
+from trlx.utils.modeling import entropy_of, logprobs_of_labels
+
+
+class PolicyOutput(NamedTuple):
+    """What PPO needs of a batch; nothing over the vocabulary leaves the forward pass."""
+
+    logprobs: Tensor  # (B, R) log-probability of each response token
+    values: Tensor  # (B, R) value before it
+    entropy: Tensor  # (B, R) of the distribution it was drawn from, in nats, without gradient
+    ref_logprobs: Tensor | None  # (B, R) under the reference
+    trunk: Tensor | None  # (B, L, H) output of the frozen trunk, the same in every PPO epoch
+
+
+def make_head(hidden: int, out: int) -> nn.Sequential:
+    """trlX's head: hidden → 2·hidden → ReLU → out."""
+    return nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, out))
+
+
+class PolicyWithValueHead(nn.Module):
+    """Policy, value head and reference in one module, so that DDP and DeepSpeed wrap, cast and shard them together.
+
+    What trains, and what the reference is, follows from how the model was given:
+
+    - `num_layers_unfrozen` k ≥ 0: the top k blocks train and nothing else; the reference is a frozen copy of these
+      blocks on top of the same trunk ("hydra"). With k = 0 only the value head trains.
+    - -1: everything trains; the reference is a frozen copy of everything.
+    - a peft model: its adapters train; the reference is the model with the adapters switched off.
+
+    With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
+    """
+
+    def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
+        super().__init__()
+        self.model = model
+        self.is_adapter = not isinstance(model, PreTrainedModel)  # a peft.PeftModel around it
+        self.config = self.causal_lm.config
+        self.v_head = make_head(self.config.get_text_config().hidden_size, 1)
+        self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
+        self.value_blocks: nn.ModuleList | None = None
+        self.reference: nn.Module | None = None
+        if num_value_layers_unfrozen > 0:
+            self.value_blocks = self._copied_top(num_value_layers_unfrozen).requires_grad_(True)
+        if self.is_adapter:
+            pass  # peft has frozen what is not an adapter
+        elif num_layers_unfrozen < 0:
+            self.reference = copy.deepcopy(model).requires_grad_(False)
+        else:
+            blocks = self.decoder.blocks
+            first_trained = max(len(blocks) - num_layers_unfrozen, 0)
+            model.requires_grad_(False)
+            blocks[first_trained:].requires_grad_(True)
+            self.depth = min(first_trained, max(len(blocks) - num_value_layers_unfrozen, 0))
+            self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)
+        self.eval()  # no dropout, ever: the ratio compares like with like
+
+    @property
+    def causal_lm(self) -> PreTrainedModel:
+        """The transformers model inside a peft wrapper, or the model itself."""
+        return self.model.get_base_model() if self.is_adapter else self.model
+
+    @property
+    def decoder(self) -> Decoder:
+        return Decoder(self.causal_lm.base_model)
+
+    def _copied_top(self, n: int) -> nn.ModuleList:
+        blocks = self.decoder.blocks
+        return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])
+
+    def checkpoint_blocks(self, on: bool) -> None:
+        """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
+        for block in self.decoder.blocks:
+            block.gradient_checkpointing = on
+            block.training = on  # of the block alone: its dropouts stay in evaluation mode
+
+    def forward(
+        self,
+        tokens: Tensor,  # (B, L)
+        prompt_lengths: Tensor,  # (B,)
+        responses: Tensor,  # (B, R)
+        temperature: float = 1.0,
+        trunk: Tensor | None = None,  # (B, L, H) of an earlier call
+        with_reference: bool = False,
+    ) -> PolicyOutput:
+        """Log-probabilities, values and entropy of `responses`; entries behind a response's end mean nothing.
+
+        The logits are divided by `temperature`, the policy's as well as the reference's.
+        """
+        if self.depth is not None and trunk is None:
+            with torch.no_grad():
+                trunk = run_branch(self.decoder.trunk(self.depth), input_ids=tokens)
+        before = prompt_lengths[:, None] - 1 + torch.arange(responses.shape[1], device=tokens.device)
+        before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
+
+        states, value_states = self._states(tokens, trunk)
+        logits = self._logits(states, before, temperature)
+        values = self.v_head(_pick(value_states, before)).squeeze(-1).float()  # (B, R)
+        with torch.no_grad():
+            entropy = entropy_of(logits)
+            ref_logprobs = None
+            if with_reference:
+                ref_logprobs = self._reference_logprobs(tokens, trunk, before, responses, temperature)
+        return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
+
+    def _states(self, tokens: Tensor, trunk: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, L, H) for the logits and for the value head."""
+        if trunk is None and self.value_blocks is None:
+            states = run_branch(self.causal_lm.base_model, input_ids=tokens)
+            return states, states
+        decoder, depth = self.decoder, self.depth or 0
+        hidden = run_branch(decoder.trunk(0), input_ids=tokens) if trunk is None else trunk
+        if self.value_blocks is None:
+            states = run_branch(decoder.top(decoder.blocks[depth:]), inputs_embeds=hidden)
+            return states, states
+        fork = len(decoder.blocks) - len(self.value_blocks)
+        if fork > depth:
+            hidden = run_branch(decoder.middle(depth, fork), inputs_embeds=hidden)
+        states = run_branch(decoder.top(decoder.blocks[fork:]), inputs_embeds=hidden)
+        return states, run_branch(decoder.top(self.value_blocks), inputs_embeds=hidden)
+
+    def _reference_logprobs(self, tokens, trunk, before, responses, temperature) -> Tensor:
+        """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
+        with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
+            if self.depth is not None:
+                model = self.causal_lm
+                states = run_branch(self.decoder.top(self.reference), inputs_embeds=trunk)
+            else:
+                model = self.causal_lm if self.is_adapter else self.reference
+                states = run_branch(model.base_model, input_ids=tokens)
+            head = model.get_output_embeddings()
+            return logprobs_of_labels(self._logits(states, before, temperature, head), responses)
+
+    def _logits(self, states: Tensor, before: Tensor, temperature: float, head: nn.Module | None = None) -> Tensor:
+        """Logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
+        head = self.causal_lm.get_output_embeddings() if head is None else head
+        return head(_pick(states, before)).float() / temperature
+
+
+def _pick(states: Tensor, positions: Tensor) -> Tensor:
+    """states (B, L, H) at positions (B, R) -> (B, R, H)."""
+    return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))

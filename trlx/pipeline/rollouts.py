@@ -1,0 +1,76 @@
+"""Rollouts, and the batches that PPO makes of them.
+
+Shapes: B batch, L prompt and response together, R response, H hidden.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Rollout(NamedTuple):
+    """One episode. `values[t]` precedes token t of the response; the last token is EOS or the `max_new_tokens`-th."""
+
+    prompt: list[int]  # (Q)
+    response: list[int]  # (R) the very ids that were sampled
+    logprobs: Tensor  # (R) under the policy that sampled
+    values: Tensor  # (R)
+    advantages: Tensor  # (R) whitened over the rollouts of all ranks
+    returns: Tensor  # (R)
+    trunk: Tensor | None  # (Q + R, H) output of the frozen trunk
+
+
+class Batch(NamedTuple):
+    """Rollouts side by side, padded on the right. Masks come from lengths, never from comparing ids with a pad id."""
+
+    tokens: Tensor  # (B, L)
+    prompt_lengths: Tensor  # (B,)
+    responses: Tensor  # (B, R)
+    mask: Tensor  # (B, R) 1 on response tokens
+    logprobs: Tensor | None = None  # (B, R)
+    values: Tensor | None = None  # (B, R)
+    advantages: Tensor | None = None  # (B, R)
+    returns: Tensor | None = None  # (B, R)
+    trunk: Tensor | None = None  # (B, L, H)
+
+    def to(self, device) -> "Batch":
+        return Batch(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+
+
+def pad(rows: list, dtype=None) -> Tensor:
+    """Lists or tensors (n_i, …) -> one tensor (B, max n, …) with zeros behind each."""
+    rows = [torch.as_tensor(row, dtype=dtype) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def collate_tokens(prompts: list[list[int]], responses: list[list[int]]) -> Batch:
+    """Prompts and responses as the model takes them: prompt from position 0, response right behind, then zeros."""
+    lengths = torch.tensor([len(row) for row in responses])
+    return Batch(
+        tokens=pad([p + r for p, r in zip(prompts, responses, strict=True)], torch.long),
+        prompt_lengths=torch.tensor([len(row) for row in prompts]),
+        responses=pad(responses, torch.long),
+        mask=(torch.arange(int(lengths.max()))[None] < lengths[:, None]).float(),
+    )
+
+
+def collate(rollouts: list[Rollout]) -> Batch:
+    """Rollouts -> Batch."""
+    batch = collate_tokens([r.prompt for r in rollouts], [r.response for r in rollouts])
+    return batch._replace(
+        **{name: pad([getattr(r, name) for r in rollouts]) for name in ("logprobs", "values", "advantages", "returns")},
+        trunk=None if rollouts[0].trunk is None else pad([r.trunk for r in rollouts]),
+    )
+
+
+def minibatches(n: int, batch_size: int, parts: int, steps: int, generator: torch.Generator) -> Iterator[list]:
+    """One PPO epoch over `n` rollouts: `steps` shuffled batches of `batch_size`, each as `parts` lists of rows.
+
+    Where this rank has fewer rollouts than another, or a batch fewer than `parts`, a list is empty.
+    """
+    order = torch.randperm(n, generator=generator).tolist()
+    for step in range(steps):
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        yield [rows[i::parts] for i in range(parts)]

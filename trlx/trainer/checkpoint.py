@@ -1,0 +1,128 @@
+"""What a run leaves on disk: the policy as a transformers directory, and its full state to go on from."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from safetensors.torch import save_file
+from transformers import PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from summarize_rlhf.checkpoint import run_record, save_run, write_directory
+
+
+def plain(value: Any) -> Any:
+    """A configuration as JSON can hold it; a transformers config becomes its dictionary."""
+    if isinstance(value, PretrainedConfig):
+        return plain(value.to_diff_dict())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+@contextlib.contextmanager
+def whole_model(model: torch.nn.Module, accelerator: Accelerator):
+    """The policy with all its weights on every rank: under ZeRO-3 they are gathered for as long as this lasts."""
+    policy = accelerator.unwrap_model(model)
+    plugin = accelerator.state.deepspeed_plugin if accelerator.distributed_type == DistributedType.DEEPSPEED else None
+    if plugin is None or plugin.zero_stage != 3:
+        yield policy
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(policy.parameters())):
+        yield policy
+
+
+def save_pretrained(trainer, directory: str | Path) -> None:
+    """The policy, its tokenizer and run.json, such that `AutoModelForCausalLM` gives the trainer's logits.
+
+    The value head lies beside the weights in value_head.safetensors: in them it would be an unexpected key.
+    Written by rank 0, whole or not at all.
+    """
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(trainer.model)  # ZeRO-3 gathers here, so every rank calls it
+    if accelerator.is_main_process:
+        config = trainer.config
+        record = run_record(
+            "ppo",
+            plain(config.to_dict()),
+            trainer.tokenizer,
+            config.train.seed,
+            config.train.seq_length,
+            {"train": _fingerprint(trainer.prompts), "eval": _fingerprint(trainer.eval_prompts)},
+            step=trainer.step,
+        )
+        with write_directory(directory) as tmp:
+            with without_progress_bar():
+                trainer.policy.model.save_pretrained(tmp, state_dict=_part(state, "model."))
+            trainer.tokenizer.save_pretrained(tmp)
+            save_file(_part(state, "v_head."), tmp / "value_head.safetensors")
+            save_run(tmp, record)
+    accelerator.wait_for_everyone()
+
+
+@contextlib.contextmanager
+def without_progress_bar():
+    """transformers draws a bar per saved shard, across ours."""
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _fingerprint(prompts) -> dict[str, Any]:
+    digest = hashlib.sha256("\0".join(item.text for item in prompts.items).encode()).hexdigest()
+    return {"rows": len(prompts), "sha256": digest}
+
+
+class Progress:
+    """The trainer's own state in the form that Accelerate saves and loads."""
+
+    NAMES = ("step", "iteration", "best_reward", "ref_std")
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        t = self.trainer
+        return {name: getattr(t, name) for name in self.NAMES} | {
+            "kl_coef": t.kl_controller.value,
+            "moments": t.moments.state_dict(),
+            "cursor": t.cursor.state_dict(),
+            "scheduler": t.scheduler.state_dict(),
+            "batch_order": t.batch_order.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        t = self.trainer
+        for name in self.NAMES:
+            setattr(t, name, state[name])
+        t.kl_controller.value = state["kl_coef"]
+        t.moments.load_state_dict(state["moments"])
+        t.cursor.load_state_dict(state["cursor"])
+        t.scheduler.load_state_dict(state["scheduler"])
+        t.batch_order.set_state(state["batch_order"])
+
+
+def save(trainer, directory: str | Path) -> None:
+    """Policy under `hf_model`; with `save_optimizer`, weights, optimizer, generators and progress under `state`."""
+    save_pretrained(trainer, Path(directory) / "hf_model")
+    if trainer.config.train.save_optimizer:
+        trainer.accelerator.save_state(str(Path(directory) / "state"))
+
+
+def load(trainer, directory: str | Path) -> None:
+    """Goes on from `save`'s directory."""
+    trainer.accelerator.load_state(str(Path(directory) / "state"))

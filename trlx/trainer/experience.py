@@ -1,0 +1,171 @@
+"""Collecting rollouts: generate → decode → score → log-probabilities and values → rewards → store.
+
+Shapes: B batch, R response. `values[:, t]` precedes token t of the response.
+A *rollout* is one episode: a prompt, the response sampled for it, and its score.
+"""
+
+import time
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from trlx.pipeline.offline_pipeline import Prompt
+from trlx.pipeline.rollouts import Rollout, collate_tokens, pad
+from trlx.trainer import checkpoint, generation, scoring
+from trlx.trainer.scoring import Episode
+from trlx.utils.modeling import kl_penalised_rewards
+
+
+class Experience:
+    """The part of the trainer that makes rollouts. Every phase is a method; each rank works on its share."""
+
+    def make_experience(self) -> tuple[list[Rollout], dict[str, float]]:
+        """Collects `num_rollouts` episodes over all ranks; returns this rank's, and statistics over all of them."""
+        start = time.time()
+        rows = self.cursor.take(self.method.num_rollouts)
+        share = scoring.shared_rows(len(rows), self.accelerator.num_processes, self.accelerator.process_index)
+        prompts = [self.prompts[rows[i]] for i in share]
+
+        responses = self.generate_responses(prompts)
+        generated = time.time()
+        episodes = self.decode(prompts, responses)
+        scores = scoring.score(
+            self.accelerator,
+            self.reward_fn,
+            episodes,
+            self.tokenizer,
+            self.config.train.reward_on_all_ranks,
+        )
+        scored = time.time()
+        outputs = self.logprobs_and_values(episodes)
+        totals, scaled = self.scale(scores)
+        rollouts, stats = self.store(episodes, outputs, scaled)
+
+        self.log.rollouts(
+            gather_object(
+                [
+                    {"prompt": e.prompt_text, "output": e.text, "score": s.sum().item()}
+                    for e, s in zip(episodes, scores, strict=True)
+                ]
+            ),
+            self.iteration,
+        )
+        self.iteration += 1
+        stats |= {
+            "rollout_scores/mean": totals.mean().item(),
+            "rollout_scores/std": totals.std(correction=0).item(),
+            "rollout_scores/running_mean": self.moments.mean,
+            "rollout_scores/running_std": self.moments.std,
+            "kl_ctl_value": self.kl_controller.value,
+            "time/rollout_generate": generated - start,
+            "time/rollout_score": scored - generated,
+            "time/rollout_time": time.time() - start,
+        }
+        return rollouts, stats
+
+    def generate_responses(self, prompts: list[Prompt]) -> list[list[int]]:
+        """Phase 1: sampled ids, `chunk_size` prompts at a time."""
+        with checkpoint.whole_model(self.model, self.accelerator) as policy:
+            return generation.sample(
+                policy.model,
+                self.rollout_generation,
+                [p.ids for p in prompts],
+                self.method.chunk_size,
+                self.bar("rollouts"),
+            )
+
+    def decode(self, prompts: list[Prompt], responses: list[list[int]]) -> list[Episode]:
+        """Phase 2: text, for `reward_fn` and logs alone. Stop sequences end a response here."""
+        episodes = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            response, text = generation.cut_at_stop(self.tokenizer, response, self.stop_sequences)
+            episodes.append(Episode(prompt.ids, response, prompt.text, text, prompt.metadata))
+        return episodes
+
+    @torch.no_grad()
+    def logprobs_and_values(self, episodes: list[Episode]) -> list[dict[str, Tensor]]:
+        """Phase 4: what policy, value head and reference say of the sampled ids, (R) each; and the trunk's output."""
+        outputs: list[dict[str, Tensor]] = [{}] * len(episodes)
+        order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].prompt) + len(episodes[i].response))
+        for start in range(0, len(order), self.method.chunk_size):
+            rows = order[start : start + self.method.chunk_size]
+            batch = collate_tokens([episodes[i].prompt for i in rows], [episodes[i].response for i in rows])
+            batch = batch.to(self.accelerator.device)
+            out = self.model(batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, with_reference=True)
+            for k, i in enumerate(rows):
+                length, response = (
+                    len(episodes[i].prompt) + len(episodes[i].response),
+                    len(episodes[i].response),
+                )
+                outputs[i] = {
+                    name: getattr(out, name)[k, :response].cpu()
+                    for name in ("logprobs", "values", "entropy", "ref_logprobs")
+                }
+                outputs[i]["trunk"] = None if out.trunk is None else out.trunk[k, :length].clone()
+        return outputs
+
+    def scale(self, scores: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Every rank's scores as sums per episode (N), unscaled; and this rank's scaled and clipped.
+
+        Source: `scale_reward` and `cliprange_reward` of trlX; a spread of zero leaves the scores as they are.
+        """
+        totals = torch.stack([row.sum() for row in scores]) if scores else torch.zeros(0)
+        totals = torch.tensor(gather_object(totals.tolist()))
+        self.moments.update(totals)
+        if self.ref_std is None:
+            self.ref_std = totals.std(correction=0).item()
+        spread = {"running": self.moments.std, "ref": self.ref_std}.get(self.method.scale_reward) or 1.0
+        clip = self.method.cliprange_reward or float("inf")
+        return totals, [(row / spread).clamp(-clip, clip) for row in scores]
+
+    def store(
+        self, episodes: list[Episode], outputs: list[dict[str, Tensor]], scores: list[Tensor]
+    ) -> tuple[list[Rollout], dict[str, float]]:
+        """Phase 5 and 6: KL-penalised rewards, advantages whitened over all ranks, and the rollouts made of them."""
+        device = self.accelerator.device
+        mask = collate_tokens([e.prompt for e in episodes], [e.response for e in episodes]).mask.to(device)
+        logprobs, values, ref_logprobs, entropy = (
+            pad([output[name] for output in outputs]).to(device)
+            for name in ("logprobs", "values", "ref_logprobs", "entropy")
+        )
+        dense = scores[0].dim() == 1
+        rewards = kl_penalised_rewards(
+            logprobs,
+            ref_logprobs,
+            (pad(scores) if dense else torch.stack(scores)).to(device),
+            mask,
+            self.kl_controller.value,
+        )
+        advantages, returns = self.method.get_advantages_and_returns(values, rewards, mask=mask)
+        rollouts = [
+            Rollout(
+                episode.prompt,
+                episode.response,
+                output["logprobs"],
+                output["values"],
+                advantage[: len(episode.response)].cpu(),
+                return_[: len(episode.response)].cpu(),
+                output["trunk"],
+            )
+            for episode, output, advantage, return_ in zip(episodes, outputs, advantages, returns, strict=True)
+        ]
+        return rollouts, self.rollout_statistics(episodes, (logprobs - ref_logprobs) * mask, entropy * mask)
+
+    def rollout_statistics(self, episodes: list[Episode], log_ratio: Tensor, entropy: Tensor) -> dict[str, float]:
+        """KL and entropy in nats, length and EOS rate of the responses, over all ranks."""
+        ends = self.rollout_generation.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        sums = {
+            "policy/kl": log_ratio.sum(),  # k1 estimator
+            "policy/sqrt_kl": ((-log_ratio).exp() - 1 + log_ratio).sum(),  # k3 estimator: never negative
+            "rollouts/entropy": entropy.sum(),
+            "rollouts/response_length": sum(len(e.response) for e in episodes),
+            "rollouts/eos_rate": sum(e.response[-1] in ends for e in episodes),
+        }
+        totals = self.sum_over_ranks([float(x) for x in sums.values()])
+        stats = {name: total / self.method.num_rollouts for name, total in zip(sums, totals, strict=True)}
+        stats["policy/sqrt_kl"] **= 0.5
+        stats["policy/kl_per_token"] = stats["policy/kl"] / stats["rollouts/response_length"]
+        stats["rollouts/entropy"] /= stats["rollouts/response_length"]
+        return stats

@@ -1,0 +1,112 @@
+"""Optimising the policy on a collection of rollouts: shuffled PPO epochs, exact under any split into micro-batches."""
+
+import time
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from summarize_rlhf.errors import UserError
+from trlx.pipeline.rollouts import Rollout, collate, minibatches
+from trlx.utils.modeling import masked_mean
+
+
+class Optimisation:
+    """The part of the trainer that updates the policy."""
+
+    def batches_per_update(self) -> int:
+        """How many training batches one optimizer update takes: the launcher's gradient accumulation."""
+        train = self.config.train
+        return self.parts // -(-train.batch_size // (train.minibatch_size or train.batch_size))
+
+    def updates_per_epoch(self) -> int:
+        """The same on every rank: enough for the rank with the most rollouts."""
+        most = -(-self.method.num_rollouts // self.accelerator.num_processes)
+        return -(-most // (self.config.train.batch_size * self.batches_per_update()))
+
+    def optimise(self, rollouts: list[Rollout], bar: tqdm) -> None:
+        """`ppo_epochs` shuffled passes over the rollouts."""
+        train, accumulation = self.config.train, self.batches_per_update()
+        for _ in range(self.method.ppo_epochs):
+            for parts in minibatches(
+                len(rollouts),
+                train.batch_size * accumulation,
+                self.parts,
+                self.updates_per_epoch(),
+                self.batch_order,
+            ):
+                stats = self.update([[rollouts[i] for i in rows] for rows in parts], rollouts[0])
+                before, self.step = self.step, self.step + accumulation
+                bar.update(accumulation)
+                self.log.metrics(stats, self.step)
+                if self.step // train.checkpoint_interval > before // train.checkpoint_interval:
+                    self.save(f"{train.checkpoint_dir}/checkpoint_{self.step}")
+                if self.step // train.eval_interval > before // train.eval_interval:
+                    self.evaluate()
+                if self.step >= train.total_steps:
+                    return
+
+    def update(self, parts: list[list[Rollout]], stand_in: Rollout) -> dict[str, float]:
+        """One optimizer update on micro-batches `parts`, its gradient that of their union over all ranks.
+
+        A micro-batch's loss is its sum over tokens divided by the mean number of tokens per micro-batch; so
+        DDP's and DeepSpeed's averages over micro-batches and ranks give the mean over all tokens, however the
+        rollouts were split. Empty parts run `stand_in` under a mask of zeros, because every rank must join in.
+        """
+        start = time.time()
+        tokens = sum(len(r.response) for rollouts in parts for r in rollouts)
+        n = self.sum_over_ranks([tokens])[0] / (len(parts) * self.accelerator.num_processes)
+        sums: dict[str, Tensor] = {}
+        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)
+        for rollouts in parts:
+            batch = collate(rollouts or [stand_in])
+            if not rollouts:
+                batch = batch._replace(mask=torch.zeros_like(batch.mask))
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.accumulate(self.model):
+                out = self.model(
+                    batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, trunk=batch.trunk
+                )
+                loss, stats = self.method.loss(
+                    out.logprobs,
+                    out.values,
+                    batch.logprobs,
+                    batch.values,
+                    batch.advantages,
+                    batch.returns,
+                    batch.mask,
+                    n,
+                )
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    norm = self.clip_gradient()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            stats["policy/entropy"] = masked_mean(out.entropy, batch.mask)
+            share = batch.mask.sum() / n  # losses are sums over n already, the rest are means over the part
+            for name, value in stats.items():
+                weighted = value.detach() * (1.0 if name.startswith("losses/") else share) / len(parts)
+                sums[name] = sums.get(name, 0.0) + weighted
+        self.policy.checkpoint_blocks(False)
+        self.scheduler.step()
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
+        stats = dict(zip(sums, means, strict=True))
+        if not torch.isfinite(torch.tensor(stats["losses/total_loss"])):
+            raise UserError(
+                f"the loss is {stats['losses/total_loss']} at step {self.step}: lower optimizer.kwargs.lr, or set "
+                "train.max_grad_norm; the last checkpoint is untouched"
+            )
+        return stats | {
+            "policy/gradient_norm": float(norm),
+            "learning_rate": self.scheduler.get_last_lr()[0],
+            "time/update": time.time() - start,
+        }
+
+    def clip_gradient(self) -> float:
+        """The gradient's norm over all trained parameters, clipped to `max_grad_norm` if there is one.
+
+        DeepSpeed clips in its own step (`gradient_clipping`), which has happened by now.
+        """
+        limit = self.config.train.max_grad_norm
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return self.accelerator.clip_grad_norm_(trained, float("inf") if limit is None else limit) or 0.0

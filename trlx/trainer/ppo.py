@@ -1,0 +1,139 @@
+"""The PPO trainer: collect rollouts (experience.py), optimise on them (optimisation.py), evaluate (evaluation.py)."""
+
+from collections.abc import Callable
+
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from trlx.data.configs import TRLConfig
+from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
+from trlx.trainer import checkpoint, generation, setup
+from trlx.trainer.evaluation import Evaluation
+from trlx.trainer.experience import Experience
+from trlx.trainer.log import RunLog
+from trlx.trainer.optimisation import Optimisation
+from trlx.utils.modeling import RunningMoments
+
+
+class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
+    """trlX's PPO trainer. `trlx.train` builds it, calls `learn` and returns it."""
+
+    def __init__(
+        self,
+        config: TRLConfig,
+        reward_fn: Callable | None = None,
+        metric_fn: Callable | None = None,
+        stop_sequences: list[str] | None = None,
+    ):
+        self.config, self.method = config, config.method
+        self.reward_fn, self.metric_fn = reward_fn, metric_fn
+        self.stop_sequences = stop_sequences or []
+        self.accelerator, self.parts = setup.build_accelerator(config)
+        set_seed(config.train.seed)
+        self.tokenizer = setup.build_tokenizer(config.tokenizer)
+        policy = setup.build_policy(config, self.tokenizer)
+        optimizer = setup.build_optimizer(config.optimizer, policy)
+        self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.scheduler = setup.build_scheduler(config.scheduler, self.optimizer)
+        # From here on every rank draws its own responses. Weights were made alike above.
+        set_seed(config.train.seed, device_specific=True)
+        self.rollout_options = self.method.gen_experience_kwargs or self.method.gen_kwargs
+        self.rollout_generation = generation.generation_config(self.tokenizer, self.rollout_options)
+        self.temperature = self.rollout_options.get("temperature", 1.0)
+        bent = generation.bends_distribution(self.rollout_options)
+        if bent:
+            self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")
+
+        self.kl_controller = self.method.kl_controller()
+        self.moments = RunningMoments()
+        self.ref_std = self.method.ref_std
+        self.step = 0  # training batches so far
+        self.iteration = 0  # collections so far
+        self.best_reward = float("-inf")
+        self.batch_order = torch.Generator().manual_seed(config.train.seed + self.accelerator.process_index)
+        self.log = RunLog(self.accelerator, config.train.checkpoint_dir, config.train.rollout_logging_dir)
+
+    @property
+    def policy(self):
+        """The module inside what DDP or DeepSpeed wrapped around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            tqdm.write(text)
+
+    def bar(self, name: str) -> str | None:
+        """The name of a progress bar on rank 0, no bar elsewhere."""
+        return name if self.accelerator.is_main_process else None
+
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        totals = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(totals, reduction="sum").tolist()
+
+    # ---------------------------------------------------------------- prompts
+
+    def add_prompt_pipeline(self, pipeline: PromptPipeline) -> None:
+        self.prompts = pipeline
+        self.cursor = PromptCursor(len(pipeline), self.config.train.seed)
+
+    def add_eval_pipeline(self, pipeline: PromptPipeline) -> None:
+        self.eval_prompts = pipeline
+
+    # ------------------------------------------------------------------- loop
+
+    def learn(self) -> None:
+        """Collect and optimise until `epochs` or `total_steps` is reached; evaluate and save on the way."""
+        train = self.config.train
+        setup.start_trackers(self.accelerator, self.config, checkpoint.plain(self.config.to_dict()))
+        steps_each = self.updates_per_epoch() * self.batches_per_update() * self.method.ppo_epochs
+        total = min(train.total_steps, train.epochs * steps_each)
+        self.evaluate()
+        with tqdm(total=total, desc="PPO", unit="batch", disable=not self.accelerator.is_main_process) as bar:
+            for _ in range(train.epochs):
+                if self.step >= train.total_steps:
+                    break
+                rollouts, stats = self.make_experience()
+                self.log.metrics(stats, self.step)
+                bar.set_postfix(score=f"{stats['rollout_scores/mean']:.3f}", kl=f"{stats['policy/kl']:.2f}")
+                self.optimise(rollouts, bar)
+                self.kl_controller.update(stats["policy/kl"], self.method.num_rollouts)
+        self.finish()
+        self.accelerator.end_training()
+
+    def finish(self) -> None:
+        """A last evaluation and a last checkpoint, unless the last step has just made them."""
+        if self.step % self.config.train.eval_interval:
+            self.evaluate()
+        self.save_pretrained(f"{self.config.train.checkpoint_dir}/checkpoint_{self.step}/hf_model")
+
+    # ------------------------------------------------------ trlX's public face
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
+        """Ids (B, Q + R) after left-padded `input_ids` (B, Q), with the options of rollouts."""
+        return self._generate(input_ids, attention_mask, self.rollout_options | kwargs)
+
+    def generate_eval(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
+        """The same with the options of evaluation."""
+        return self._generate(input_ids, attention_mask, self.method.gen_kwargs | kwargs)
+
+    @torch.no_grad()
+    def _generate(self, input_ids, attention_mask, options) -> Tensor:
+        config = generation.generation_config(self.tokenizer, options)
+        device = self.accelerator.device
+        mask = None if attention_mask is None else attention_mask.to(device)
+        with checkpoint.whole_model(self.model, self.accelerator) as policy:
+            return generation.generate(policy.model, input_ids.to(device), mask, config)
+
+    def save_pretrained(self, directory: str) -> None:
+        """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all."""
+        checkpoint.save_pretrained(self, directory)
+
+    def save(self, directory: str) -> None:
+        """The full state of the run, and the policy under `hf_model`."""
+        checkpoint.save(self, directory)
+
+    def load(self, directory: str) -> None:
+        """The full state that `save` wrote."""
+        checkpoint.load(self, directory)

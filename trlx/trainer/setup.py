@@ -1,0 +1,136 @@
+"""What a run is made of, built from its configuration: accelerator, tokenizer, policy, optimizer, schedule."""
+
+import os
+from typing import Any
+
+import peft
+import torch
+from accelerate import Accelerator, DeepSpeedPlugin
+from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
+from torch.optim import lr_scheduler
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+
+import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
+from summarize_rlhf.checkpoint import load_causal_lm
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb
+from summarize_rlhf.tokenizer import load_tokenizer
+from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig
+from trlx.models.policy import PolicyWithValueHead
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+SCHEDULERS = {
+    "cosine_annealing": lr_scheduler.CosineAnnealingLR,
+    "linear": lr_scheduler.LinearLR,
+    "constant": lr_scheduler.ConstantLR,
+}
+TRACKERS = ("wandb", "tensorboard")
+
+
+def one_of(table: dict[str, Any], name: str, option: str) -> Any:
+    """table[name], or a ValueError that names the option and what it can be."""
+    if name.lower() not in table:
+        raise ValueError(f"{option} {name!r} is unknown; use one of {', '.join(table)}.")
+    return table[name.lower()]
+
+
+def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
+    """The accelerator of this launch, and into how many micro-batches it splits the rollouts of one update.
+
+    An update takes `batch_size` rollouts per device, times the gradient accumulation of the DeepSpeed file
+    or of the Accelerate configuration. The DeepSpeed file is adapted to the hardware (`deepspeed_config`).
+    """
+    train = config.train
+    if train.tracker not in (*TRACKERS, None):
+        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
+    if train.tracker == "wandb":
+        quiet_wandb()
+    parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
+    plugin = None
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
+        file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file)) if file else DeepSpeedPlugin()
+        deepspeed = plugin.deepspeed_config
+        accumulation = deepspeed.get("gradient_accumulation_steps", 1)
+        accumulation = 1 if accumulation == "auto" else accumulation
+        parts *= accumulation
+        deepspeed["gradient_accumulation_steps"] = parts
+        deepspeed["train_micro_batch_size_per_gpu"] = train.minibatch_size or train.batch_size
+        deepspeed.pop("train_batch_size", None)
+        if train.max_grad_norm is not None or deepspeed.get("gradient_clipping") == "auto":
+            deepspeed["gradient_clipping"] = train.max_grad_norm or 0.0
+    else:
+        parts *= int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
+    kind = precision()
+    accelerator = Accelerator(
+        deepspeed_plugin=plugin,
+        mixed_precision="bf16" if kind["bf16"] else "fp16" if kind["fp16"] else "no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=parts, adjust_scheduler=False, sync_with_dataloader=False
+        ),
+        log_with=train.tracker,
+        project_config=ProjectConfiguration(logging_dir=train.logging_dir or train.checkpoint_dir),
+    )
+    return accelerator, parts
+
+
+def start_trackers(accelerator: Accelerator, config: TRLConfig, hyperparameters: dict[str, Any]) -> None:
+    """Names the run for the tracker; W&B gets project, run name, entity, group and tags."""
+    train = config.train
+    if train.tracker is None:
+        return
+    wandb = {
+        "name": train.run_name,
+        "entity": train.entity_name,
+        "group": train.group_name,
+        "tags": train.tags,
+    }
+    plain = {key: value for key, value in hyperparameters.items() if isinstance(value, int | float | str | bool)}
+    accelerator.init_trackers(
+        train.project_name,
+        config=hyperparameters if train.tracker == "wandb" else plain,
+        init_kwargs={"wandb": wandb} if train.tracker == "wandb" else {},
+    )
+
+
+def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a pad token (EOS where it has none of its own)."""
+    tokenizer = load_tokenizer(config.tokenizer_path, **config.tokenizer_extra_configs)
+    tokenizer.truncation_side = config.truncation_side
+    return tokenizer
+
+
+def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> PolicyWithValueHead:
+    """The policy of `config.model`. Raises where the tokenizer has ids that the model does not know."""
+    model_config, path = config.model, config.model.model_path
+    if model_config.model_arch_type != "causal":
+        raise ValueError(f"model.model_arch_type {model_config.model_arch_type!r}: only 'causal' is supported.")
+    if isinstance(path, PretrainedConfig):
+        model = AutoModelForCausalLM.from_config(path)
+    else:
+        model = load_causal_lm(path, **model_config.model_extra_configs)
+    vocabulary = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            f"tokenizer {config.tokenizer.tokenizer_path} has {len(tokenizer)} tokens, but the model {path} "
+            f"knows {vocabulary}: name the tokenizer that belongs to the model (tokenizer.tokenizer_path)"
+        )
+    if model_config.peft_config is not None:
+        options = model_config.peft_config
+        if isinstance(options, dict):
+            options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
+        model = peft.get_peft_model(model, options)
+    value_layers = model_config.num_value_layers_unfrozen or config.method.num_value_layers_unfrozen
+    return PolicyWithValueHead(model, model_config.num_layers_unfrozen, value_layers)
+
+
+def build_optimizer(config: OptimizerConfig, policy: PolicyWithValueHead) -> torch.optim.Optimizer:
+    """Over what trains and nothing else."""
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    return one_of(OPTIMIZERS, config.name, "optimizer.name")(trained, **config.kwargs)
+
+
+def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    """One step per optimizer update."""
+    kwargs = {"factor": 1.0} if config.name == "constant" else {}
+    return one_of(SCHEDULERS, config.name, "scheduler.name")(optimizer, **(kwargs | config.kwargs))

@@ -1,0 +1,62 @@
+"""`trlx.train`: from prompts and a reward function to a trained policy, in one call."""
+
+from collections.abc import Callable
+from typing import Any
+
+from summarize_rlhf.hardware import check_versions
+from trlx.data.configs import TRLConfig
+from trlx.data.default_configs import default_ppo_config
+from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer.ppo import AcceleratePPOTrainer
+
+ELSEWHERE = {
+    "samples": "training on `samples` (ILQL, SFT) is not part of this engine; stage 1 fine-tunes on texts.",
+    "rewards": "offline `rewards` (ILQL) are not part of this engine; give a reward_fn.",
+    "dataset": "the deprecated `dataset` argument is gone; give `prompts` and a reward_fn.",
+}
+
+
+def train(
+    model_path: str | None = None,
+    reward_fn: Callable | None = None,
+    dataset: Any = None,
+    samples: Any = None,
+    rewards: Any = None,
+    prompts: list[str] | list[dict[str, Any]] | None = None,
+    eval_prompts: list[str] | list[dict[str, Any]] | None = None,
+    metric_fn: Callable | None = None,
+    config: TRLConfig | None = None,
+    stop_sequences: list[str] | None = None,
+) -> AcceleratePPOTrainer:
+    """Trains a policy with PPO and returns its trainer.
+
+    model_path: replaces `config.model.model_path`. reward_fn(samples, prompts, outputs, tokenizer, **metadata):
+    one number per sample, or one per response token. prompts: strings, or dictionaries with a "prompt" whose
+    other keys reach reward_fn and metric_fn as lists. eval_prompts: default, the first `chunk_size` prompts.
+    metric_fn: like reward_fn, returns a dictionary of lists. stop_sequences: texts that end a response.
+    """
+    check_versions()
+    for name, value in (("samples", samples), ("rewards", rewards), ("dataset", dataset)):
+        if value is not None:
+            raise ValueError(f"trlx.train({name}=…): {ELSEWHERE[name]}")
+    if reward_fn is None or prompts is None:
+        raise ValueError("trlx.train needs a reward_fn and prompts.")
+    config = config or default_ppo_config()
+    if config.train.trainer not in ("AcceleratePPOTrainer", "PPOTrainer"):
+        raise ValueError(f"train.trainer {config.train.trainer!r}: this engine has 'AcceleratePPOTrainer' alone.")
+    if model_path is not None:
+        config = config.evolve(model={"model_path": model_path})
+
+    trainer = AcceleratePPOTrainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
+    room = config.train.seq_length - config.method.gen_kwargs.get("max_new_tokens", 0)
+    if room < 1:
+        raise ValueError(
+            f"train.seq_length {config.train.seq_length} leaves no token for a prompt beside max_new_tokens."
+        )
+    trainer.add_prompt_pipeline(PromptPipeline(prompts, room, trainer.tokenizer))
+    eval_prompts = prompts[: config.method.chunk_size] if eval_prompts is None else eval_prompts
+    trainer.add_eval_pipeline(PromptPipeline(eval_prompts, room, trainer.tokenizer))
+    if config.train.resume_from_checkpoint:
+        trainer.load(config.train.resume_from_checkpoint)
+    trainer.learn()
+    return trainer
