@@ -32,15 +32,11 @@ def encode(
     encoded = []
     for number, (body, row) in enumerate(zip(bodies, summaries, strict=True)):
         if END in body:
-            raise UserError(
-                f"post {number} contains {END}, where the text would end before its summary: {body[:80]!r}"
-            )
+            raise UserError(f"post {number} contains {END}, where the text would end before its summary: {body[:80]!r}")
         row_ids = [next(ids) for _ in row]
         if max(map(len, row_ids)) > max_length:
             for summary in row:
-                body = cut_post(
-                    tokenizer, body, max_length, lambda cut, summary=summary: rm_text(cut, summary)
-                )
+                body = cut_post(tokenizer, body, max_length, lambda cut, summary=summary: rm_text(cut, summary))
             row_ids = [tokenizer(rm_text(body, summary)).input_ids for summary in row]
         encoded.append([before_end(text, tokenizer.eos_token_id) for text in row_ids])
     return encoded

@@ -54,6 +54,7 @@ class RewardModel(nn.Module):
         The published file has no config: it is read from `config_from`, the SFT model it was trained from.
         Raises `UserError` naming every key that is missing, foreign or of another shape.
         """
+        require(path)
         config = load_config(Path(path), config_from)
         with no_init_weights():
             model = cls(AutoModel.from_config(config, dtype=dtype))
@@ -101,18 +102,20 @@ def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
     for module in transformer.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
-    raise UserError(
-        f"{type(transformer).__name__} has no list of {count} blocks; train it with trainable_fraction 1"
-    )
+    raise UserError(f"{type(transformer).__name__} has no list of {count} blocks; train it with trainable_fraction 1")
+
+
+def require(path: str | Path) -> None:
+    """`UserError` where there is nothing at `path`, saying where a reward model comes from."""
+    if not Path(path).exists():
+        raise UserError(
+            f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch the published "
+            "one with python -m reward_model.download"
+        )
 
 
 def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
     """The trunk's config: beside the weights, else from `config_from` (a directory or a Hub id)."""
-    if not path.exists():
-        raise UserError(
-            f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch "
-            "the published one with python -m reward_model.download"
-        )
     source = path if (path / "config.json").is_file() else config_from
     if source is None:
         raise UserError(

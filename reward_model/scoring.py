@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from reward_model.encoding import encode, mask_of, pad_right
 from reward_model.loss import end_scores
-from reward_model.reward_model import RewardModel
+from reward_model.reward_model import RewardModel, require
 from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -34,9 +34,7 @@ class Scorer:
     ):
         positions = getattr(model.config, "max_position_embeddings", None)  # not every family has a limit
         if positions is not None and max_length > positions:
-            raise UserError(
-                f"max_length is {max_length} tokens, but the reward model reads {positions} at most"
-            )
+            raise UserError(f"max_length is {max_length} tokens, but the reward model reads {positions} at most")
         if len(tokenizer) > model.config.vocab_size:
             raise UserError(
                 f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the reward model "
@@ -64,11 +62,10 @@ class Scorer:
         `max_length` is by default that of its training (published: 550). Raises `UserError` for what is no
         reward model.
         """
+        require(path)
         has_tokenizer = (Path(path) / "tokenizer.json").is_file()
         if not has_tokenizer and model is None:
-            raise UserError(
-                f"{path} has no tokenizer; name the model it was trained from (the SFT directory)"
-            )
+            raise UserError(f"{path} has no tokenizer; name the model it was trained from (the SFT directory)")
         tokenizer = load_tokenizer(path if has_tokenizer else model)
         record = check_handover(path, expects_stage="rm", tokenizer=tokenizer)
         reward_model = RewardModel.from_pretrained(path, config_from=model, dtype=dtype)

@@ -13,7 +13,7 @@ The values below are the published ones. Instead of flags, one JSON or YAML file
 """
 
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from reward_model.encoding import mask_of
 from reward_model.loss import LOSSES, end_scores
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import hardware
-from summarize_rlhf.arguments import parse_arguments
+from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import (
     check_handover,
     check_output_dir,
@@ -56,20 +56,12 @@ SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
 SFT_HUB_ID = "CarperAI/openai_summarize_tldr_sft"
 
 
-def knob(default: Any, text: str, **metadata: Any) -> Any:
-    return field(default=default, metadata={"help": text, **metadata})
-
-
 @dataclass
 class RewardArguments:
     # what goes in, what comes out
-    model: str | None = knob(
-        None, "SFT model, directory or Hub id; default: stage 1's directory, else the Hub's"
-    )
+    model: str | None = knob(None, "SFT model, directory or Hub id; default: stage 1's directory, else the Hub's")
     tokenizer: str | None = knob(None, "directory or Hub id; default: the model's own")
-    dataset: str = knob(
-        "CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train, test"
-    )
+    dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train, test")
     output_dir: str = knob(str(HERE / "rm_checkpoint"), "written whole at the end")
     max_train_rows: int | None = knob(None, "first rows of train; default: all")
     max_eval_rows: int | None = knob(5000, "first rows of test, as in gptj_reward_test.py")
@@ -81,25 +73,19 @@ class RewardArguments:
     )
     trainable_fraction: float = knob(0.3, "share of blocks trained, from the top; 1: all, and the embeddings")
     # optimisation
-    global_batch_size: int = knob(
-        32, "pairs per optimizer step over all devices; accumulation follows from it"
-    )
+    global_batch_size: int = knob(32, "pairs per optimizer step over all devices; accumulation follows from it")
     per_device_train_batch_size: int = knob(1, "pairs per device and forward pass")
     num_train_epochs: float = knob(5.0, "passes over train")
     max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive")
     learning_rate: float = knob(1e-5, "peak of AdamW's learning rate")
-    lr_scheduler_type: str = knob(
-        "constant_with_warmup", "after the warm-up: constant_with_warmup, linear, cosine …"
-    )
+    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up: constant_with_warmup, linear, cosine …")
     warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate")
     adam_beta1: float = knob(0.9, "AdamW")
     adam_beta2: float = knob(0.999, "AdamW")
     adam_epsilon: float = knob(1e-8, "AdamW")
     weight_decay: float = knob(0.0, "AdamW")
     max_grad_norm: float = knob(1.0, "the global gradient norm is clipped to this")
-    deepspeed_config: str = knob(
-        str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware"
-    )
+    deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test")
     per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result")
@@ -198,6 +184,8 @@ def main() -> None:
     # 1. The pairs, as token ids
     source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
     tokenizer = load_tokenizer(args.tokenizer or source)
+    if is_local(source):
+        check_handover(source, expects_stage="sft", tokenizer=tokenizer)
     rows, encoded = {}, {}
     for split, most in (("train", args.max_train_rows), ("test", args.max_eval_rows)):
         rows[split], dropped = load_comparisons(args.dataset, split, most)
@@ -206,8 +194,6 @@ def main() -> None:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
 
     # 2. The model of stage 1 with a value per token; its top blocks are trained
-    if is_local(source):
-        check_handover(source, expects_stage="sft", tokenizer=tokenizer)
     language_model = load_causal_lm(source)
     fit_to_tokenizer(language_model, tokenizer, args.max_length)
     torch.manual_seed(args.seed)
@@ -240,9 +226,7 @@ def main() -> None:
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             save_run(tmp, record)
-        print(
-            f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}"
-        )
+        print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
 
 
 if __name__ == "__main__":

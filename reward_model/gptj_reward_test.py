@@ -1,0 +1,102 @@
+"""The accuracy of a reward model: how often it scores the summary higher that people preferred.
+
+    cd reward_model/ && python gptj_reward_test.py
+
+tests `reward_model/rm_checkpoint/` (stage 2's directory, or the published `pytorch_model.bin`) on the
+comparisons' test split, prints a table and writes `reward_test.json` and, with each pair's scores,
+`reward_test.csv`.
+"""
+
+import csv
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+# Before this folder, in which `reward_model` would be the file of that name.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from reward_model.comparison_dataset import encode_comparisons, load_comparisons
+from reward_model.scoring import Scorer
+from summarize_rlhf import hardware
+from summarize_rlhf.arguments import knob, parse_arguments
+from summarize_rlhf.checkpoint import find_model
+from summarize_rlhf.data import fingerprint
+from summarize_rlhf.errors import main_guard
+from summarize_rlhf.report import format_table
+
+HERE = Path(__file__).resolve().parent
+SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
+SFT_HUB_ID = "CarperAI/openai_summarize_tldr_sft"
+
+
+@dataclass
+class TestArguments:
+    reward_model: str = knob(str(HERE / "rm_checkpoint"), "stage 2's directory, or the published file")
+    model: str | None = knob(
+        None, "only for a published file: the SFT model whose config and tokenizer it has; default: as in stage 2"
+    )
+    dataset: str = knob("CarperAI/openai_summarize_comparisons", "local directory, file or Hub id")
+    split: str = knob("test", "split of the data set")
+    max_rows: int | None = knob(5000, "first rows of the split")
+    max_length: int | None = knob(None, "tokens per text; default: as in training")
+    batch_tokens: int = knob(16384, "tokens per forward pass, with padding; changes no score")
+    dtype: str = knob(
+        "float16" if torch.cuda.is_available() else "float32",
+        "precision of the model; published: float16",
+        choices=["float32", "bfloat16", "float16"],
+    )
+    output_dir: str = knob(str(HERE.parent / "results" / "reward_test"), "where the two files go")
+
+
+def summary_of(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, float | int]:
+    """Accuracy and its standard error, mean scores, their difference and the number of pairs, from scores (N,)."""
+    accuracy = (chosen > rejected).double().mean().item()
+    return {
+        "accuracy": accuracy,
+        "accuracy_se": math.sqrt(accuracy * (1 - accuracy) / len(chosen)),
+        "chosen": chosen.mean().item(),
+        "rejected": rejected.mean().item(),
+        "margin": (chosen - rejected).mean().item(),
+        "pairs": len(chosen),
+    }
+
+
+@main_guard
+def main() -> None:
+    args = parse_arguments(TestArguments)
+    hardware.check_versions()
+    scorer = Scorer.from_pretrained(
+        args.reward_model,
+        model=args.model or find_model(SFT_DIR, SFT_HUB_ID),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        dtype=getattr(torch, args.dtype),
+        max_length=args.max_length,
+        batch_tokens=args.batch_tokens,
+    )
+    rows, dropped = load_comparisons(args.dataset, args.split, args.max_rows)
+    print(f"{args.split}: {len(rows)} pairs; left out: {dropped}")
+    pairs = encode_comparisons(rows, scorer.tokenizer, scorer.max_length)
+    scores = scorer.score_ids([*pairs["chosen_ids"], *pairs["rejected_ids"]], progress="score")
+    chosen, rejected = scores.split(len(rows))
+
+    result = summary_of(chosen, rejected)
+    print(format_table([result]))
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "reward_test.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*rows.column_names, "chosen_score", "rejected_score"])
+        for row, *both in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
+            writer.writerow([*row.values(), *both])
+    record = {**result, "dropped": dropped._asdict(), "data": fingerprint(rows), "arguments": asdict(args)}
+    record |= {"commit": hardware.commit(), "versions": hardware.versions()}
+    (folder / "reward_test.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"wrote {folder}/reward_test.json and .csv")
+
+
+if __name__ == "__main__":
+    main()
