@@ -62,6 +62,7 @@ def download(url: str, target: Path, timeout: float = 60.0) -> None:
     `<target>.part.etag`). Raises `UserError` for every failure; what has arrived stays in the `.part` file.
     """
     require_https(url)
+    target.parent.mkdir(parents=True, exist_ok=True)
     part, tag = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.etag")
     done = part.stat().st_size if part.is_file() and tag.is_file() else 0
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
@@ -91,9 +92,7 @@ def download(url: str, target: Path, timeout: float = 60.0) -> None:
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink()
-            raise UserError(
-                f"{part} was longer than the file at {url} and is removed; run the command again"
-            ) from error
+            raise UserError(f"{part} was longer than the file at {url} and was removed; run again") from error
         raise UserError(f"{url}: the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise UserError(f"downloading {url} failed ({error}); run the command again to go on") from error
@@ -122,7 +121,6 @@ def main() -> None:
     if (folder / FILE).is_file():
         print(f"{folder / FILE} is already there")
         return
-    folder.mkdir(parents=True, exist_ok=True)
     download(f"{args.base_url.rstrip('/')}/{args.repo}/resolve/{args.revision}/{FILE}", folder / FILE, args.timeout)
     print(f"wrote {folder / FILE}")
 

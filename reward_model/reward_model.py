@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.initialization import no_init_weights
 
 import trlx.models.gptj_sdpa  # noqa: F401  GPT-J picks torch's fused attention
-from summarize_rlhf.checkpoint import check_keys, load_causal_lm, state_dict_of
+from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
 
 
@@ -106,11 +106,12 @@ def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
 
 
 def require(path: str | Path) -> None:
-    """`UserError` where there is nothing at `path`, saying where a reward model comes from."""
-    if not Path(path).exists():
+    """`UserError` where there are no weights at `path`, saying where a reward model comes from."""
+    path = Path(path)
+    if not path.is_file() and not any((path / name).is_file() for name in WEIGHT_FILES):
         raise UserError(
-            f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch the published "
-            "one with python -m reward_model.download"
+            f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch the "
+            "published one with python -m reward_model.download"
         )
 
 
