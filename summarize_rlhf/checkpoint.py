@@ -225,8 +225,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed"
         )
     report = transformers_logging.get_logger("transformers.modeling_utils")
-    level = report.level
-    report.setLevel("ERROR")  # its table of keys becomes our error
+    report.disabled = True  # its table of keys becomes our error
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(path), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
@@ -240,7 +239,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             ) from error
         raise unreachable("model", path, error) from error
     finally:
-        report.setLevel(level)
+        report.disabled = False
     check_keys(
         path,
         missing=info["missing_keys"],
@@ -251,6 +250,44 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         ],
     )
     return model
+
+
+def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+    """Check that the model can read this tokenizer's ids and ``max_length`` positions, and give it their EOS and pad.
+
+    A model may have more embeddings than the tokenizer has tokens (GPT-J: 50,400 for 50,257). Raises ``UserError``.
+    """
+    config = model.config
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the model {config.name_or_path} "
+            f"embeds {config.vocab_size}: they do not belong together"
+        )
+    positions = getattr(config, "max_position_embeddings", None)  # families without a table have no limit
+    if positions is not None and max_length > positions:
+        raise UserError(
+            f"max_length is {max_length} tokens, but the model {config.name_or_path} reads {positions} at most"
+        )
+    for ids in (config, model.generation_config):
+        ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        if tokenizer.bos_token_id is not None:
+            ids.bos_token_id = tokenizer.bos_token_id
+
+
+def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
+    """The last ``checkpoint-N`` of an interrupted run, if it is to be resumed; else ``None``.
+
+    Raises ``UserError`` where there is one to resume from and nobody asked, or none and somebody did.
+    """
+    steps_dir = Path(steps_dir)
+    found = sorted(steps_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    if resume and not found:
+        raise UserError(f"nothing to resume: {steps_dir} has no checkpoint-* of an interrupted run")
+    if found and not resume:
+        raise UserError(
+            f"{steps_dir} holds {found[-1].name} of an earlier run: go on from it with --resume true, or remove the folder"
+        )
+    return str(found[-1]) if found else None
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:

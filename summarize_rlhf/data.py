@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import datasets
@@ -51,6 +51,12 @@ def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
         "rows": len(dataset),
         "sha256": digest.hexdigest(),
     }
+
+
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
+    """JSON Lines, one row a line, as ``load_rows`` reads them."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _find_file(path: Path, split: str) -> Path:

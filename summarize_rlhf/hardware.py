@@ -7,11 +7,13 @@ import json
 import netrc
 import os
 import platform
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -103,10 +105,53 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
         config["bf16"] = {"enabled": True}
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
+        skip_compiled_ops()
         zero.pop("offload_optimizer", None)
         zero.pop("offload_param", None)
         config["zero_optimization"] = zero
     return config
+
+
+def skip_compiled_ops() -> None:
+    """On CPU, before DeepSpeed starts: leave out its shared-memory all-reduce, for gloo does the same.
+
+    DeepSpeed would compile it at the first start (40 s), and end with a traceback where there is no C++ compiler.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def join_launch() -> None:
+    """Call before anything imports DeepSpeed. Without a launcher, this makes a launch of one process.
+
+    So ``python script.py`` runs what ``deepspeed script.py`` runs. On CPU DeepSpeed is told so instead of guessing.
+    """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def trainer_arguments(deepspeed_file: str | Path) -> dict[str, Any]:
+    """What the hardware decides of a TrainingArguments: precision, DeepSpeed, the process group, pinned memory.
+
+    On CPU this joins the processes over gloo first: left alone, Accelerate would see a single one.
+    """
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        PartialState(backend="gloo")
+    return {
+        "deepspeed": deepspeed_config(deepspeed_file),
+        "accelerator_config": {"use_configured_state": not on_gpu},
+        "dataloader_pin_memory": on_gpu,
+        **precision(),
+    }
 
 
 def world_size() -> int:

@@ -1,0 +1,249 @@
+"""Stage 1: supervised fine-tuning. A causal language model learns to write the TL;DR of a Reddit post.
+
+    cd sft/ && deepspeed train_gptj_summarize.py
+
+trains GPT-J on ``CarperAI/openai_summarize_tldr`` and writes ``sft/gptj-supervised-summarize-checkpoint/``, from which
+stages 2 and 3 start. Any causal LM and any data with columns ``prompt`` and ``label`` will do:
+
+    deepspeed sft/train_gptj_summarize.py --model gpt2 --dataset my_posts/ --output_dir my_sft
+
+The values below are the published ones. Instead of flags, one JSON or YAML file may hold them.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+
+from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset, token_losses
+from summarize_rlhf import hardware
+from summarize_rlhf.arguments import parse_arguments
+from summarize_rlhf.checkpoint import (
+    check_output_dir,
+    find_step_checkpoint,
+    fit_to_tokenizer,
+    load_causal_lm,
+    run_record,
+    save_run,
+    write_directory,
+)
+from summarize_rlhf.data import fingerprint, load_rows, write_rows
+from summarize_rlhf.errors import main_guard
+from summarize_rlhf.generate import generate_summaries
+from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.report import print_samples
+from summarize_rlhf.rouge import rouge
+from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.tokenizer import load_tokenizer
+
+HERE = Path(__file__).resolve().parent
+
+
+def knob(default: Any, text: str, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": text, **metadata})
+
+
+@dataclass
+class SFTArguments:
+    # what goes in, what comes out
+    model: str = knob("EleutherAI/gpt-j-6B", "causal LM to fine-tune: local directory or Hub id")
+    tokenizer: str | None = knob(None, "local directory or Hub id; default: the model's own")
+    dataset: str = knob("CarperAI/openai_summarize_tldr", "local directory, file or Hub id with splits train, valid")
+    output_dir: str = knob(str(HERE / "gptj-supervised-summarize-checkpoint"), "written whole at the end")
+    max_train_rows: int | None = knob(None, "first rows of train; default: all")
+    max_eval_rows: int | None = knob(2000, "first rows of valid")
+    # text
+    max_length: int = knob(550, "tokens of post and summary with EOS; of a longer row the post's end is cut")
+    loss_on: str = knob("text", "supervise the whole text (published) or only the summary", choices=LOSS_ON)
+    # optimisation
+    global_batch_size: int = knob(128, "rows per optimizer step over all devices; accumulation follows from it")
+    per_device_train_batch_size: int = knob(16, "rows per device and forward pass")
+    num_train_epochs: float = knob(5.0, "passes over train")
+    max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive")
+    learning_rate: float = knob(1e-5, "peak of AdamW's learning rate")
+    lr_scheduler_type: str = knob("linear", "after the warm-up: linear, cosine, constant_with_warmup …")
+    warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate")
+    adam_beta1: float = knob(0.9, "AdamW")
+    adam_beta2: float = knob(0.95, "AdamW")
+    adam_epsilon: float = knob(1e-8, "AdamW")
+    weight_decay: float = knob(0.0, "AdamW")
+    max_grad_norm: float = knob(1.0, "the global gradient norm is clipped to this")
+    gradient_checkpointing: bool = knob(True, "recompute activations in the backward pass: less memory, a third slower")
+    deepspeed_config: str = knob(str(HERE / "ds_config_gptj.json"), "DeepSpeed file; adapted to the hardware")
+    # evaluation
+    eval_steps: int = knob(500, "optimizer steps between losses on valid")
+    per_device_eval_batch_size: int = knob(16, "rows per device; changes no result")
+    rouge_rows: int = knob(300, "first rows of valid summarised at the end, for ROUGE; 0: none")
+    max_new_tokens: int = knob(50, "tokens of a generated summary at most, EOS included")
+    # keeping
+    save_steps: int = knob(1000, "optimizer steps between checkpoints in <output_dir>-steps/")
+    resume: bool = knob(False, "go on from the last checkpoint in <output_dir>-steps/")
+    logging_steps: int = knob(50, "optimizer steps between lines of metrics")
+    report_to: str = knob("wandb", "wandb (offline without a login), tensorboard or none")
+    seed: int = knob(42, "of the order of rows and of dropout")
+
+
+class SFTTrainer(Trainer):
+    """Trainer whose losses are means over supervised tokens: of a whole global batch, of the whole of valid.
+
+    So neither accumulation, nor the number of processes, nor the evaluation's batch size changes what is optimised or
+    reported, but for rounding.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(
+            compute_loss_func=batch_loss,
+            compute_metrics=lambda prediction: mean_loss(*prediction.predictions.T),
+            preprocess_logits_for_metrics=lambda logits, labels: row_losses(logits, labels),
+            **kwargs,
+        )
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        output.metrics["eval_loss"] = output.metrics.pop("eval_token_loss")  # instead of the mean over batches
+        return output
+
+
+def batch_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum of the micro-batch's token losses over the number of supervised tokens in the whole global batch."""
+    losses = token_losses(outputs.logits, labels)
+    return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else (labels[:, 1:] >= 0).sum())
+
+
+def row_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """(B, 2): each row's sum of token losses and its number of supervised tokens."""
+    return torch.stack([token_losses(logits, labels).sum(1), (labels[:, 1:] >= 0).sum(1)], dim=1)
+
+
+def mean_loss(sums: Any, counts: Any) -> dict[str, float]:
+    """The mean over all tokens from (N,) sums and (N,) counts, and its exponential."""
+    loss = float(sums.sum() / counts.sum())
+    return {"token_loss": loss, "perplexity": math.exp(min(loss, 50.0))}
+
+
+def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments:
+    """Ours, and what of the Trainer's own they imply on this machine."""
+    return TrainingArguments(
+        output_dir=str(steps_dir),
+        num_train_epochs=args.num_train_epochs,
+        max_steps=args.max_steps,
+        per_device_train_batch_size=args.per_device_train_batch_size,
+        gradient_accumulation_steps=hardware.accumulation(
+            args.global_batch_size, args.per_device_train_batch_size, hardware.world_size()
+        ),
+        train_sampling_strategy="group_by_length",
+        learning_rate=args.learning_rate,
+        lr_scheduler_type=args.lr_scheduler_type,
+        warmup_steps=args.warmup_steps,
+        adam_beta1=args.adam_beta1,
+        adam_beta2=args.adam_beta2,
+        adam_epsilon=args.adam_epsilon,
+        weight_decay=args.weight_decay,
+        max_grad_norm=args.max_grad_norm,
+        activation_checkpointing=args.gradient_checkpointing,  # transformers' newer name for it
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        eval_strategy="steps",
+        eval_steps=args.eval_steps,
+        per_device_eval_batch_size=args.per_device_eval_batch_size,
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        logging_steps=args.logging_steps,
+        report_to=args.report_to,
+        run_name="sft",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=args.seed,
+        **hardware.trainer_arguments(args.deepspeed_config),
+    )
+
+
+def summarise(trainer: Trainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
+    """ROUGE of the summaries that the model writes for ``rows``, each process its share, and the summaries."""
+    rank, processes = trainer.args.process_index, trainer.args.world_size
+    bodies = [cut_post(tokenizer, split_prompt(p), args.max_length - args.max_new_tokens, prompt_text) for p in rows["prompt"]]
+    prompts = [prompt_text(body) for body in bodies]
+    mine = generate_summaries(
+        trainer.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
+        batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
+    )  # fmt: skip
+    everyone = gather_object([mine]) if processes > 1 else [mine]
+    written = [everyone[i % processes][i // processes] for i in range(len(prompts))]
+    table = zip(prompts, rows["label"], written, strict=True)
+    samples = [{"prompt": prompt, "reference": label, "summary": text} for prompt, label, text in table]
+    return {f"generated_{kind}": value for kind, value in rouge(written, rows["label"]).items()}, samples
+
+
+@main_guard
+def main() -> None:
+    args = parse_arguments(SFTArguments)
+    hardware.join_launch()
+    hardware.check_versions()
+    hardware.quiet_wandb()
+    check_output_dir(args.output_dir)
+    steps_dir = Path(f"{Path(args.output_dir).absolute()}-steps")
+    resume_from = find_step_checkpoint(steps_dir, args.resume)
+    training = training_arguments(args, steps_dir)  # joins the process group
+    first = training.process_index == 0
+
+    # 1. The rows, as token ids
+    tokenizer = load_tokenizer(args.tokenizer or args.model)
+    rows = {
+        "train": load_rows(args.dataset, "train", ["prompt", "label"], args.max_train_rows),
+        "valid": load_rows(args.dataset, "valid", ["prompt", "label"], args.max_eval_rows),
+    }
+    encoded = {
+        split: TLDRDataset(part, tokenizer, args.max_length, args.loss_on, f"tokenize {split}" if first else None)
+        for split, part in rows.items()
+    }
+
+    # 2. The model, every weight of it trained
+    model = load_causal_lm(args.model)
+    fit_to_tokenizer(model, tokenizer, args.max_length)
+
+    # 3. Training
+    metrics = MetricsFile(steps_dir, resume=args.resume)
+    trainer = SFTTrainer(
+        model=model,
+        args=training,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["valid"],
+        data_collator=PadRight(tokenizer.pad_token_id),
+        callbacks=[metrics],
+    )
+    trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
+    trainer.train(resume_from_checkpoint=resume_from)
+
+    # 4. What it has learnt: the loss on valid, and ROUGE of the summaries it writes
+    results = trainer.evaluate()
+    samples = []
+    if args.rouge_rows:
+        shown = rows["valid"].select(range(min(args.rouge_rows, len(rows["valid"]))))
+        scores, samples = summarise(trainer, tokenizer, shown, args)
+        trainer.log(scores)
+        results |= scores
+
+    # 5. The directory for stages 2 and 3, whole or not at all
+    if first:
+        print_samples(samples[:3])
+        data = {split: fingerprint(part) for split, part in rows.items()}
+        record = run_record(
+            "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
+            steps=trainer.state.global_step, processes=training.world_size, results=results,
+        )  # fmt: skip
+        with write_directory(args.output_dir) as tmp:
+            model.config.use_cache = True  # off while training, for the checkpointing of activations
+            model.save_pretrained(tmp)
+            tokenizer.save_pretrained(tmp)
+            metrics.copy_to(tmp)
+            write_rows(tmp / "samples.jsonl", samples)
+            save_run(tmp, record)
+        print(f"wrote {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main()
