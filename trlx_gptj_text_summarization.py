@@ -1,0 +1,154 @@
+"""Stage 3: PPO. The SFT model learns to write summaries that the reward model prefers to the human reference.
+
+    accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptj_text_summarization.py
+
+takes the SFT directory of stage 1 and the reward model of stage 2 and writes `ckpts/…/hf_model`. The values below
+are the published ones. Change any of them by a JSON object of dotted names, or a JSON or YAML file of them:
+
+    … trlx_gptj_text_summarization.py '{"train.batch_size": 8, "method.init_kl_coef": 0.05}'
+
+Names under `task.` say what is summarised and by what it is judged, all others are trlX's.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+import trlx
+from reward_model.scoring import Scorer
+from summarize_rlhf.checkpoint import check_handover, find_model
+from summarize_rlhf.data import load_rows
+from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf.overrides import parse_overrides
+from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.tokenizer import load_tokenizer
+from trlx.data.default_configs import (
+    ModelConfig,
+    OptimizerConfig,
+    PPOConfig,
+    SchedulerConfig,
+    TokenizerConfig,
+    TrainConfig,
+    TRLConfig,
+)
+
+HERE = Path(__file__).resolve().parent
+SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
+
+config = TRLConfig(
+    train=TrainConfig(
+        seq_length=550,
+        epochs=50,
+        total_steps=100000,
+        batch_size=4,
+        checkpoint_interval=10000,
+        eval_interval=200,
+        checkpoint_dir=str(HERE / "ckpts"),
+        project_name="summarize_RLHF",
+    ),
+    model=ModelConfig(model_path=SFT_MODEL, num_layers_unfrozen=8),
+    tokenizer=TokenizerConfig(tokenizer_path=SFT_MODEL, truncation_side="right"),
+    optimizer=OptimizerConfig(
+        name="adamw", kwargs={"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
+    ),
+    scheduler=SchedulerConfig(name="cosine_annealing", kwargs={"T_max": 100000, "eta_min": 5e-6}),
+    method=PPOConfig(
+        name="PPOConfig",
+        num_rollouts=128,
+        chunk_size=16,
+        ppo_epochs=4,
+        init_kl_coef=0.1,
+        target=6,
+        horizon=10000,
+        gamma=1,
+        lam=0.95,
+        cliprange=0.2,
+        cliprange_value=0.2,
+        vf_coef=0.2,
+        scale_reward=None,
+        cliprange_reward=10,
+        gen_kwargs={"max_new_tokens": 50},
+    ),
+)
+
+
+@dataclass
+class Task:
+    """What is summarised, and by what it is judged."""
+
+    dataset: str = "CarperAI/openai_summarize_tldr"  # local directory or Hub id with splits train, valid
+    reward_model: str = str(HERE / "reward_model/rm_checkpoint")  # stage 2's directory, or a pytorch_model.bin
+    max_train_prompts: int | None = None  # first rows of train; None: all
+    max_eval_prompts: int | None = 1000  # first rows of valid
+
+
+def configure() -> tuple[TRLConfig, Task]:
+    """The values above with the overrides of the command line. Raises UserError for a name that does not exist."""
+    defaults = config.to_dict() | {"task": vars(Task())}
+    overrides = parse_overrides(__doc__, defaults)
+    task = Task()
+    for name in [name for name in overrides if name.startswith("task.")]:
+        known = [field.name for field in fields(Task)]
+        if name.removeprefix("task.") not in known:
+            raise UserError(f"the override {name!r} names no option; known: {', '.join(f'task.{k}' for k in known)}")
+        setattr(task, name.removeprefix("task."), overrides.pop(name))
+    if "model.model_path" in overrides:
+        overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
+    try:
+        return TRLConfig.update(config.to_dict(), overrides), task
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def reward_device(policy: torch.device) -> torch.device:
+    """A GPU that no policy process uses, if there is one (as published: policy on 0, reward model on 1)."""
+    state = PartialState()
+    if policy.type == "cuda" and torch.cuda.device_count() > state.num_processes:
+        return torch.device("cuda", state.num_processes)
+    return policy
+
+
+def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, str]]:
+    """Prompts of at most `room` tokens, the post cut where it is too long, each with its body and its reference."""
+    prompts = []
+    for row in load_rows(dataset, split, ["prompt", "label"], max_rows):
+        body = cut_post(tokenizer, split_prompt(row["prompt"]), room, prompt_text)
+        prompts.append({"prompt": prompt_text(body), "body": body, "reference": row["label"]})
+    return prompts
+
+
+@main_guard
+def main() -> None:
+    config, task = configure()
+    state = PartialState()
+
+    # The policy's tokenizer, and a reward model that was trained on the same text and tokens.
+    tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
+    if Path(config.model.model_path).is_dir():
+        check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
+    device = reward_device(state.device)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.half
+    scorer = Scorer.from_pretrained(task.reward_model, model=config.model.model_path, device=device, dtype=dtype)
+    check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)
+
+    # Prompts with their references, which are scored once, before training.
+    room = config.train.seq_length - config.method.gen_kwargs["max_new_tokens"]
+    prompts = make_prompts(task.dataset, "train", task.max_train_prompts, tokenizer, room)
+    eval_prompts = make_prompts(task.dataset, "valid", task.max_eval_prompts, tokenizer, room)
+    rows = prompts + eval_prompts
+    progress = "score references" if state.is_main_process else None
+    scores = scorer.score([row["body"] for row in rows], [row["reference"] for row in rows], progress)
+    for row, score in zip(rows, scores.tolist(), strict=True):
+        row["reference_score"] = score
+
+    def reward_fn(outputs, body, reference_score, **_) -> torch.Tensor:
+        """How much better than the human reference the reward model finds each sample."""
+        return scorer.score(body, outputs) - torch.tensor(reference_score)
+
+    trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)
+
+
+if __name__ == "__main__":
+    main()
