@@ -37,6 +37,7 @@ from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import (
     check_handover,
     check_output_dir,
+    drop_step_checkpoints,
     find_model,
     find_step_checkpoint,
     fit_to_tokenizer,
@@ -162,18 +163,16 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         report_to=args.report_to,
         run_name="reward-model",
         remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        deepspeed=hardware.deepspeed_config(args.deepspeed_config),
         seed=args.seed,
-        **hardware.precision(),
+        **hardware.trainer_arguments(args.deepspeed_config),
     )
 
 
 @main_guard
 def main() -> None:
     args = parse_arguments(RewardArguments)
-    hardware.check_versions()
     hardware.join_launch()
+    hardware.check_versions()
     hardware.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = Path(f"{Path(args.output_dir).absolute()}-steps")
@@ -211,6 +210,7 @@ def main() -> None:
         data_collator=PairCollator(tokenizer.pad_token_id),
         callbacks=[metrics],
     )
+    trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
     trainer.train(resume_from_checkpoint=resume_from)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
@@ -226,6 +226,7 @@ def main() -> None:
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             save_run(tmp, record)
+        drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
 
 

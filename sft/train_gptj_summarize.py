@@ -25,6 +25,7 @@ from summarize_rlhf import hardware
 from summarize_rlhf.arguments import parse_arguments
 from summarize_rlhf.checkpoint import (
     check_output_dir,
+    drop_step_checkpoints,
     find_step_checkpoint,
     fit_to_tokenizer,
     load_causal_lm,
@@ -218,8 +219,8 @@ def main() -> None:
     trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
     trainer.train(resume_from_checkpoint=resume_from)
 
-    # 4. What it has learnt: the loss on valid, and ROUGE of the summaries it writes
-    results = trainer.evaluate()
+    # 4. What it has learnt: the loss on valid (measured after the last step), and ROUGE of the summaries it writes
+    results = next(logs for logs in reversed(trainer.state.log_history) if "eval_loss" in logs)
     samples = []
     if args.rouge_rows:
         shown = rows["valid"].select(range(min(args.rouge_rows, len(rows["valid"]))))
@@ -242,6 +243,7 @@ def main() -> None:
             metrics.copy_to(tmp)
             write_rows(tmp / "samples.jsonl", samples)
             save_run(tmp, record)
+        drop_step_checkpoints(steps_dir)
         print(f"wrote {args.output_dir}")
 
 

@@ -290,6 +290,12 @@ def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
     return str(found[-1]) if found else None
 
 
+def drop_step_checkpoints(steps_dir: str | Path) -> None:
+    """Remove every ``checkpoint-N``: they bridge an interruption, and the finished directory has what counts."""
+    for path in Path(steps_dir).glob("checkpoint-*"):
+        shutil.rmtree(path)
+
+
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
     """``UserError`` naming the keys by which a checkpoint differs from its model; the old mask buffers are tolerated."""
     unexpected = [key for key in unexpected if not OLD_BUFFERS.search(key)]

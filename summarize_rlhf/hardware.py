@@ -144,6 +144,7 @@ def trainer_arguments(deepspeed_file: str | Path) -> dict[str, Any]:
     """
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # of `accelerate launch --cpu`: it would rule DeepSpeed out
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
         PartialState(backend="gloo")
     return {
