@@ -1,4 +1,4 @@
-"""The embedded data set: reproduced byte for byte, in the published schemas, with a gold score that cannot be fooled cheaply."""
+"""The embedded data set: reproduced byte for byte, in the published schemas, with a gold score that is hard to fool."""
 
 import json
 import random
@@ -50,11 +50,14 @@ def test_tldr_rows_have_the_published_schema():
         for row in table:
             assert set(row) == {"prompt", "label"}
             subreddit, title, post, end = row["prompt"].split("\n")
-            assert subreddit.startswith("SUBREDDIT: r/") and title.startswith("TITLE: ") and end == "TL;DR:"
-            assert post.startswith("POST: ") and 60 <= len(post.removeprefix("POST: ").split()) <= 200
+            assert subreddit.startswith("SUBREDDIT: r/")
+            assert title.startswith("TITLE: ")
+            assert post.startswith("POST: ")
             assert post.endswith("?")
-            assert row["label"] == row["label"].strip() and 5 <= len(row["label"].split()) <= 45
-            assert row["prompt"].isascii() and row["label"].isascii()
+            assert end == "TL;DR:"
+            assert 60 <= len(post.removeprefix("POST: ").split()) <= 200
+            assert row["label"] == row["label"].strip()
+            assert 5 <= len(row["label"].split()) <= 45
 
 
 def test_comparison_rows_have_the_published_schema():
@@ -63,7 +66,8 @@ def test_comparison_rows_have_the_published_schema():
         assert len(table) == count
         for row in table:
             assert set(row) == {"prompt", "chosen", "rejected"}
-            assert row["prompt"].startswith("SUBREDDIT: r/") and row["prompt"].endswith("?")
+            assert row["prompt"].startswith("SUBREDDIT: r/")
+            assert row["prompt"].endswith("?")
             assert "TL;DR" not in row["prompt"]
             summaries = [row[side].removeprefix("TL;DR: ") for side in ("chosen", "rejected")]
             assert all(row[side].startswith("TL;DR: ") for side in ("chosen", "rejected"))
@@ -80,7 +84,8 @@ def test_no_post_stands_in_two_splits():
 def test_every_subreddit_is_met_and_few_references_repeat():
     table = rows("tldr", "train")
     subreddits = Counter(row["prompt"].split("\n")[0] for row in table)
-    assert len(subreddits) == len(THEMES) and min(subreddits.values()) > 150
+    assert len(subreddits) == len(THEMES)
+    assert min(subreddits.values()) > 150
     assert len({row["label"] for row in table}) > 2350
 
 
@@ -109,7 +114,8 @@ def test_title_and_lead_are_poor_summaries(posts):
     title = rouge([post.title for post in posts], labels)["rouge1"]
     lead = rouge([post.sentences[0] for post in posts], labels)["rouge1"]
     perfect = rouge([write_summary(rng, post.facts) for post in posts], labels)["rouge1"]
-    assert title < 0.20 and lead < 0.20 and perfect > max(title, lead) + 0.30
+    assert max(title, lead) < 0.20
+    assert perfect > max(title, lead) + 0.30
 
 
 # ------------------------------------------------------------------------------------------------- the gold score
@@ -128,9 +134,9 @@ FACTS = Facts(
     gender="he",
 )
 POST = (
-    "SUBREDDIT: r/legaladvice\nTITLE: Am I overreacting here?\nPOST: I grew up in Denver. We have been on good terms for "
-    "two years, more or less. Then my landlord withheld my deposit while I was at work. That is $450 I do not have. "
-    "I promised to give an answer by Friday. So, should I hire a lawyer?\nTL;DR:"
+    "SUBREDDIT: r/legaladvice\nTITLE: Am I overreacting here?\nPOST: I grew up in Denver. We have been on good "
+    "terms for two years, more or less. Then my landlord withheld my deposit while I was at work. That is $450 I do not "
+    "have. I promised to give an answer by Friday. So, should I hire a lawyer?\nTL;DR:"
 )
 
 
@@ -208,7 +214,8 @@ def test_gold_has_no_cheap_way_up(posts):
     }
     for name, trick in tricks.items():
         assert statistics.mean(gold_score(post.prompt, trick(post)) for post in posts) < passable - 0.5, name
-    assert gold_score(POST, "") >= -2.0 and gold_score(POST, "$1 " * 500) == -2.0
+    assert gold_score(POST, "") >= -2.0
+    assert gold_score(POST, "$1 " * 500) == -2.0
 
 
 def test_references_leave_room_above_them():
@@ -220,7 +227,8 @@ def test_references_leave_room_above_them():
         gold_score(post.prompt, write_summary(rng, post.facts))
         for post in (write_post(rng, draw_facts(rng)) for _ in range(200))
     )
-    assert 2.2 < references < 2.9 and perfect > 3.9
+    assert 2.2 < references < 2.9
+    assert perfect > 3.9
 
 
 # ------------------------------------------------------------------------------------------------- the comparisons
