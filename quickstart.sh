@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# The whole chain on the embedded data, on two CPU cores in minutes: SFT, reward model, PPO, both tables.
+#
+#   ./quickstart.sh [--seed N] [--fresh]
+#
+# makes its own virtual environment, then runs the documented scripts by the real launchers; only sizes and
+# paths are overridden. Results: results/quickstart/. A second run takes up finished stages, --fresh starts over.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+seed=1 fresh=false
+while (($#)); do
+    case $1 in
+        --seed) seed=${2:?--seed needs a number}; shift 2 ;;
+        --fresh) fresh=true; shift ;;
+        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) echo "quickstart.sh: unknown argument $1 (--help shows them)" >&2; exit 2 ;;
+    esac
+done
+[[ $seed =~ ^[0-9]+$ ]] || { echo "quickstart.sh: --seed needs a number, not '$seed'" >&2; exit 2; }
+
+source ./setup_env.sh
+
+run=$PWD/results/quickstart/seed_$seed
+model=$PWD/quickstart/model
+tldr=$PWD/quickstart/data/openai_summarize_tldr
+pairs=$PWD/quickstart/data/openai_summarize_comparisons
+if $fresh; then rm -rf "$run"; fi
+mkdir -p "$run/seconds"
+
+# stage NAME PRODUCT COMMAND…: runs the command unless PRODUCT is there already, and notes the seconds it took.
+stage() {
+    local name=$1 product=$2 start=$SECONDS
+    shift 2
+    if [[ -e $product && -e $run/seconds/$name ]]; then
+        printf '\n=== %s: done before (%s)\n' "$name" "${product#"$PWD"/}"
+        return
+    fi
+    printf '\n=== %s\n' "$name"
+    "$@"
+    echo $((SECONDS - start)) >"$run/seconds/$name"
+}
+
+# Each stage in a subshell: SFT and reward model start in their own folder, as documented.
+sft() (
+    cd sft && deepspeed train_gptj_summarize.py \
+        --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
+        --max_length 256 --loss_on summary --gradient_checkpointing False \
+        --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 3 \
+        --learning_rate 5e-4 --warmup_steps 20 --eval_steps 75 --logging_steps 10 --rouge_rows 100
+)
+
+reward_model() (
+    cd reward_model && deepspeed train_reward_model_gptj.py \
+        --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
+        --max_length 256 --trainable_fraction 1 --global_batch_size 32 --per_device_train_batch_size 32 \
+        --num_train_epochs 2 --learning_rate 3e-4 --warmup_steps 10 --eval_steps 50 --logging_steps 10
+)
+
+ppo() {
+    accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptj_text_summarization.py "$(
+        cat <<JSON
+        {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
+         "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
+         "train.tracker": null, "train.seq_length": 256, "train.epochs": 20, "train.batch_size": 16,
+         "train.eval_interval": 160, "model.num_layers_unfrozen": 2, "method.num_rollouts": 128,
+         "method.chunk_size": 64, "method.init_kl_coef": 0.05, "optimizer.kwargs.lr": 2e-4,
+         "scheduler.kwargs.eta_min": 2e-4}
+JSON
+    )"
+}
+
+reward_test() {
+    python reward_model/gptj_reward_test.py --reward_model "$run/rm" --dataset "$pairs" --output_dir "$run/reward_test"
+}
+
+inference() {
+    python trlx_inference_gptj.py --sft_model "$run/sft" --ppo_model "$run/ppo/best_checkpoint/hf_model" \
+        --reward_model "$run/rm" --dataset "$tldr" --max_length 256 --decoding both --seed "$seed" \
+        --output_dir "$run/inference"
+}
+
+stage sft "$run/sft/run.json" sft
+stage rm "$run/rm/run.json" reward_model
+stage ppo "$run/ppo/best_checkpoint/hf_model/run.json" ppo
+stage reward_test "$run/reward_test/reward_test.json" reward_test
+stage inference "$run/inference/inference.json" inference
+python -m quickstart.report "$run" --seed "$seed"

@@ -1,0 +1,148 @@
+"""The tables: ROUGE and reward of generated summaries, SFT against PPO.
+
+    python trlx_inference_gptj.py
+
+summarises the TL;DR test set with the model of stage 1 and that of stage 3, scores the summaries and the human
+references with the reward model of stage 2, prints both tables and writes them with every summary as CSV.
+"""
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from reward_model.scoring import Scorer
+from summarize_rlhf import hardware
+from summarize_rlhf.arguments import knob, parse_arguments
+from summarize_rlhf.checkpoint import check_handover, find_model, load_causal_lm
+from summarize_rlhf.data import fingerprint, load_rows
+from summarize_rlhf.errors import main_guard
+from summarize_rlhf.generate import generate_summaries
+from summarize_rlhf.report import format_table, paired_bootstrap, print_samples
+from summarize_rlhf.rouge import rouge
+from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.tokenizer import load_tokenizer
+
+HERE = Path(__file__).resolve().parent
+SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
+PPO_MODEL = find_model(HERE / "ckpts/best_checkpoint/hf_model", "CarperAI/openai_summarize_tldr_ppo")
+
+
+@dataclass
+class InferenceArguments:
+    sft_model: str = knob(SFT_MODEL, "stage 1's directory or a Hub id")
+    ppo_model: str = knob(PPO_MODEL, "stage 3's hf_model directory or a Hub id")
+    reward_model: str = knob(str(HERE / "reward_model/rm_checkpoint"), "stage 2's directory, or the published file")
+    dataset: str = knob("CarperAI/openai_summarize_tldr", "local directory, file or Hub id")
+    split: str = knob("test", "split of the data set")
+    max_rows: int | None = knob(None, "first rows of the split; default: all")
+    max_length: int = knob(550, "tokens of post and summary together; of a longer post the end is cut")
+    max_new_tokens: int = knob(50, "tokens of a summary at most, EOS included")
+    decoding: str = knob("greedy", "sample: from the model's own distribution", choices=["greedy", "sample", "both"])
+    temperature: float = knob(1.0, "divides the logits when sampling")
+    batch_size: int = knob(32, "prompts generated at once; memory and speed alone")
+    seed: int = knob(0, "of the samples")
+    output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
+
+
+def ways(args: InferenceArguments) -> list[str]:
+    return ["greedy", "sample"] if args.decoding == "both" else [args.decoding]
+
+
+def summarise(name: str, path: str, bodies: list[str], args: InferenceArguments, device) -> dict[str, list[str]]:
+    """The model's summary of each body, by way of decoding. `name` is for the progress bar."""
+    tokenizer = load_tokenizer(path)
+    if Path(path).is_dir():
+        check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
+    model = load_causal_lm(path, dtype=dtype_on(device)).to(device)
+    room = args.max_length - args.max_new_tokens
+    prompts = [prompt_text(cut_post(tokenizer, body, room, prompt_text)) for body in bodies]
+    return {
+        way: generate_summaries(
+            model,
+            tokenizer,
+            prompts,
+            max_new_tokens=args.max_new_tokens,
+            batch_size=args.batch_size,
+            do_sample=way == "sample",
+            temperature=args.temperature,
+            seed=args.seed,
+            progress=f"{name} {way}",
+        )
+        for way in ways(args)
+    }
+
+
+def dtype_on(device: torch.device) -> torch.dtype:
+    """bf16 where the GPU has it, else fp16; fp32 on CPU."""
+    kind = hardware.precision()
+    return torch.bfloat16 if kind["bf16"] else torch.float16 if kind["fp16"] else torch.float32
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@main_guard
+def main() -> None:
+    args = parse_arguments(InferenceArguments)
+    hardware.check_versions()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
+    bodies, references = [split_prompt(prompt) for prompt in rows["prompt"]], [label.strip() for label in rows["label"]]
+
+    summaries = {
+        (name, way): texts
+        for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
+        for way, texts in summarise(name, path, bodies, args, device).items()
+    }
+    scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
+    gold = scorer.score(bodies, references, progress="score references")
+
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    rouge_table, reward_table, rewards = [], [], {}
+    for (name, way), texts in summaries.items():
+        scores = rewards[name, way] = scorer.score(bodies, texts, progress=f"score {name} {way}")
+        label = f"{name} ({way})" if args.decoding == "both" else name
+        figures = rouge(texts, references)
+        keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
+        rouge_table.append({"model": label} | {head: figures[key] for head, key in keys.items()})
+        reward_table.append({"model": label, "reward": scores.mean().item(), "Δ": (scores - gold).mean().item()})
+        columns = zip(rows["prompt"], references, texts, scores.tolist(), gold.tolist(), strict=True)
+        names = ("prompt", "reference", "summary", "reward", "reference_reward")
+        write_csv(folder / f"{name.lower()}_{way}.csv", [dict(zip(names, row, strict=True)) for row in columns])
+
+    way = ways(args)[0]
+    print_samples(
+        [
+            {
+                "post": bodies[i],
+                "reference": references[i],
+                "SFT": summaries["SFT", way][i],
+                "PPO": summaries["PPO", way][i],
+            }
+            for i in range(min(3, len(rows)))
+        ]
+    )
+    print(f"\nROUGE on {len(rows)} rows of {args.split}\n{format_table(rouge_table)}")
+    print(f"\nReward (Δ: less that of the human reference)\n{format_table(reward_table)}")
+    gains = {way: paired_bootstrap(rewards["PPO", way].tolist(), rewards["SFT", way].tolist()) for way in ways(args)}
+    for way, gain in gains.items():
+        print(f"PPO − SFT, {way}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}")
+    write_csv(folder / "rouge.csv", rouge_table)
+    write_csv(folder / "reward.csv", reward_table)
+    record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains}
+    record |= {"data": fingerprint(rows), "arguments": asdict(args)}
+    record |= {"commit": hardware.commit(), "versions": hardware.versions()}
+    (folder / "inference.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote {folder}/: rouge.csv, reward.csv, inference.json and the summaries")
+
+
+if __name__ == "__main__":
+    main()
