@@ -106,7 +106,7 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     shuffled.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 50):
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 16):
         self.lengths = lengths
         self.batch_size = batch_size
         self.seed = seed

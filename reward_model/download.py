@@ -79,11 +79,11 @@ def download(url: str, target: Path, timeout: float = 60.0) -> None:
             free = shutil.disk_usage(target.parent).free
             if total - done > free:
                 raise UserError(f"{target.parent} has {free / 1e9:.1f} GB free; {(total - done) / 1e9:.1f} are needed")
-            write_etag(tag, answer.headers["ETag"])
             with (
                 part.open("ab" if done else "wb") as file,
                 tqdm(total=total, initial=done, desc=target.name, unit="B", unit_scale=True) as bar,
             ):
+                write_etag(tag, answer.headers["ETag"])  # only now: an earlier version's bytes are gone
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
                     bar.update(len(chunk))

@@ -101,9 +101,10 @@ class RewardArguments:
 class RewardTrainer(Trainer):
     """Trainer on B pairs: both texts of each go through the model, as one batch of 2B texts."""
 
-    def __init__(self, loss: str, **kwargs: Any):
+    def __init__(self, loss: str, global_batch_size: int, **kwargs: Any):
         super().__init__(compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T), **kwargs)
         self.pair_loss = LOSSES[loss]
+        self.global_batch_size = global_batch_size
         # Trainer leaves this at 1, and Accelerate then warns of the real number, which DeepSpeed has.
         self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps
 
@@ -122,8 +123,8 @@ class RewardTrainer(Trainer):
         return loss, scores, torch.zeros_like(scores)
 
     def _get_train_sampler(self, train_dataset=None):
-        at_once = self.args.per_device_train_batch_size * self.args.world_size
-        return LengthGroupedSampler(self.train_dataset["length"], at_once, self.args.seed)
+        """Optimizer steps over the same pairs, however these are split into processes and micro-batches."""
+        return LengthGroupedSampler(self.train_dataset["length"], self.global_batch_size, self.args.seed)
 
 
 def pair_metrics(chosen: Any, rejected: Any) -> dict[str, float]:
@@ -203,6 +204,7 @@ def main() -> None:
     metrics = MetricsFile(steps_dir, resume=args.resume)
     trainer = RewardTrainer(
         loss=args.loss,
+        global_batch_size=args.global_batch_size,
         model=model,
         args=training,
         train_dataset=encoded["train"],

@@ -1,0 +1,172 @@
+"""From rows of the comparisons schema to batches of token ids."""
+
+import random
+
+import datasets
+import pytest
+import torch
+from tiny import comparison_row, sentence, write_rows
+
+from reward_model.comparison_dataset import (
+    LengthGroupedSampler,
+    PairCollator,
+    encode_comparisons,
+    load_comparisons,
+    usable_comparisons,
+)
+from reward_model.encoding import before_end, encode, pad_right
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.text import END, START
+
+GOOD = {
+    "prompt": "SUBREDDIT: r/pets\nPOST: my cat",
+    "chosen": "TL;DR: my cat found my car",
+    "rejected": "TL;DR: so it was again",
+}
+
+
+def rows_of(*changes: dict[str, str]) -> datasets.Dataset:
+    return datasets.Dataset.from_list([GOOD | change for change in changes])
+
+
+def test_pairs_that_teach_nothing_are_left_out_and_counted():
+    rows, dropped = usable_comparisons(
+        rows_of(
+            {},
+            {"rejected": GOOD["chosen"]},
+            {"rejected": GOOD["chosen"].removeprefix("TL;DR:") + " "},  # equal once they are rendered
+            {"chosen": "TL;DR: my cat again"},
+            {"rejected": "TL;DR: one two"},
+            {"prompt": f"a post with {END} inside"},
+            {"rejected": "TL;DR: one two three four"},  # five words in the field, as the published code counted
+        )
+    )
+    assert rows.to_list() == [GOOD, GOOD | {"rejected": "TL;DR: one two three four"}]
+    assert dropped == (2, 2, 1)
+    assert str(dropped) == ("2 with equal summaries, 2 with a summary under 5 words, 1 with <|endoftext|> inside")
+
+
+def test_no_usable_pair_is_an_error():
+    with pytest.raises(UserError, match="no usable pair among 1 rows: 1 with equal summaries"):
+        usable_comparisons(rows_of({"rejected": GOOD["chosen"]}))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "p", "chosen": "c"}, r"train\.jsonl, row 1: no column 'rejected'"),
+        (GOOD | {"chosen": ""}, r"train\.jsonl, row 1: column 'chosen' is empty"),
+        (GOOD | {"chosen": 3}, r"train\.jsonl, row 1: column 'chosen' should be text, but is int"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, row, message):
+    write_rows(tmp_path / "train.jsonl", [row])
+    with pytest.raises(UserError, match=message):
+        load_comparisons(str(tmp_path), "train")
+
+
+def test_the_first_rows_are_taken_before_any_is_left_out(tmp_path):
+    """The published test took the first 5000 rows and then dropped some."""
+    write_rows(tmp_path / "test.jsonl", [GOOD | {"rejected": GOOD["chosen"]}, GOOD, GOOD])
+    rows, dropped = load_comparisons(str(tmp_path), "test", max_rows=2)
+    assert (len(rows), dropped.equal) == (1, 1)
+
+
+def test_the_text_that_is_encoded(tokenizer):
+    (pair,) = encode(tokenizer, [GOOD["prompt"]], [(GOOD["chosen"], GOOD["rejected"])], 500)
+    assert tokenizer.decode(pair[0]) == START + GOOD["prompt"] + "\n" + GOOD["chosen"]
+    assert tokenizer.decode(pair[1]) == START + GOOD["prompt"] + "\n" + GOOD["rejected"]
+    assert len(tokenizer(START).input_ids) > 1  # no token, but pieces
+    assert pair[0] == tokenizer(START + GOOD["prompt"] + "\n" + GOOD["chosen"] + END).input_ids[:-1]
+
+
+@pytest.mark.parametrize("max_length", [80, 100, 120, 150])
+def test_the_post_is_cut_and_both_texts_follow_the_same_one(tokenizer, max_length):
+    """Fails if TL;DR: or a summary were cut, or each text's post alone: they would part inside the post."""
+    rng = random.Random(0)
+    rows = [comparison_row(rng, words=rng.choice([5, 60, 120])) for _ in range(12)]
+    pairs = [(row["chosen"], row["rejected"] + " " + sentence(rng, 8)) for row in rows]
+    encoded = encode(tokenizer, [row["prompt"] for row in rows], pairs, max_length)
+    cut = 0
+    for row, summaries, ids in zip(rows, pairs, encoded, strict=True):
+        bodies = set()
+        for summary, text in zip(summaries, map(tokenizer.decode, ids), strict=True):
+            assert text.startswith(START)
+            assert text.endswith("\n" + summary)
+            bodies.add(text.removeprefix(START).removesuffix("\n" + summary))
+        assert len(bodies) == 1
+        body = bodies.pop()
+        assert row["prompt"].startswith(body)
+        cut += body != row["prompt"]
+        longest = max(map(len, ids)) + 1  # and END
+        assert longest <= max_length
+        if body != row["prompt"]:
+            assert longest > max_length - 6  # no more is lost than must be
+    assert cut > 0
+
+
+def test_a_post_that_contains_tldr_survives(tokenizer):
+    body = "POST: they wrote TL;DR: read it. I did"
+    (pair,) = encode(tokenizer, [body], [("TL;DR: my cat moved",)], 500)
+    assert tokenizer.decode(pair[0]) == f"{START}{body}\nTL;DR: my cat moved"
+
+
+def test_what_cannot_be_encoded_is_told(tokenizer):
+    with pytest.raises(UserError, match="even with an empty post"):
+        encode(tokenizer, ["a post"], [("my cat " * 50,)], 40)
+    with pytest.raises(UserError, match="post 1 contains"):
+        encode(tokenizer, ["a post", f"a{END}b"], [("x",), ("x",)], 100)
+
+
+def test_a_text_ends_before_its_first_end():
+    assert before_end([5, 6, 0, 7, 0], 0) == [5, 6]
+    assert before_end([5, 6], 0) == [5, 6]
+    assert before_end([0, 5, 6, 0], 0) == [0, 5, 6]  # a tokenizer that begins every text with EOS
+
+
+def test_batches(tokenizer):
+    pairs = [{"chosen_ids": [1, 2, 3], "rejected_ids": [1, 4]}, {"chosen_ids": [5], "rejected_ids": [5, 0, 7, 8]}]
+    batch = PairCollator(0)(pairs)
+    assert batch["input_ids"].tolist() == [[[1, 2, 3, 0], [1, 4, 0, 0]], [[5, 0, 0, 0], [5, 0, 7, 8]]]
+    assert batch["lengths"].tolist() == [[3, 2], [1, 4]]  # an id 0 that is no padding counts
+    assert batch["start"].tolist() == [1, 1]
+    assert pad_right([[1], [2, 3]], 9)[0].tolist() == [[1, 9], [2, 3]]
+
+
+def test_encoded_rows(tokenizer):
+    rows = encode_comparisons(rows_of({}, {"chosen": GOOD["chosen"] + " again today"}), tokenizer, 200)
+    assert rows.column_names == ["chosen_ids", "rejected_ids", "length"]
+    assert rows["length"] == [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+
+
+def test_the_order_of_pairs_is_random_by_length_and_the_same_everywhere():
+    lengths = torch.randint(1, 500, (1003,)).tolist()
+    sampler = LengthGroupedSampler(lengths, 8, seed=1)
+    order = list(sampler)
+    assert sorted(order) == list(range(1003))
+    torch.rand(7)  # another process may have drawn other numbers
+    assert list(LengthGroupedSampler(lengths, 8, seed=1)) == order
+    assert list(LengthGroupedSampler(lengths, 8, seed=2)) != order
+    sampler.set_epoch(1)
+    assert list(sampler) != order
+
+    def padding(rows):
+        batches = [[lengths[i] for i in rows[k : k + 8]] for k in range(0, len(rows), 8)]
+        return sum(max(batch) * len(batch) for batch in batches) / sum(lengths) - 1
+
+    assert padding(order) < 0.1 < 0.5 < padding(list(range(1003)))
+
+
+def test_real_pairs(real_data, real_gptj_dir):
+    from summarize_rlhf.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(real_gptj_dir)
+    rows, dropped = load_comparisons(str(real_data / "openai_summarize_comparisons"), "test")
+    assert len(rows) + sum(dropped) == 110
+    encoded = encode_comparisons(rows, tokenizer, 300)
+    assert max(encoded["length"]) < 300
+    for row, pair in zip(rows, encoded, strict=True):
+        for side in ("chosen", "rejected"):
+            text = tokenizer.decode(pair[f"{side}_ids"])
+            assert text.startswith(START + row["prompt"][:40])
+            assert text.endswith(row[side].strip())
