@@ -19,7 +19,7 @@ while (($#)); do
 done
 [[ $seed =~ ^[0-9]+$ ]] || { echo "quickstart.sh: --seed needs a number, not '$seed'" >&2; exit 2; }
 
-source ./setup_env.sh
+. ./setup_env.sh requirements.txt
 
 run=$PWD/results/quickstart/seed_$seed
 model=$PWD/quickstart/model
