@@ -25,8 +25,8 @@ def results(root: Path = ROOT) -> str:
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return "\n\n".join(
         [
-            f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that of "
-            "the references; gold is the generator's own score, which no model sees.",
+            f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
+            "of the references; gold is the generator's own score, which no model sees.",
             format_table(models(runs)),
             "Each seed, PPO less SFT on the same posts, with 95 % intervals of a paired bootstrap:",
             format_table([one_run(run) for run in runs]),
@@ -84,9 +84,9 @@ def provenance(runs: list[dict]) -> str:
     machines = "; ".join(sorted({run["machine"] for run in runs}))
     torch = ", ".join(sorted({run["versions"]["torch"] for run in runs}))
     return (
-        f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward model's "
-        f"ceiling, the share of held-out labels that the gold score itself agrees with, is {runs[0]['rm']['ceiling']:.3f}. "
-        f"KL is in nats an episode, of the last rollouts. Raw files: [{RAW}]({RAW})."
+        f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward "
+        "model's ceiling, the share of held-out labels that the gold score itself agrees with, is "
+        f"{runs[0]['rm']['ceiling']:.3f}. KL is in nats an episode, of the last rollouts. Raw files: [{RAW}]({RAW})."
     )
 
 
