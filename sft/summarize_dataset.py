@@ -54,9 +54,7 @@ class TLDRDataset(TorchDataset):
         return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, prompt: str, label: str, max_length: int
-) -> tuple[list[int], int]:
+def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, label: str, max_length: int) -> tuple[list[int], int]:
     """The token ids of one row, EOS last, and the position at which the summary begins.
 
     Prompt and summary are tokenised as one string. The summary begins at the first token that reaches beyond the

@@ -166,7 +166,9 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
 def summarise(trainer: Trainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
     """ROUGE of the summaries that the model writes for ``rows``, each process its share, and the summaries."""
     rank, processes = trainer.args.process_index, trainer.args.world_size
-    bodies = [cut_post(tokenizer, split_prompt(p), args.max_length - args.max_new_tokens, prompt_text) for p in rows["prompt"]]
+    bodies = [
+        cut_post(tokenizer, split_prompt(p), args.max_length - args.max_new_tokens, prompt_text) for p in rows["prompt"]
+    ]
     prompts = [prompt_text(body) for body in bodies]
     mine = generate_summaries(
         trainer.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,

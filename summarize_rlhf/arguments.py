@@ -29,9 +29,7 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
     parser = HfArgumentParser(kind, allow_abbrev=False)
     fields = [field.name for field in dataclasses.fields(kind)]
     if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
-        parsed, rest = parser.parse_args_into_dataclasses(
-            argv, look_for_args_file=False, return_remaining_strings=True
-        )
+        parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
         if rest:
             raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
         return parsed

@@ -153,16 +153,12 @@ def read_run(path: str | Path) -> dict[str, Any] | None:
     """The record of a checkpoint directory. ``None``, after one warning, for a checkpoint that no stage here wrote."""
     file = Path(path) / RUN_FILE
     if not file.is_file():
-        warnings.warn(
-            f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2
-        )
+        warnings.warn(f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2)
         return None
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"{file} is no valid JSON ({error}): the checkpoint is damaged, write it anew"
-        ) from error
+        raise UserError(f"{file} is no valid JSON ({error}): the checkpoint is damaged, write it anew") from error
 
 
 def check_handover(
@@ -199,9 +195,7 @@ def check_handover(
 def is_whole(directory: str | Path) -> bool:
     """Whether a directory has a model's config and weights. (A half-written one never gets its name.)"""
     directory = Path(directory)
-    return (directory / "config.json").is_file() and any(
-        (directory / name).is_file() for name in WEIGHT_FILES
-    )
+    return (directory / "config.json").is_file() and any((directory / name).is_file() for name in WEIGHT_FILES)
 
 
 def find_model(local_dir: str | Path, hub_id: str) -> str:
@@ -221,9 +215,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     if not is_local(path):
         use_hub()
     elif not is_whole(path):
-        raise UserError(
-            f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed"
-        )
+        raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
     report = transformers_logging.get_logger("transformers.modeling_utils")
     report.disabled = True  # its table of keys becomes our error
     try:
@@ -234,9 +226,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
     except (OSError, ValueError, KeyError) as error:
         if Path(path).exists():
-            raise UserError(
-                f"{path}: no causal language model that transformers can load ({error})"
-            ) from error
+            raise UserError(f"{path}: no causal language model that transformers can load ({error})") from error
         raise unreachable("model", path, error) from error
     finally:
         report.disabled = False
@@ -245,8 +235,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         missing=info["missing_keys"],
         unexpected=info["unexpected_keys"],
         mismatched=[
-            f"{key} {tuple(found)}, expected {tuple(wanted)}"
-            for key, found, wanted in info["mismatched_keys"]
+            f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
         ],
     )
     return model
@@ -280,7 +269,8 @@ def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
     Raises ``UserError`` where there is one to resume from and nobody asked, or none and somebody did.
     """
     steps_dir = Path(steps_dir)
-    found = sorted(steps_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [file.parent for file in steps_dir.glob("checkpoint-*/trainer_state.json")]  # written last
+    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
     if resume and not found:
         raise UserError(f"nothing to resume: {steps_dir} has no checkpoint-* of an interrupted run")
     if found and not resume:

@@ -14,9 +14,7 @@ ENDINGS = (".jsonl", ".json", ".parquet")
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
 
-def load_rows(
-    name: str | Path, split: str, columns: list[str], max_rows: int | None = None
-) -> datasets.Dataset:
+def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
     """The first ``max_rows`` rows of a split, with exactly ``columns``, every cell a string that is not blank.
 
     ``name`` is a directory with ``{split}.jsonl`` (or ``.json``, ``.parquet``), one such file (whatever the
@@ -69,9 +67,7 @@ def _find_file(path: Path, split: str) -> Path:
             if (path / (name + ending)).is_file():
                 return path / (name + ending)
     found = sorted(p.name for p in path.iterdir() if p.suffix in ENDINGS)
-    raise UserError(
-        f"{path} has no {split}.jsonl (nor .json, .parquet); it has {', '.join(found) or 'no data file'}"
-    )
+    raise UserError(f"{path} has no {split}.jsonl (nor .json, .parquet); it has {', '.join(found) or 'no data file'}")
 
 
 def _read_json(path: Path) -> Iterator[tuple[int, dict]]:

@@ -59,9 +59,7 @@ def check_versions() -> None:
 
 def versions() -> dict[str, str]:
     """Installed version of Python and of each dependency."""
-    return {"python": platform.python_version()} | {
-        r.name: importlib.metadata.version(r.name) for r in requirements()
-    }
+    return {"python": platform.python_version()} | {r.name: importlib.metadata.version(r.name) for r in requirements()}
 
 
 @functools.cache
@@ -69,12 +67,8 @@ def commit() -> str | None:
     """The repository's commit, with ``+`` where tracked files were changed since; ``None`` outside a clone."""
     try:
         git = ["git", "-C", str(ROOT)]
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        )
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
         return head + ("+" if changed.stdout.strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -123,12 +117,16 @@ def skip_compiled_ops() -> None:
 
 
 def join_launch() -> None:
-    """Call before anything imports DeepSpeed. Without a launcher, this makes a launch of one process.
+    """Call first in ``main``. Without a launcher this makes a launch of one process.
 
-    So ``python script.py`` runs what ``deepspeed script.py`` runs. On CPU DeepSpeed is told so instead of guessing.
+    So ``python script.py`` runs what ``deepspeed script.py`` runs. On CPU, DeepSpeed is told so instead of guessing,
+    and told to do without its compiled operations: no C++ compiler is needed, and none is started.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__ = {}
     if "RANK" in os.environ:
         return
     with socket.socket() as probe:
@@ -171,11 +169,7 @@ def accumulation(global_batch: int, per_device: int, processes: int) -> int:
         return steps
     fits = [n for n in range(1, global_batch + 1) if global_batch % (n * processes) == 0]
     nearest = min(fits, key=lambda n: (abs(n - per_device), n), default=None)
-    remedy = (
-        f"a per-device batch of {nearest} would do"
-        if nearest
-        else f"{processes} processes cannot share it evenly"
-    )
+    remedy = f"a per-device batch of {nearest} would do" if nearest else f"{processes} processes cannot share it evenly"
     below, above = max(steps, 1) * at_once, (steps + 1) * at_once
     raise UserError(
         f"a global batch of {global_batch} cannot be made of {processes} process(es) × {per_device} rows: {remedy}, "

@@ -22,11 +22,7 @@ def is_local(name: str | Path) -> bool:
     if path.exists():
         return True
     text = str(name)
-    if (
-        text.startswith((".", "/", "~"))
-        or text.count("/") > 1
-        or path.suffix in {".json", ".jsonl", ".parquet"}
-    ):
+    if text.startswith((".", "/", "~")) or text.count("/") > 1 or path.suffix in {".json", ".jsonl", ".parquet"}:
         raise UserError(f"{text!r} does not exist (looked for {path.absolute()})")
     return False
 

@@ -24,7 +24,9 @@ def print_samples(samples: Sequence[dict[str, str]], width: int = 100) -> None:
             shown = textwrap.wrap(text, width - 12) or [""]
             if len(shown) > 5:
                 shown = ["…", *shown[-4:]]
-            print("\n".join(f"{label:<11} {line}" for label, line in zip([name] + [""] * len(shown), shown, strict=False)))
+            print(
+                "\n".join(f"{label:<11} {line}" for label, line in zip([name] + [""] * len(shown), shown, strict=False))
+            )
 
 
 def paired_bootstrap(

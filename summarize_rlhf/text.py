@@ -56,13 +56,11 @@ def cut_post(tokenizer: PreTrainedTokenizerFast, body: str, budget: int, render:
     length = count_tokens(tokenizer, render(body))
     if length <= budget:
         return body
-    offsets = tokenizer(
-        body, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    ).offset_mapping
-    ends = sorted({0, *(end for _, end in offsets)})
-    # Dropping one token shortens the text by about one; tokens may join differently at the cut, hence the slack.
-    keep = min(len(ends) - 1, len(ends) - 1 - (length - budget) + 8)
-    for end in reversed(ends[: max(keep, 0) + 1]):
+    offsets = tokenizer(body, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    ends = [0, *(end for _, end in offsets)]  # ends[k]: the character at which k tokens of the body end
+    # Each token dropped shortens the text by about one; at the cut, tokens may join differently: hence the slack.
+    most = max(0, min(len(offsets), len(offsets) - (length - budget) + 8))
+    for end in reversed(ends[: most + 1]):
         if count_tokens(tokenizer, render(body[:end])) <= budget:
             return body[:end]
     least = count_tokens(tokenizer, render(""))

@@ -32,9 +32,7 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
     if not tokenizer.is_fast:
         raise UserError(f"{path} has only a slow tokenizer; a tokenizer.json (fast tokenizer) is needed")
     if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"the tokenizer of {path} has no EOS token; a summary could never end. Set eos_token in it"
-        )
+        raise UserError(f"the tokenizer of {path} has no EOS token; a summary could never end. Set eos_token in it")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"

@@ -9,7 +9,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, PreTrainedTokenizerFast
 
 EOS = "<|endoftext|>"
-WORDS = "my cat sister boss car moved broke lost found asked wants money house train week never again today so and".split()
+WORDS = (
+    "my cat sister boss car moved broke lost found asked wants money house train week never again today so and".split()
+)
 
 
 def sentence(rng: random.Random, words: int) -> str:
@@ -45,9 +47,7 @@ def make_tldr(
     return directory
 
 
-def make_comparisons(
-    directory: Path, train: int = 48, test: int = 16, words: int = 20, seed: int = 0
-) -> Path:
+def make_comparisons(directory: Path, train: int = 48, test: int = 16, words: int = 20, seed: int = 0) -> Path:
     """A directory with {train,test}.jsonl of the comparisons schema."""
     rng = random.Random(seed)
     for split, rows in (("train", train), ("test", test)):

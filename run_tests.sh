@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The tests, in their own environment: ./run_tests.sh [pytest's arguments], e.g. ./run_tests.sh tests/test_text.py -k cut
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./setup_env.sh requirements-dev.txt
+
+# Models are tiny: more threads per process only wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
+exec python -m pytest "$@"
