@@ -1,0 +1,224 @@
+"""Stage 3 and the tables as a user runs them: the documented commands, through the real launcher."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import make_model_dir, make_tokenizer
+from transformers import AutoModelForCausalLM
+
+from reward_model.reward_model import RewardModel
+from reward_model.scoring import Scorer
+from summarize_rlhf.checkpoint import run_record, save_run, write_directory
+from summarize_rlhf.tokenizer import load_tokenizer
+
+HF_MODEL = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "run.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "value_head.safetensors",
+}
+
+
+def make_reward_model(directory: Path, sft: Path, tokenizer=None) -> Path:
+    """A reward model as stage 2 writes it, its head scaled so that scores differ clearly."""
+    model = RewardModel.from_causal_lm(sft)
+    torch.nn.init.normal_(model.v_head.weight)
+    tokenizer = tokenizer or load_tokenizer(sft)
+    with write_directory(directory) as tmp:
+        model.save(tmp)
+        tokenizer.save_pretrained(tmp)
+        save_run(tmp, run_record("rm", {}, tokenizer, 0, 150, {}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def sft_dir(tmp_path_factory) -> Path:
+    """A directory as stage 1 writes it, untrained."""
+    directory = make_model_dir(tmp_path_factory.mktemp("stage1"))
+    save_run(directory, run_record("sft", {}, load_tokenizer(directory), 0, 120, {}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def reward_dir(sft_dir, tmp_path_factory) -> Path:
+    return make_reward_model(tmp_path_factory.mktemp("stage2") / "rm", sft_dir)
+
+
+def overrides(model: Path, reward_model: Path, dataset: Path, out: Path, **more) -> dict:
+    return {
+        "model.model_path": str(model),
+        "task.reward_model": str(reward_model),
+        "task.dataset": str(dataset),
+        "task.max_train_prompts": 24,
+        "train.checkpoint_dir": str(out),
+        "train.tracker": None,
+        "train.seq_length": 120,
+        "train.epochs": 2,
+        "train.eval_interval": 32,
+        "method.num_rollouts": 16,
+        "method.gen_kwargs.max_new_tokens": 12,
+        "optimizer.kwargs.lr": 1e-2,
+        **more,
+    }
+
+
+def launch(values: dict, root: Path, *flags: str) -> subprocess.CompletedProcess:
+    """The documented command; `flags` go to the launcher."""
+    accelerate = str(Path(sys.executable).with_name("accelerate"))
+    command = [accelerate, "launch", "--config_file", "configs/default_accelerate_config.yaml", *flags]
+    command += ["trlx_gptj_text_summarization.py", json.dumps(values)]
+    environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def trained(sft_dir, reward_dir, tldr_dir, root, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A run of two collections by the documented command, and what it printed."""
+    out = tmp_path_factory.mktemp("stage3") / "ckpts"
+    done = launch(overrides(sft_dir, reward_dir, tldr_dir, out), root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done
+
+
+def test_writes_exactly_these_files(trained):
+    out, _ = trained
+    # 2 collections × 4 PPO epochs × 16 rollouts in batches of 4 are 32 batches
+    assert {p.name for p in out.iterdir()} == {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "samples.jsonl"}
+    for name in ("best_checkpoint", "checkpoint_32"):
+        assert {p.name for p in (out / name / "hf_model").iterdir()} == HF_MODEL
+
+
+def test_console_has_no_warning_of_ours(trained):
+    _, done = trained
+    assert "warning" not in (done.stdout + done.stderr).lower()
+
+
+def test_checkpoint_is_the_sft_model_with_the_top_blocks_trained(trained, sft_dir):
+    """8 unfrozen blocks of 2 are both blocks; embeddings, final norm and output embeddings stay, bit for bit."""
+    before = AutoModelForCausalLM.from_pretrained(sft_dir).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(trained[0] / "checkpoint_32/hf_model").state_dict()
+    assert before.keys() == after.keys()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {key for key in before if key.startswith("transformer.h.")}
+
+
+def test_value_head_lies_beside_the_weights(trained):
+    head = load_file(trained[0] / "checkpoint_32/hf_model/value_head.safetensors")
+    assert {key: tuple(value.shape) for key, value in head.items()} == {
+        "0.weight": (64, 32),
+        "0.bias": (64,),
+        "2.weight": (1, 64),
+        "2.bias": (1,),
+    }
+
+
+def test_reward_is_the_sample_less_its_own_reference(trained, reward_dir, tldr_dir):
+    """Scores an evaluation's samples again, one by one, from the file."""
+    rows = [json.loads(line) for line in (tldr_dir / "valid.jsonl").read_text().splitlines()]
+    samples = [json.loads(line) for line in (trained[0] / "samples.jsonl").read_text().splitlines()]
+    scorer = Scorer.from_pretrained(reward_dir)
+    for row, sample in zip(rows, samples[: len(rows)], strict=True):
+        body = row["prompt"].removesuffix("\nTL;DR:")
+        ours, reference = scorer.score([body, body], [sample["output"], row["label"]]).tolist()
+        assert sample["prompt"] == row["prompt"]
+        assert math.isclose(sample["reward"], ours - reference, abs_tol=1e-5)
+
+
+def test_run_json_says_what_was_done(trained, sft_dir):
+    record = json.loads((trained[0] / "checkpoint_32/hf_model/run.json").read_text())
+    assert (record["stage"], record["step"], record["seed"], record["max_length"]) == ("ppo", 32, 1000, 120)
+    assert record["data"]["train"]["rows"] == 24
+    assert record["arguments"]["model"]["model_path"] == str(sft_dir)
+    assert record["arguments"]["method"]["target"] == 6
+
+
+def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
+    out, _ = trained
+    command = [sys.executable, str(root / "trlx_inference_gptj.py"), "--sft_model", str(sft_dir)]
+    command += ["--ppo_model", str(out / "best_checkpoint/hf_model"), "--reward_model", str(reward_dir)]
+    command += ["--dataset", str(tldr_dir), "--max_length", "120", "--max_new_tokens", "12", "--decoding", "both"]
+    done = subprocess.run(
+        [*command, "--output_dir", str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "inference.json",
+        "rouge.csv",
+        "reward.csv",
+        *(f"{model}_{way}.csv" for model in ("sft", "ppo") for way in ("greedy", "sample")),
+    }
+    with (tmp_path / "ppo_greedy.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    record = json.loads((tmp_path / "inference.json").read_text())
+    row = next(row for row in record["reward"] if row["model"] == "PPO (greedy)")
+    assert len(rows) == 16
+    assert math.isclose(row["reward"], sum(float(r["reward"]) for r in rows) / 16, abs_tol=1e-5)
+    assert math.isclose(
+        row["Δ"], sum(float(r["reward"]) - float(r["reference_reward"]) for r in rows) / 16, abs_tol=1e-5
+    )
+    assert "ROUGE-L" in done.stdout
+    assert "95 % interval" in done.stdout
+
+
+BAD = {
+    "typo": ({"train.batchsize": 8}, "The override 'train.batchsize' names no option. Did you mean 'batch_size'?"),
+    "typo in a task": ({"task.data": "x"}, "the override 'task.data' names no option"),
+    "method": ({"method.name": "ILQLConfig"}, "ILQL is not part of this engine"),
+    "scale": ({"method.scale_reward": "sd"}, "method.scale_reward 'sd': use None, 'running' or 'ref'"),
+    "no object": ("[1, 2]", "the overrides should be an object"),
+    "no json": ('{"train.seed": 1', "the overrides are no valid JSON"),
+    "no file": ("missing.yaml", "cannot read the overrides from missing.yaml"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_overrides_end_with_one_line(name, root, monkeypatch, capsys):
+    """In process, for speed: `main` as the script calls it."""
+    values, message = BAD[name]
+    argument = values if isinstance(values, str) else json.dumps(values)
+    assert run_main(monkeypatch, argument) == 2
+    assert message in capsys.readouterr().err
+
+
+def run_main(monkeypatch, argument: str) -> int:
+    import trlx_gptj_text_summarization as stage
+
+    monkeypatch.setattr(sys, "argv", ["trlx_gptj_text_summarization.py", argument])
+    with pytest.raises(SystemExit) as end:
+        stage.main()
+    return end.value.code
+
+
+def test_bad_inputs_are_refused_by_name(sft_dir, reward_dir, tldr_dir, tmp_path, monkeypatch, capsys):
+    other = make_tokenizer(vocab_size=380)
+    foreign = make_reward_model(tmp_path / "foreign", sft_dir, other)
+    cases = {
+        "was trained with another tokenizer": overrides(sft_dir, foreign, tldr_dir, tmp_path / "a"),
+        "no reward model at": overrides(sft_dir, tmp_path / "none", tldr_dir, tmp_path / "a"),
+        "holds a checkpoint of stage 'rm'": overrides(reward_dir, reward_dir, tldr_dir, tmp_path / "a"),
+        "does not exist": overrides(sft_dir, reward_dir, tmp_path / "none", tmp_path / "a"),
+    }
+    for message, values in cases.items():
+        assert run_main(monkeypatch, json.dumps(values)) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_help_names_every_option(root):
+    done = subprocess.run(
+        [sys.executable, "trlx_gptj_text_summarization.py", "--help"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    for name in ("method.init_kl_coef = 0.1", "train.batch_size = 4", "task.max_eval_prompts = 1000"):
+        assert name in done.stdout
