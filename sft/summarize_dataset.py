@@ -20,8 +20,8 @@ LOSS_ON = ("text", "summary")
 class TLDRDataset(TorchDataset):
     """Rows with ``prompt`` and ``label`` as {"input_ids", "labels"}: prompt, one space, label, EOS.
 
-    At most ``max_length`` tokens with the EOS: of a longer row the end of the post is cut. ``loss_on`` "text" (published)
-    supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row, for a
+    At most ``max_length`` tokens with the EOS: of a longer row the end of the post is cut. ``loss_on`` "text"
+    (published) supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row, for a
     prompt that does not end with ``TL;DR:`` and for a summary that leaves no room.
     """
 
@@ -74,7 +74,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, label: str, max_leng
 class PadRight:
     """Collates rows into tensors (B, T): ids, attention mask and labels.
 
-    The mask comes from the rows' lengths: the pad id may be the EOS id, and the EOS of a row is attended and supervised.
+    The mask comes from the rows' lengths: the pad id may be the EOS id, and a row's EOS is attended and supervised.
     """
 
     def __init__(self, pad_token_id: int):

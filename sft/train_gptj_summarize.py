@@ -103,6 +103,7 @@ class SFTTrainer(Trainer):
             preprocess_logits_for_metrics=lambda logits, labels: row_losses(logits, labels),
             **kwargs,
         )
+        self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
@@ -218,7 +219,6 @@ def main() -> None:
         data_collator=PadRight(tokenizer.pad_token_id),
         callbacks=[metrics],
     )
-    trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
     trainer.train(resume_from_checkpoint=resume_from)
 
     # 4. What it has learnt: the loss on valid (measured after the last step), and ROUGE of the summaries it writes

@@ -186,8 +186,8 @@ def check_handover(
         )
     if tokenizer is not None and record["tokenizer_sha256"] != tokenizer_hash(tokenizer):
         raise UserError(
-            f"{path} was trained with another tokenizer than the one given ({tokenizer.name_or_path}): their ids do not "
-            f"mean the same text. Use the tokenizer stored in {path}"
+            f"{path} was trained with another tokenizer than the one given ({tokenizer.name_or_path}): their "
+            f"ids do not mean the same text. Use the tokenizer stored in {path}"
         )
     return record
 
@@ -275,7 +275,8 @@ def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
         raise UserError(f"nothing to resume: {steps_dir} has no checkpoint-* of an interrupted run")
     if found and not resume:
         raise UserError(
-            f"{steps_dir} holds {found[-1].name} of an earlier run: go on from it with --resume true, or remove the folder"
+            f"{steps_dir} holds {found[-1].name} of an earlier run: go on from it with "
+            f"--resume true, or remove the folder"
         )
     return str(found[-1]) if found else None
 
@@ -287,7 +288,7 @@ def drop_step_checkpoints(steps_dir: str | Path) -> None:
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
-    """``UserError`` naming the keys by which a checkpoint differs from its model; the old mask buffers are tolerated."""
+    """``UserError`` naming the keys by which a checkpoint differs from its model; old mask buffers are tolerated."""
     unexpected = [key for key in unexpected if not OLD_BUFFERS.search(key)]
     faults = [
         f"{len(keys)} {what}: {', '.join(sorted(keys)[:5])}{' …' if len(keys) > 5 else ''}"

@@ -1,4 +1,4 @@
-"""What a run stands on: versions, precision, the DeepSpeed configuration that fits the machine, the batch arithmetic."""
+"""What a run stands on: versions, precision, the DeepSpeed configuration for this machine, the batch arithmetic."""
 
 import functools
 import importlib.metadata

@@ -57,6 +57,6 @@ def unreachable(what: str, name: str | Path, error: BaseException) -> UserError:
             f"cannot load the {what} {str(name)!r} from the Hugging Face Hub: {reason[0] if reason else error!r}"
         )
     return UserError(
-        f"cannot load the {what} {str(name)!r}: it is no local path, and the Hugging Face Hub cannot be reached from here. "
+        f"cannot load the {what} {str(name)!r}: it is no local path, and the Hugging Face Hub cannot be reached. "
         f"Name a local directory, or run ./quickstart.sh, which needs no network"
     )

@@ -8,11 +8,10 @@ from transformers import TrainerCallback
 
 
 class MetricsFile(TrainerCallback):
-    """Appends each logged dictionary, with its optimizer step, to `<directory>/metrics.jsonl` as training
-    goes.
+    """Appends each logged dictionary, with its optimizer step, to `<directory>/metrics.jsonl` as training goes.
 
-    A run that resumes appends; a fresh one starts the file anew. `copy_to` puts it into the finished
-    checkpoint.
+    A run that resumes keeps what was logged up to its checkpoint; a fresh one starts the file anew. `copy_to` puts it
+    into the finished checkpoint.
     """
 
     NAME = "metrics.jsonl"
@@ -24,8 +23,9 @@ class MetricsFile(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.resume:
-                self.path.write_text("")
+            before = self.path.read_text().splitlines(keepends=True) if self.resume and self.path.is_file() else []
+            kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            self.path.write_text("".join(kept))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero:

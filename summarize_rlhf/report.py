@@ -24,9 +24,8 @@ def print_samples(samples: Sequence[dict[str, str]], width: int = 100) -> None:
             shown = textwrap.wrap(text, width - 12) or [""]
             if len(shown) > 5:
                 shown = ["…", *shown[-4:]]
-            print(
-                "\n".join(f"{label:<11} {line}" for label, line in zip([name] + [""] * len(shown), shown, strict=False))
-            )
+            for label, line in zip([name, "", "", "", ""], shown, strict=False):
+                print(f"{label:<11} {line}")
 
 
 def paired_bootstrap(
