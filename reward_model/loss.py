@@ -39,7 +39,7 @@ def pairwise_loss(
     chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor, start: Tensor
 ) -> Tensor:
     """The published loss: -log sigmoid(chosen - rejected), averaged over the tokens from the first difference
-    to the end of the longer text, then over the pairs. A scalar.
+    to the end of the longer text. One loss per pair (B,), whose mean is minimised.
 
     Source: `GPTRewardModel.forward` in CarperAI/trlx, examples/summarize_rlhf/reward_model/reward_model.py.
     There the shorter text's value is read inside its padding; here its last real value is held. A pair of
@@ -51,19 +51,19 @@ def pairwise_loss(
     end = chosen_lengths.maximum(rejected_lengths)
     scored = (positions >= start[:, None]) & (positions < end[:, None])  # (B, T)
     per_token = -logsigmoid(difference.float()) * scored
-    return (per_token.sum(1) / scored.sum(1).clamp(min=1)).mean()
+    return per_token.sum(1) / scored.sum(1).clamp(min=1)
 
 
 def last_token_loss(
     chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor, start: Tensor
 ) -> Tensor:
-    """The paper's loss: -log sigmoid(score of chosen - score of rejected), averaged over the pairs. A scalar.
+    """The paper's loss: -log sigmoid(score of chosen - score of rejected). One loss per pair (B,).
 
     Source: Stiennon et al. 2020, section 3.4. A pair of equal texts adds 0, as above.
     """
     difference = end_scores(chosen, chosen_lengths) - end_scores(rejected, rejected_lengths)  # (B,)
     differs = start < chosen_lengths.maximum(rejected_lengths)
-    return (-logsigmoid(difference.float()) * differs).mean()
+    return -logsigmoid(difference.float()) * differs
 
 
 LOSSES = {"pairwise": pairwise_loss, "last_token": last_token_loss}

@@ -105,31 +105,34 @@ class RewardTrainer(Trainer):
         super().__init__(compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T), **kwargs)
         self.pair_loss = LOSSES[loss]
         self.global_batch_size = global_batch_size
-        # Trainer leaves this at 1, and Accelerate then warns of the real number, which DeepSpeed has.
-        self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The mean loss of B pairs; with `return_outputs` also their scores (B, 2), chosen first."""
+        """The mean loss of B pairs; with `return_outputs` also what each adds (B, 3): both scores and its loss."""
         ids, lengths = inputs["input_ids"].flatten(0, 1), inputs["lengths"].flatten()  # (2B, T), (2B,)
         values = model(ids, mask_of(lengths, ids.shape[1]))  # (2B, T)
         chosen, rejected = values.unflatten(0, (-1, 2)).unbind(1)  # (B, T) each
-        loss = self.pair_loss(chosen, rejected, *inputs["lengths"].unbind(1), inputs["start"])
-        return (loss, end_scores(values, lengths).unflatten(0, (-1, 2))) if return_outputs else loss
+        losses = self.pair_loss(chosen, rejected, *inputs["lengths"].unbind(1), inputs["start"])  # (B,)
+        scores = end_scores(values, lengths).unflatten(0, (-1, 2))  # (B, 2), chosen first
+        return (losses.mean(), torch.cat([scores, losses[:, None]], 1)) if return_outputs else losses.mean()
 
     @torch.no_grad()
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Loss, scores (B, 2) and as many labels, which say nothing: the chosen text always stands first."""
-        loss, scores = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
-        return loss, scores, torch.zeros_like(scores)
+        """No loss of the batch, since a mean of batches depends on their size; each pair's numbers (B, 3) instead.
+
+        Trainer also wants labels. There are none: the chosen text always stands first.
+        """
+        _, pairs = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        return None, pairs, torch.zeros_like(pairs)
 
     def _get_train_sampler(self, train_dataset=None):
         """Optimizer steps over the same pairs, however these are split into processes and micro-batches."""
         return LengthGroupedSampler(self.train_dataset["length"], self.global_batch_size, self.args.seed)
 
 
-def pair_metrics(chosen: Any, rejected: Any) -> dict[str, float]:
-    """From scores (N,): accuracy (share of pairs whose chosen text scores higher), means and margin."""
+def pair_metrics(chosen: Any, rejected: Any, losses: Any) -> dict[str, float]:
+    """From N pairs' scores and losses (N,): accuracy (share whose chosen text scores higher), means, margin."""
     return {
+        "loss": float(losses.mean()),
         "accuracy": float((chosen > rejected).mean()),
         "chosen": float(chosen.mean()),
         "rejected": float(rejected.mean()),

@@ -1,0 +1,278 @@
+"""Stage 2 and the reward test as users start them: the documented command, in its folder, through the real launcher."""
+
+import csv
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import make_comparisons, make_model_dir, make_tokenizer
+
+from reward_model.scoring import Scorer
+from summarize_rlhf.checkpoint import run_record, save_run
+from summarize_rlhf.tokenizer import load_tokenizer
+
+FILES = {"config.json", "metrics.jsonl", "model.safetensors", "run.json", "tokenizer.json", "tokenizer_config.json"}
+TINY = {
+    "max_length": 120,
+    "max_steps": 8,
+    "global_batch_size": 8,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 3e-3,
+    "warmup_steps": 2,
+    "trainable_fraction": 0.5,
+    "eval_steps": 4,
+    "save_steps": 4,
+    "logging_steps": 2,
+    "report_to": "none",
+}
+# What the launcher says of a machine without GPU and hostfile, and torch of DeepSpeed's calls on several processes.
+NOT_OURS = ("real_accelerator.py", "runner.py", "torch.distributed", "c10d_logger.py")
+
+
+def flags(**values) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def launch(script: str, cwd: Path, *arguments: str, processes: int = 1) -> subprocess.CompletedProcess:
+    """`deepspeed SCRIPT …` as a user types it, but for a port of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    deepspeed = Path(sys.executable).parent / "deepspeed"
+    command = [deepspeed, "--master_port", str(port), "--num_gpus", str(processes), script, *arguments]
+    return run(command, cwd)
+
+
+def run(command: list, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    }
+    return subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def warnings_of(done: subprocess.CompletedProcess) -> list[str]:
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if "warning" in line.lower() and not any(word in line for word in NOT_OURS)]
+
+
+@pytest.fixture(scope="module")
+def sft_dir(tmp_path_factory) -> Path:
+    """A directory as stage 1 writes it, untrained."""
+    directory = make_model_dir(tmp_path_factory.mktemp("sft"))
+    save_run(directory, run_record("sft", {}, load_tokenizer(directory), 0, 120, {}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pairs_dir(tmp_path_factory) -> Path:
+    return make_comparisons(tmp_path_factory.mktemp("pairs"), train=40, test=14)
+
+
+@pytest.fixture(scope="module")
+def trained(root, sft_dir, pairs_dir, tmp_path_factory):
+    """One run, started in its folder as documented."""
+    output = tmp_path_factory.mktemp("out") / "rm_checkpoint"
+    values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": output}
+    done = launch("train_reward_model_gptj.py", root / "reward_model", *flags(**values))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output, done
+
+
+def lines_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_exactly_these_files_are_written(trained):
+    output, done = trained
+    assert {path.name for path in output.iterdir()} == FILES
+    assert sorted(path.name for path in output.parent.iterdir()) == ["rm_checkpoint", "rm_checkpoint-steps"]
+    assert "train: 40 pairs; left out: 0 with equal summaries" in done.stdout
+    assert warnings_of(done) == []
+    assert "Traceback" not in done.stderr
+
+
+def test_the_record_says_what_was_done(trained, sft_dir, pairs_dir):
+    output, _ = trained
+    record = json.loads((output / "run.json").read_text())
+    assert record["stage"] == "rm"
+    assert record["max_length"] == 120
+    assert record["steps"] == 8
+    assert record["arguments"]["loss"] == "pairwise"
+    assert record["arguments"]["adam_beta2"] == 0.999  # a published value that nobody overrode
+    assert record["model"] == str(sft_dir)
+    assert (record["data"]["train"]["rows"], record["data"]["test"]["rows"]) == (40, 14)
+    logged = lines_of(output)
+    assert [line["step"] for line in logged if "loss" in line] == [2, 4, 6, 8]
+    evaluated = [line for line in logged if "eval_accuracy" in line]
+    assert [line["step"] for line in evaluated] == [4, 8]
+    assert record["results"]["eval_accuracy"] == evaluated[-1]["eval_accuracy"]
+
+
+def test_only_the_top_was_trained(trained, sft_dir):
+    before, after = load_file(sft_dir / "model.safetensors"), load_file(trained[0] / "model.safetensors")
+    changed = {name for name in after if name in before and not torch.equal(after[name], before[name])}
+    frozen = {name for name in after if ".wte." in name or ".h.0." in name}
+    assert frozen
+    assert changed == after.keys() - frozen - {"v_head.weight"}
+
+
+def test_it_learns(trained):
+    losses = [line["eval_loss"] for line in lines_of(trained[0]) if "eval_loss" in line]
+    assert losses[-1] < losses[0] < 0.8
+
+
+def test_two_processes_and_other_micro_batches_train_the_same_model(trained, root, sft_dir, pairs_dir, tmp_path):
+    """From the root, by a file of arguments. Fails if gradients were summed, or processes drew other pairs."""
+    values = TINY | {"model": str(sft_dir), "dataset": str(pairs_dir), "output_dir": str(tmp_path / "rm")}
+    values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3}
+    (tmp_path / "arguments.json").write_text(json.dumps(values))
+    script = "reward_model/train_reward_model_gptj.py"
+    done = launch(script, root, str(tmp_path / "arguments.json"), processes=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert warnings_of(done) == []
+    assert json.loads((tmp_path / "rm" / "run.json").read_text())["processes"] == 2
+    alone, together = load_file(trained[0] / "model.safetensors"), load_file(tmp_path / "rm" / "model.safetensors")
+    for name, tensor in alone.items():
+        if name != "transformer.ln_f.bias":  # the same in both scores: its gradient is rounding, which Adam enlarges
+            torch.testing.assert_close(
+                together[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: name + text
+            )
+    for one, two in zip(lines_of(trained[0]), lines_of(tmp_path / "rm"), strict=True):
+        for key in {"loss", "eval_loss", "eval_accuracy", "eval_margin", "grad_norm"} & one.keys():
+            assert two[key] == pytest.approx(one[key], rel=1e-3), (one["step"], key)
+
+
+DIE_AT_STEP_6 = """
+import os, sys
+from transformers import TrainerCallback
+from reward_model import train_reward_model_gptj as stage
+
+class Die(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 6:
+            os._exit(9)
+
+stage.MetricsFile.on_step_end = Die.on_step_end
+stage.main()
+"""
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(trained, root, sft_dir, pairs_dir, tmp_path):
+    """Killed at step 6, in the second epoch; its last checkpoint is step 4's, in the first.
+
+    Fails if the order of pairs, the optimizer or the schedule began anew.
+    """
+    values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": tmp_path / "rm"}
+    killed = run([sys.executable, "-c", DIE_AT_STEP_6, *flags(**values)], root)
+    assert killed.returncode == 9, killed.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"rm-steps"}
+    script = root / "reward_model" / "train_reward_model_gptj.py"
+    again = run([sys.executable, script, *flags(**values)], tmp_path)
+    assert again.returncode == 2
+    assert "checkpoint-4 of an earlier run" in again.stderr
+    resumed = run([sys.executable, script, *flags(**values, resume=True)], tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert warnings_of(resumed) == []
+    alone, later = load_file(trained[0] / "model.safetensors"), load_file(tmp_path / "rm" / "model.safetensors")
+    for name, tensor in alone.items():
+        torch.testing.assert_close(later[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    for one, two in zip(lines_of(trained[0]), lines_of(tmp_path / "rm"), strict=True):
+        assert one["step"] == two["step"]
+        assert one.get("eval_margin", 0) == pytest.approx(two.get("eval_margin", 0), rel=1e-5)
+
+
+@pytest.mark.parametrize("folder", ["reward_model", "."])
+def test_the_reward_test_measures_what_training_reported(trained, root, pairs_dir, tmp_path, folder):
+    script = "gptj_reward_test.py" if folder != "." else "reward_model/gptj_reward_test.py"
+    arguments = flags(reward_model=trained[0], dataset=pairs_dir, output_dir=tmp_path, batch_tokens=300)
+    done = run([sys.executable, script, *arguments], root / folder)
+    assert done.returncode == 0, done.stderr
+    assert warnings_of(done) == []
+    result = json.loads((tmp_path / "reward_test.json").read_text())
+    reported = json.loads((trained[0] / "run.json").read_text())["results"]
+    assert result["pairs"] == 14
+    for key in ("accuracy", "chosen", "rejected", "margin"):
+        assert result[key] == pytest.approx(reported[f"eval_{key}"], rel=1e-5)
+    assert f"{result['accuracy']:.3f}" in done.stdout
+    with (tmp_path / "reward_test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    better = [float(row["chosen_score"]) > float(row["rejected_score"]) for row in rows]
+    assert sum(better) / len(better) == result["accuracy"]
+
+
+def test_the_checkpoint_scores_text(trained):
+    scorer = Scorer.from_pretrained(trained[0])
+    assert scorer.score(["POST: my cat moved."], ["My cat moved."]).isfinite().all()
+
+
+def foreign_tokenizer(sft_dir: Path, tmp_path: Path) -> dict:
+    make_tokenizer(vocab_size=300).save_pretrained(tmp_path / "tokenizer")
+    return {"tokenizer": tmp_path / "tokenizer"}
+
+
+def reward_model_as_start(sft_dir: Path, tmp_path: Path) -> dict:
+    shutil.copytree(sft_dir, tmp_path / "other")
+    record = json.loads((sft_dir / "run.json").read_text()) | {"stage": "rm"}
+    (tmp_path / "other" / "run.json").write_text(json.dumps(record))
+    return {"model": tmp_path / "other"}
+
+
+def somebodys_files(sft_dir: Path, tmp_path: Path) -> dict:
+    (tmp_path / "rm").mkdir()
+    (tmp_path / "rm" / "pytorch_model.bin").write_text("a download of hours")
+    return {}
+
+
+def column_missing(sft_dir: Path, tmp_path: Path) -> dict:
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "chosen": "b"}\n')
+    return {"dataset": tmp_path}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda *_: {"lerning_rate": 1e-3}, "unknown argument --lerning_rate; did you mean --learning_rate?"),
+        (lambda *_: {"per_device_train_batch_size": 3}, "a global batch of 8 cannot be made of 1 process(es) × 3 rows"),
+        (lambda *_: {"max_length": 1000}, "max_length is 1000 tokens, but the model"),
+        (foreign_tokenizer, "was trained with another tokenizer than the one given"),
+        (reward_model_as_start, "holds a checkpoint of stage 'rm', but sft is needed here"),
+        (somebodys_files, "holds files that no stage wrote"),
+        (column_missing, "train.jsonl, row 1: no column 'rejected'; it has 'prompt', 'chosen'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(change, message, root, sft_dir, pairs_dir, tmp_path):
+    values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": tmp_path / "rm"} | change(sft_dir, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = run([sys.executable, root / "reward_model" / "train_reward_model_gptj.py", *flags(**values)], tmp_path)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if "rm-steps" not in path.parts] == before
+
+
+def test_real_text(root, real_data, real_gptj_dir, tmp_path):
+    """Two dozen steps on real posts and lengths, with the paper's loss."""
+    values = TINY | {"model": real_gptj_dir, "dataset": real_data / "openai_summarize_comparisons"}
+    values |= {
+        "output_dir": tmp_path / "rm",
+        "max_length": 300,
+        "max_steps": 24,
+        "max_train_rows": 200,
+        "loss": "last_token",
+    }
+    done = launch("train_reward_model_gptj.py", root / "reward_model", *flags(**values))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
+    results = json.loads((tmp_path / "rm" / "run.json").read_text())["results"]
+    assert 0 < results["eval_accuracy"] < 1
