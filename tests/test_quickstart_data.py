@@ -135,8 +135,8 @@ FACTS = Facts(
 )
 POST = (
     "SUBREDDIT: r/legaladvice\nTITLE: Am I overreacting here?\nPOST: I grew up in Denver. We have been on good "
-    "terms for two years, more or less. Then my landlord withheld my deposit while I was at work. That is $450 I do not "
-    "have. I promised to give an answer by Friday. So, should I hire a lawyer?\nTL;DR:"
+    "terms for two years, more or less. Then my landlord withheld my deposit while I was at work. That is $450 I do "
+    "not have. I promised to give an answer by Friday. So, should I hire a lawyer?\nTL;DR:"
 )
 
 
