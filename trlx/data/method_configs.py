@@ -5,9 +5,9 @@ from dataclasses import dataclass
 _METHODS: dict[str, type] = {}
 
 ELSEWHERE = {
-    "ilqlconfig": "ILQL is not part of this engine; use trlX 0.7 or an offline-RL library for it.",
+    "ilqlconfig": "ILQL is not part of this engine; use trlX 0.7 for it.",
     "sftconfig": "Supervised fine-tuning is stage 1 of the example: sft/train_gptj_summarize.py.",
-    "rftconfig": "Rejection fine-tuning is not part of this engine; sample with trainer.generate, then fine-tune (stage 1).",
+    "rftconfig": "Rejection fine-tuning is not part of this engine; sample with trainer.generate, then run stage 1.",
 }
 
 

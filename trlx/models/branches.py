@@ -4,8 +4,9 @@ A branch is a shallow copy of the base model: its list of blocks is replaced by 
 rotary tables, masks) is shared, and the hidden state at the branching point goes in as `inputs_embeds`. So
 no family's block is written again here, and a policy can be cut into a frozen trunk, run once, and tops:
 the policy's, the reference's ("hydra"), the value function's. What differs between families is `FAMILIES`.
+The head is a branch too: the whole model around a base model that hands on the hidden states it is given.
 
-Shapes: B batch, L tokens, H hidden.
+Shapes: B batch, L tokens, H hidden, V vocabulary.
 """
 
 import copy
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class _NoPositions(nn.Module):
         return torch.zeros(())
 
 
+class _Given(nn.Module):
+    """Stands in for a decoder whose last hidden states (B, L, H) are known: they are its input."""
+
+    def forward(self, *_args, inputs_embeds: Tensor, **_kwargs) -> BaseModelOutputWithPastAndCrossAttentions:
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
+
+
 _LLAMA = Family(blocks="layers", exit=("norm",))
 FAMILIES = {
     "gptj": Family(blocks="h", exit=("ln_f",)),
@@ -55,6 +64,7 @@ FAMILIES = {
     "qwen3": _LLAMA,
     "mistral": _LLAMA,
     "gemma": _LLAMA,
+    "gemma2": _LLAMA,
 }
 
 
@@ -96,8 +106,7 @@ class Decoder:
 
     def _with(self, blocks: nn.ModuleList, start: int, parts: dict[str, nn.Module]) -> nn.Module:
         """A shallow copy of the decoder around other `blocks`; a configuration to match, as some index it by layer."""
-        branch = copy.copy(self.module)
-        branch._modules = {**self.module._modules, self.family.blocks: blocks, **parts}
+        branch = _with_parts(self.module, {self.family.blocks: blocks, **parts})
         branch.config = copy.copy(self.module.config)
         branch.config.num_hidden_layers = len(blocks)
         layer_types = branch.config.to_dict().get("layer_types")
@@ -106,9 +115,24 @@ class Decoder:
         return branch
 
 
+def _with_parts(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
+    """A shallow copy of `module` that shares everything but `parts`."""
+    changed = copy.copy(module)
+    changed._modules = {**module._modules, **parts}
+    return changed
+
+
 def run_branch(branch: nn.Module, **inputs: Tensor) -> Tensor:
     """The branch's output (B, L, H) for `input_ids` (B, L) or `inputs_embeds` (B, L, H).
 
     No mask: rows hold their tokens from position 0 and padding behind them, which causal attention never sees.
     """
     return branch(**inputs, use_cache=False).last_hidden_state
+
+
+def run_head(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Logits (B, L, V) for last hidden states (B, L, H): output embeddings, and scaling or capping where there is any."""
+    base: nn.Module = _Given()
+    if model.config.model_type in FAMILIES and FAMILIES[model.config.model_type].decoder:
+        base = _with_parts(model.base_model, {FAMILIES[model.config.model_type].decoder: base})
+    return _with_parts(model, {model.base_model_prefix: base})(inputs_embeds=states).logits

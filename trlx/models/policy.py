@@ -7,13 +7,16 @@ position `prompt_length + t`; its logits and `values[:, t]` come from the positi
 
 import contextlib
 import copy
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from trlx.models.branches import Decoder, run_branch
+from trlx.models.branches import Decoder, run_branch, run_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
 
 
@@ -43,14 +46,20 @@ class PolicyWithValueHead(nn.Module):
     - a peft model: its adapters train; the reference is the model with the adapters switched off.
 
     With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
+    Raises ValueError for a family that cannot be cut into blocks (`branches.FAMILIES`), and for soft prompts.
     """
 
     def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
         super().__init__()
         self.model = model
         self.is_adapter = not isinstance(model, PreTrainedModel)  # a peft.PeftModel around it
+        if self.is_adapter and model.active_peft_config.is_prompt_learning:
+            raise ValueError(
+                f"model.peft_config: {model.active_peft_config.peft_type.name} puts tokens before the prompt; "
+                "adapters inside the blocks are supported, such as LORA."
+            )
         self.config = self.causal_lm.config
-        self.v_head = make_head(self.config.get_text_config().hidden_size, 1)
+        self.v_head = make_head(self.causal_lm.get_output_embeddings().in_features, 1)
         self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
         self.value_blocks: nn.ModuleList | None = None
         self.reference: nn.Module | None = None
@@ -84,9 +93,11 @@ class PolicyWithValueHead(nn.Module):
 
     def checkpoint_blocks(self, on: bool) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
-        for block in self.decoder.blocks:
-            block.gradient_checkpointing = on
-            block.training = on  # of the block alone: its dropouts stay in evaluation mode
+        for block in self.modules():
+            if isinstance(block, GradientCheckpointingLayer) and any(p.requires_grad for p in block.parameters()):
+                block._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
+                block.gradient_checkpointing = on
+                block.training = on  # of the block alone: its dropouts stay in evaluation mode
 
     def forward(
         self,
@@ -108,7 +119,7 @@ class PolicyWithValueHead(nn.Module):
         before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
 
         states, value_states = self._states(tokens, trunk)
-        logits = self._logits(states, before, temperature)
+        logits = self._logits(self.causal_lm, states, before, temperature)
         values = self.v_head(_pick(value_states, before)).squeeze(-1).float()  # (B, R)
         with torch.no_grad():
             entropy = entropy_of(logits)
@@ -142,13 +153,11 @@ class PolicyWithValueHead(nn.Module):
             else:
                 model = self.causal_lm if self.is_adapter else self.reference
                 states = run_branch(model.base_model, input_ids=tokens)
-            head = model.get_output_embeddings()
-            return logprobs_of_labels(self._logits(states, before, temperature, head), responses)
+            return logprobs_of_labels(self._logits(model, states, before, temperature), responses)
 
-    def _logits(self, states: Tensor, before: Tensor, temperature: float, head: nn.Module | None = None) -> Tensor:
-        """Logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
-        head = self.causal_lm.get_output_embeddings() if head is None else head
-        return head(_pick(states, before)).float() / temperature
+    def _logits(self, model: PreTrainedModel, states: Tensor, before: Tensor, temperature: float) -> Tensor:
+        """Logits (B, R, V) of `model` in fp32 at the positions `before` alone, divided by the temperature."""
+        return run_head(model, _pick(states, before)).float() / temperature
 
 
 def _pick(states: Tensor, positions: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Evaluation:
         with torch.random.fork_rng(devices), checkpoint.whole_model(self.model, self.accelerator) as policy:
             torch.manual_seed(self.config.train.seed + rank)
             ids = [p.ids for p in prompts]
-            responses = generation.sample(policy.model, config, ids, self.method.chunk_size, self.bar("evaluate"))
+            responses = generation.sample(policy.causal_lm, config, ids, self.method.chunk_size, self.bar("evaluate"))
         mine = self.decode(prompts, responses)
         everyone = gather_object(mine)
         results = {"rollouts/eval_length": sum(len(e.response) for e in everyone) / len(everyone)}

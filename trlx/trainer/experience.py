@@ -68,7 +68,7 @@ class Experience:
         """Phase 1: sampled ids, `chunk_size` prompts at a time."""
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
             return generation.sample(
-                policy.model,
+                policy.causal_lm,
                 self.rollout_generation,
                 [p.ids for p in prompts],
                 self.method.chunk_size,

@@ -124,7 +124,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
-            return generation.generate(policy.model, input_ids.to(device), mask, config)
+            return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
     def save_pretrained(self, directory: str) -> None:
         """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all."""
