@@ -318,7 +318,7 @@ def test_unlisted_family_trains_whole_or_by_lora_and_is_refused_by_name_else() -
         config = BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)
         return AutoModelForCausalLM.from_config(config).eval()
 
-    with pytest.raises(ValueError, match="'bloom'.*num_layers_unfrozen = -1.*LoRA"):
+    with pytest.raises(ValueError, match=r"'bloom'.*num_layers_unfrozen = -1.*LoRA"):
         PolicyWithValueHead(bloom(), num_layers_unfrozen=1)
     with pytest.raises(ValueError, match="'bloom'"):
         PolicyWithValueHead(bloom(), num_layers_unfrozen=-1, num_value_layers_unfrozen=1)

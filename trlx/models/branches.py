@@ -131,7 +131,7 @@ def run_branch(branch: nn.Module, **inputs: Tensor) -> Tensor:
 
 
 def run_head(model: PreTrainedModel, states: Tensor) -> Tensor:
-    """Logits (B, L, V) for last hidden states (B, L, H): output embeddings, and scaling or capping where there is any."""
+    """Logits (B, L, V) for last hidden states (B, L, H): the output embeddings, and scaling or capping if any."""
     base: nn.Module = _Given()
     if model.config.model_type in FAMILIES and FAMILIES[model.config.model_type].decoder:
         base = _with_parts(model.base_model, {FAMILIES[model.config.model_type].decoder: base})
