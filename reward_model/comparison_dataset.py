@@ -1,10 +1,8 @@
 """Pairs of summaries of one post, as token ids, for training and for testing the reward model."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import datasets
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -96,38 +94,3 @@ class PairCollator:
         ids, lengths = ids.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
         start = first_difference(*ids.unbind(1), *lengths.unbind(1))
         return {"input_ids": ids, "lengths": lengths, "start": start}
-
-
-class LengthGroupedSampler(torch.utils.data.Sampler[int]):
-    """A random order in which neighbours have about the same length, so that a batch holds little padding.
-
-    The order follows from seed and epoch alone: all processes draw the same one, and a resumed run the one
-    it had. Rows are shuffled, sorted by length within chunks of `chunk` batches, and the batches are
-    shuffled.
-    """
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 16):
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.seed = seed
-        self.chunk = chunk
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self), generator=generator)
-        ordered = [
-            part[torch.tensor(self.lengths)[part].argsort(stable=True)]
-            for part in order.split(self.batch_size * self.chunk)
-        ]
-        batches = torch.cat(ordered).split(self.batch_size)
-        whole = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [batch for batch in batches if len(batch) < self.batch_size]  # the last one, which stays last
-        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
-        return iter(torch.cat([*shuffled, *rest]).tolist())

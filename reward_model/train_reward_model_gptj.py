@@ -24,7 +24,6 @@ from transformers import Trainer, TrainingArguments
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reward_model.comparison_dataset import (
-    LengthGroupedSampler,
     PairCollator,
     encode_comparisons,
     load_comparisons,
@@ -50,6 +49,7 @@ from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent

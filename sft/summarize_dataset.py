@@ -21,8 +21,8 @@ class TLDRDataset(TorchDataset):
     """Rows with ``prompt`` and ``label`` as {"input_ids", "labels"}: prompt, one space, label, EOS.
 
     At most ``max_length`` tokens with the EOS: of a longer row the end of the post is cut. ``loss_on`` "text"
-    (published) supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row, for a
-    prompt that does not end with ``TL;DR:`` and for a summary that leaves no room.
+    (published) supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row,
+    for a prompt that does not end with ``TL;DR:`` and for a summary that leaves no room.
     """
 
     def __init__(
@@ -48,6 +48,11 @@ class TLDRDataset(TorchDataset):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, EOS included."""
+        return [len(ids) for ids in self.ids]
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         ids, start = self.ids[index].tolist(), self.starts[index]

@@ -11,7 +11,7 @@ The values below are the published ones. Instead of flags, one JSON or YAML file
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers import Trainer, TrainingArguments
 
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset, token_losses
 from summarize_rlhf import hardware
-from summarize_rlhf.arguments import parse_arguments
+from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import (
     check_output_dir,
     drop_step_checkpoints,
@@ -39,14 +39,11 @@ from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
+from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
-
-
-def knob(default: Any, text: str, **metadata: Any) -> Any:
-    return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass
@@ -105,6 +102,10 @@ class SFTTrainer(Trainer):
         )
         self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedSampler(self.train_dataset.lengths, batch, self.args.seed)
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
         output.metrics["eval_loss"] = output.metrics.pop("eval_token_loss")  # instead of the mean over batches
@@ -138,7 +139,6 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         gradient_accumulation_steps=hardware.accumulation(
             args.global_batch_size, args.per_device_train_batch_size, hardware.world_size()
         ),
-        train_sampling_strategy="group_by_length",
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler_type,
         warmup_steps=args.warmup_steps,

@@ -9,6 +9,7 @@ import os
 import platform
 import socket
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def join_launch() -> None:
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__ = {}
+    # DeepSpeed on several processes still calls what torch has renamed.
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
     if "RANK" in os.environ:
         return
     with socket.socket() as probe:

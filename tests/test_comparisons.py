@@ -8,7 +8,6 @@ import torch
 from tiny import comparison_row, sentence, write_rows
 
 from reward_model.comparison_dataset import (
-    LengthGroupedSampler,
     PairCollator,
     encode_comparisons,
     load_comparisons,
@@ -16,6 +15,7 @@ from reward_model.comparison_dataset import (
 )
 from reward_model.encoding import before_end, encode, pad_right
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.text import END, START
 
 GOOD = {

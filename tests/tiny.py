@@ -9,9 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, PreTrainedTokenizerFast
 
 EOS = "<|endoftext|>"
-WORDS = (
-    "my cat sister boss car moved broke lost found asked wants money house train week never again today so and".split()
-)
+WORDS = "cat sister boss car moved broke lost found asked wants money house train week never again today so".split()  # noqa: SIM905
 
 
 def sentence(rng: random.Random, words: int) -> str:
@@ -21,7 +19,7 @@ def sentence(rng: random.Random, words: int) -> str:
 def tldr_row(rng: random.Random, words: int = 20) -> dict[str, str]:
     """A row of the TL;DR schema whose summary is the post's first sentence."""
     first = sentence(rng, 5)
-    post = " ".join([first, sentence(rng, words)])
+    post = " ".join([first, sentence(rng, rng.randint(words, words + words // 2))])
     return {"prompt": f"SUBREDDIT: r/pets\nTITLE: {sentence(rng, 3)}\nPOST: {post}\nTL;DR:", "label": first}
 
 
@@ -114,7 +112,7 @@ def gpt2_config(vocab_size: int, layers: int = 2, width: int = 32, positions: in
 def make_model_dir(
     directory: Path, config=None, tokenizer: PreTrainedTokenizerFast | None = None, seed: int = 0
 ) -> Path:
-    """A model directory with random weights and its tokenizer, as ``save_pretrained`` writes it; tiny GPT-J by default."""
+    """A model directory with random weights and its tokenizer, as ``save_pretrained`` writes it; by default a GPT-J."""
     tokenizer = tokenizer or make_tokenizer()
     config = config or gptj_config(len(tokenizer))
     torch.manual_seed(seed)

@@ -1,0 +1,41 @@
+"""The order of training rows: random, but with rows of like length in a batch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """A random order in which neighbours have about the same length, so that a batch holds little padding.
+
+    The order follows from seed and epoch alone: all processes draw the same one, and a resumed run the one
+    it had. Rows are shuffled, sorted by length within chunks of `chunk` batches, and the batches are
+    shuffled.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 16):
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.chunk = chunk
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self), generator=generator)
+        ordered = [
+            part[torch.tensor(self.lengths)[part].argsort(stable=True)]
+            for part in order.split(self.batch_size * self.chunk)
+        ]
+        batches = torch.cat(ordered).split(self.batch_size)
+        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) < self.batch_size]  # the last one, which stays last
+        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        return iter(torch.cat([*shuffled, *rest]).tolist())
