@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import make_comparisons, make_model_dir, make_tokenizer
+from tiny import make_model_dir, make_tokenizer, sentence, write_rows
 
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import run_record, save_run
@@ -74,7 +75,17 @@ def sft_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs_dir(tmp_path_factory) -> Path:
-    return make_comparisons(tmp_path_factory.mktemp("pairs"), train=40, test=14)
+    """Pairs whose chosen summary says "found" and whose rejected one says "lost", but for 2 of the 14 of test."""
+    directory, rng = tmp_path_factory.mktemp("pairs"), random.Random(0)
+    for split, count in (("train", 40), ("test", 14)):
+        rows = []
+        for number in range(count):
+            words = ["found", "lost"] if split == "train" or number % 7 else ["lost", "found"]
+            chosen, rejected = (f"TL;DR: {sentence(rng, rng.randint(4, 9))} {word} {word}" for word in words)
+            prompt = f"SUBREDDIT: r/pets\nPOST: {sentence(rng, rng.randint(5, 30))}"
+            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+        write_rows(directory / f"{split}.jsonl", rows)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +137,10 @@ def test_only_the_top_was_trained(trained, sft_dir):
 
 
 def test_it_learns(trained):
-    losses = [line["eval_loss"] for line in lines_of(trained[0]) if "eval_loss" in line]
-    assert losses[-1] < losses[0] < 0.8
+    """Fails if chosen and rejected were exchanged anywhere on the way from the file to the accuracy."""
+    last = [line for line in lines_of(trained[0]) if "eval_accuracy" in line][-1]
+    assert last["eval_accuracy"] == pytest.approx(12 / 14)
+    assert last["eval_margin"] == pytest.approx(last["eval_chosen"] - last["eval_rejected"], rel=1e-4)
 
 
 def test_two_processes_and_other_micro_batches_train_the_same_model(trained, root, sft_dir, pairs_dir, tmp_path):
