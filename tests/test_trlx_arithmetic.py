@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from trlx.models.modeling_ppo import AdaptiveKLController, FixedKLController, PPOConfig, explained_variance
+from trlx.models.modeling_ppo import AdaptiveKLController, FixedKLController, PPOConfig
 from trlx.utils.modeling import (
     RunningMoments,
     entropy_of,
+    explained_variance,
     flatten_dict,
     gae,
     get_global_statistics,

@@ -32,29 +32,28 @@ def train(
 
     model_path: replaces `config.model.model_path`. reward_fn(samples, prompts, outputs, tokenizer, **metadata):
     one number per sample, or one per response token. prompts: strings, or dictionaries with a "prompt" whose
-    other keys reach reward_fn and metric_fn as lists. eval_prompts: default, the first `chunk_size` prompts.
-    metric_fn: like reward_fn, returns a dictionary of lists. stop_sequences: texts that end a response.
+    other keys reach reward_fn and metric_fn as lists; default, the tokenizer's BOS alone. eval_prompts: default,
+    as many of the prompts as a training batch has. metric_fn: like reward_fn, returns a dictionary of lists.
+    stop_sequences: texts that end a response.
     """
     check_versions()
     for name, value in (("samples", samples), ("rewards", rewards), ("dataset", dataset)):
         if value is not None:
             raise ValueError(f"trlx.train({name}=…): {ELSEWHERE[name]}")
-    if reward_fn is None or prompts is None:
-        raise ValueError("trlx.train needs a reward_fn and prompts.")
+    if reward_fn is None:
+        raise ValueError("trlx.train needs a reward_fn.")
     config = config or default_ppo_config()
-    if config.train.trainer not in ("AcceleratePPOTrainer", "PPOTrainer"):
-        raise ValueError(f"train.trainer {config.train.trainer!r}: this engine has 'AcceleratePPOTrainer' alone.")
     if model_path is not None:
         config = config.evolve(model={"model_path": model_path})
 
     trainer = AcceleratePPOTrainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
-    room = config.train.seq_length - config.method.gen_kwargs.get("max_new_tokens", 0)
-    if room < 1:
-        raise ValueError(
-            f"train.seq_length {config.train.seq_length} leaves no token for a prompt beside max_new_tokens."
-        )
+    batch = config.train.batch_size * trainer.accelerator.num_processes
+    if prompts is None:
+        prompts = [trainer.tokenizer.bos_token] * batch
+    if eval_prompts is None:
+        eval_prompts = prompts[:batch]
+    room = config.train.seq_length - config.method.longest_response()
     trainer.add_prompt_pipeline(PromptPipeline(prompts, room, trainer.tokenizer))
-    eval_prompts = prompts[: config.method.chunk_size] if eval_prompts is None else eval_prompts
     trainer.add_eval_pipeline(PromptPipeline(eval_prompts, room, trainer.tokenizer))
     if config.train.resume_from_checkpoint:
         trainer.load(config.train.resume_from_checkpoint)

@@ -7,11 +7,13 @@ a dotted override.
 import copy
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from peft import PeftConfig
+from transformers import PretrainedConfig
 
 from trlx.data.method_configs import MethodConfig, get_method
 
@@ -36,7 +38,6 @@ class ModelConfig:
 
     model_path: a local directory, a Hub id, or a transformers config (random weights).
     num_layers_unfrozen: how many of the top blocks train; -1 trains everything, 0 only the value head.
-    num_value_layers_unfrozen: top blocks that the value function gets a trainable copy of; 0: it reads the policy's.
     peft_config: a peft configuration as a dictionary (LoRA), or None.
     model_extra_configs: further keyword arguments of `from_pretrained`.
     """
@@ -44,7 +45,6 @@ class ModelConfig:
     model_path: Any
     model_arch_type: str = "causal"
     num_layers_unfrozen: int = -1
-    num_value_layers_unfrozen: int = 0
     peft_config: Any = None
     model_extra_configs: dict[str, Any] = field(default_factory=dict)
 
@@ -83,9 +83,11 @@ class TrainConfig:
     seq_length: prompt and response together, in tokens.
     batch_size: rollouts per device and training batch. minibatch_size: how many of them go through the model at
     once (memory only; the gradient is the same). max_grad_norm: clip the gradient's norm, None does not.
-    eval_interval, checkpoint_interval: in training batches.
+    eval_interval, checkpoint_interval: in training batches. A checkpoint is written at the end of the collection in
+    which it falls due, so that a resumed run is the uninterrupted one.
     checkpoint_dir: where checkpoints, metrics.jsonl and samples go. rollout_logging_dir: where each rollout goes.
     save_best: keep the policy with the best evaluated reward. save_optimizer: checkpoints hold the full state.
+    resume_from_checkpoint: such a checkpoint's directory, to go on from.
     tracker: "wandb", "tensorboard" or None. reward_on_all_ranks: score each rank's own samples there.
     """
 
@@ -160,7 +162,8 @@ class TRLConfig:
         return cls(**{name: known_only(section, config[name]) for name, section in classes.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Nested dictionaries, one per section. A transformers or peft configuration inside stays one."""
+        return {f.name: copy.deepcopy(vars(getattr(self, f.name))) for f in fields(self)}
 
     def evolve(self, **sections) -> "TRLConfig":
         """A copy with some values changed: `config.evolve(train=dict(batch_size=8), method=dict(gamma=0.99))`."""
@@ -196,3 +199,16 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str = "")
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def plain(value: Any) -> Any:
+    """A configuration as JSON can hold it; a transformers or peft configuration becomes its dictionary."""
+    if isinstance(value, PretrainedConfig):
+        return plain(value.to_diff_dict())
+    if isinstance(value, PeftConfig):
+        return plain(value.to_dict())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

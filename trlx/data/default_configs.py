@@ -8,6 +8,7 @@ from trlx.data.configs import (
     TrainConfig,
     TRLConfig,
 )
+from trlx.data.scope import check_known
 from trlx.models.modeling_ppo import PPOConfig
 
 __all__ = [
@@ -59,3 +60,13 @@ def default_ppo_config() -> TRLConfig:
             gen_kwargs={"max_new_tokens": 40, "top_k": 0, "top_p": 1.0, "do_sample": True},
         ),
     )
+
+
+def __getattr__(name: str):
+    """A default of a method that this engine does not have is refused with what to use instead."""
+    if name.startswith("default_"):
+        try:
+            check_known("configuration", name, ("default_ppo_config",))
+        except ValueError as error:
+            raise ImportError(str(error)) from None
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

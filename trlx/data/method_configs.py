@@ -1,14 +1,10 @@
-"""The register of methods: here PPO alone, and one clear word about each of trlX's others."""
+"""The register of methods. PPO alone is in it."""
 
 from dataclasses import dataclass
 
-_METHODS: dict[str, type] = {}
+from trlx.data.scope import check_known
 
-ELSEWHERE = {
-    "ilqlconfig": "ILQL is not part of this engine; use trlX 0.7 for it.",
-    "sftconfig": "Supervised fine-tuning is stage 1 of the example: sft/train_gptj_summarize.py.",
-    "rftconfig": "Rejection fine-tuning is not part of this engine; sample with trainer.generate, then run stage 1.",
-}
+_METHODS: dict[str, type] = {}
 
 
 @dataclass
@@ -26,9 +22,5 @@ def register_method(cls: type) -> type:
 
 def get_method(name: str | None) -> type[MethodConfig]:
     """The configuration class called `name`. Raises ValueError that says what to use instead."""
-    key = str(name).lower()
-    if key in ELSEWHERE:
-        raise ValueError(f"method.name {name!r}: {ELSEWHERE[key]}")
-    if key not in _METHODS:
-        raise ValueError(f"method.name {name!r} is unknown; use 'PPOConfig'.")
-    return _METHODS[key]
+    check_known("method.name", name, tuple(method.__name__ for method in _METHODS.values()))
+    return _METHODS[str(name).lower()]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trlx.data.method_configs import MethodConfig, register_method
 from trlx.models.policy import PolicyWithValueHead as AutoModelForCausalLMWithHydraValueHead
-from trlx.utils.modeling import flatten_dict, gae, get_global_statistics, masked_mean, whiten
+from trlx.utils.modeling import flatten_dict, gae, masked_mean, whiten
 
 __all__ = ["AdaptiveKLController", "AutoModelForCausalLMWithHydraValueHead", "FixedKLController", "PPOConfig"]
 
@@ -57,7 +57,8 @@ class PPOConfig(MethodConfig):
     vf_coef: weight of the value loss. scale_reward: None, "running" (std of all scores so far) or "ref" (std of
     the first batch, or `ref_std`). cliprange_reward: scores are clipped to ± this after scaling; falsy: not.
     gen_kwargs: of `generate`, in evaluation (one list among them is swept) and, unless gen_experience_kwargs is
-    given, for rollouts.
+    given, for rollouts (with the first value of a sweep).
+    num_value_layers_unfrozen: top blocks that the value function gets a trainable copy of; 0: it reads the policy's.
     """
 
     ppo_epochs: int = 4
@@ -82,6 +83,11 @@ class PPOConfig(MethodConfig):
     def __post_init__(self):
         if self.scale_reward not in (None, "ignored", "running", "ref", False):
             raise ValueError(f"method.scale_reward {self.scale_reward!r}: use None, 'running' or 'ref'.")
+
+    def longest_response(self) -> int:
+        """The most new tokens that rollouts or evaluation may generate."""
+        counts = [options["max_new_tokens"] for options in (self.gen_kwargs, self.gen_experience_kwargs) if options]
+        return max(max(n) if isinstance(n, list) else n for n in counts)
 
     def kl_controller(self) -> AdaptiveKLController | FixedKLController:
         if self.target is None:
@@ -148,23 +154,13 @@ class PPOConfig(MethodConfig):
                     "mean": masked_mean(values, mask),
                     "values_error": masked_mean(value_errors, mask),
                     "clipfrac": masked_mean((clipped_errors > value_errors).float(), mask),
-                    "explained_variance": explained_variance(values, returns, mask),
                 },
                 "old_values": {"mean": masked_mean(old_values, mask)},
                 "returns": {"mean": masked_mean(returns, mask)},
                 "policy": {
-                    "approx_kl": masked_mean(
-                        ratio - 1 - log_ratio, mask
-                    ),  # k3 of http://joschu.net/blog/kl-approx.html
+                    "approx_kl": masked_mean(ratio - 1 - log_ratio, mask),  # k3 of joschu.net/blog/kl-approx.html
                     "clipfrac": masked_mean((clipped > unclipped).float(), mask),
                 },
                 "ratio": masked_mean(ratio, mask),
             }
         return loss, flatten_dict(stats)
-
-
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-    """1 − Var(G − V) / Var(G) over the response tokens: 1 is a perfect value function, 0 a constant one."""
-    _, error, _ = get_global_statistics(returns - values, mask, distributed=False)
-    _, total, _ = get_global_statistics(returns, mask, distributed=False)
-    return 1 - error / total.clamp(min=1e-8)

@@ -1,7 +1,9 @@
 """What a run leaves on disk: the policy as a transformers directory, and its full state to go on from."""
 
 import contextlib
+import copy
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +11,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
-from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from summarize_rlhf.checkpoint import run_record, save_run, write_directory
-
-
-def plain(value: Any) -> Any:
-    """A configuration as JSON can hold it; a transformers config becomes its dictionary."""
-    if isinstance(value, PretrainedConfig):
-        return plain(value.to_diff_dict())
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+from summarize_rlhf.errors import UserError
+from trlx.data.configs import plain
 
 
 @contextlib.contextmanager
@@ -40,10 +32,11 @@ def whole_model(model: torch.nn.Module, accelerator: Accelerator):
         yield policy
 
 
-def save_pretrained(trainer, directory: str | Path) -> None:
+def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False) -> None:
     """The policy, its tokenizer and run.json, such that `AutoModelForCausalLM` gives the trainer's logits.
 
     The value head lies beside the weights in value_head.safetensors: in them it would be an unexpected key.
+    An adapter (LoRA) is saved alone, or with `merge_adapter` merged into the model it was trained on.
     Written by rank 0, whole or not at all.
     """
     accelerator = trainer.accelerator
@@ -59,8 +52,10 @@ def save_pretrained(trainer, directory: str | Path) -> None:
             {"train": _fingerprint(trainer.prompts), "eval": _fingerprint(trainer.eval_prompts)},
             step=trainer.step,
         )
-        with write_directory(directory) as tmp:
-            with without_progress_bar():
+        with write_directory(directory) as tmp, without_progress_bar():
+            if merge_adapter and trainer.policy.is_adapter:
+                merged(trainer.policy.model, _part(state, "model.")).save_pretrained(tmp)
+            else:
                 trainer.policy.model.save_pretrained(tmp, state_dict=_part(state, "model."))
             trainer.tokenizer.save_pretrained(tmp)
             save_file(_part(state, "v_head."), tmp / "value_head.safetensors")
@@ -68,14 +63,23 @@ def save_pretrained(trainer, directory: str | Path) -> None:
     accelerator.wait_for_everyone()
 
 
+def merged(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """A copy on the CPU of the transformers model inside a peft `model`, its adapter (weights `state`) merged in."""
+    model = copy.deepcopy(model).cpu()
+    model.load_state_dict(state)
+    return model.merge_and_unload()
+
+
 @contextlib.contextmanager
 def without_progress_bar():
     """transformers draws a bar per saved shard, across ours."""
+    shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.enable_progress_bar()
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -88,9 +92,9 @@ def _fingerprint(prompts) -> dict[str, Any]:
 
 
 class Progress:
-    """The trainer's own state in the form that Accelerate saves and loads."""
+    """The trainer's own state in the form that Accelerate saves and loads beside weights, optimizer and generators."""
 
-    NAMES = ("step", "iteration", "best_reward", "ref_std")
+    NAMES = ("step", "iteration", "best_reward", "evaluated", "ref_std")
 
     def __init__(self, trainer):
         self.trainer = trainer
@@ -102,7 +106,7 @@ class Progress:
             "moments": t.moments.state_dict(),
             "cursor": t.cursor.state_dict(),
             "scheduler": t.scheduler.state_dict(),
-            "batch_order": t.batch_order.get_state(),
+            "log": t.log.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -113,16 +117,35 @@ class Progress:
         t.moments.load_state_dict(state["moments"])
         t.cursor.load_state_dict(state["cursor"])
         t.scheduler.load_state_dict(state["scheduler"])
-        t.batch_order.set_state(state["batch_order"])
+        t.log.load_state_dict(state["log"])
+
+
+STATE = "state"  # the last to appear: a checkpoint that has it is whole
 
 
 def save(trainer, directory: str | Path) -> None:
     """Policy under `hf_model`; with `save_optimizer`, weights, optimizer, generators and progress under `state`."""
     save_pretrained(trainer, Path(directory) / "hf_model")
-    if trainer.config.train.save_optimizer:
-        trainer.accelerator.save_state(str(Path(directory) / "state"))
+    if not trainer.config.train.save_optimizer:
+        return
+    unfinished, state = Path(directory) / f".{STATE}.tmp", Path(directory) / STATE
+    if trainer.accelerator.is_main_process:
+        for old in (unfinished, state):
+            shutil.rmtree(old, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.save_state(str(unfinished))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        unfinished.rename(state)
+    trainer.accelerator.wait_for_everyone()
 
 
 def load(trainer, directory: str | Path) -> None:
-    """Goes on from `save`'s directory."""
-    trainer.accelerator.load_state(str(Path(directory) / "state"))
+    """Goes on from `save`'s directory. Raises UserError where there is no full state."""
+    state = Path(directory) / STATE
+    if not state.is_dir():
+        raise UserError(
+            f"cannot resume from {directory}: it has no folder {STATE!r} with the optimizer and the run's progress. "
+            "Name a directory checkpoint_<step> that was written with train.save_optimizer true"
+        )
+    trainer.accelerator.load_state(str(state))

@@ -7,62 +7,74 @@ import torch
 from accelerate.utils import gather_object
 
 from trlx.trainer import checkpoint, generation, scoring
+from trlx.trainer.scoring import Episode
 
 
 class Evaluation:
     """The part of the trainer that evaluates."""
 
     def evaluate(self) -> dict[str, float]:
-        """Samples on the evaluation prompts, scored; once per value where `gen_kwargs` holds one list to sweep."""
-        start = time.time()
-        name, values = self.swept()
+        """Samples on the evaluation prompts, scored; once per value where `gen_kwargs` holds one list to sweep.
+
+        Logs and returns the means over the prompts. Keeps the policy if its reward is the best so far.
+        """
         results: dict[str, float] = {}
-        for value in values:
-            suffix = "" if name is None else f"@{name}={value}"
-            options = self.method.gen_kwargs | ({} if name is None else {name: value})
-            results |= {key + suffix: x for key, x in self.evaluate_with(options).items()}
-        results["time/evaluate"] = time.time() - start
+        rows: list[dict[str, Any]] = []
+        for suffix, options in generation.sweep(self.method.gen_kwargs):
+            means, samples = self.evaluate_with(options)
+            results |= {key + suffix: mean for key, mean in means.items()}
+            rows += samples if not suffix else [{"sweep": suffix.removeprefix("@"), **row} for row in samples]
+        self.evaluated = self.step
         self.log.metrics(results, self.step)
-        reward = max(x for key, x in results.items() if key.startswith("reward/mean"))
+        self.log.samples(rows, self.step)
+        reward = max((x for key, x in results.items() if key.startswith("reward/mean")), default=float("-inf"))
         if self.config.train.save_best and reward > self.best_reward:
             self.best_reward = reward
             self.save_pretrained(f"{self.config.train.checkpoint_dir}/best_checkpoint/hf_model")
         return results
 
-    def swept(self) -> tuple[str | None, list]:
-        """The one generation option that holds a list, and its values."""
-        lists = {k: v for k, v in self.method.gen_kwargs.items() if isinstance(v, list) and k != "eos_token_id"}
-        if len(lists) > 1:
-            raise ValueError(f"gen_kwargs: only one option can be swept, not {', '.join(lists)}.")
-        return next(iter(lists.items()), (None, [None]))
+    def evaluate_with(self, options: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Means and samples under one set of generation options; the same samples at every call of one policy."""
+        start = time.time()
+        mine = self.sample_evaluation(options)
+        generated = time.time()
+        everyone = gather_object(mine)
+        results = {"rollouts/eval_length": sum(len(e.response) for e in everyone) / len(everyone)}
+        rows = [{"prompt": e.prompt_text, "output": e.text} for e in everyone]
+        if self.reward_fn is not None:
+            everywhere = self.config.train.reward_on_all_ranks
+            scores = scoring.score(self.accelerator, self.reward_fn, mine, self.tokenizer, everywhere)
+            rewards = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
+            results |= {"reward/mean": rewards.mean().item(), "reward/std": rewards.std(correction=0).item()}
+            rows = [row | {"reward": reward} for row, reward in zip(rows, rewards.tolist(), strict=True)]
+        scored = time.time()
+        if self.metric_fn is not None:
+            metrics = scoring.on_main(self.accelerator, lambda: self.metrics(everyone))
+            results |= {name: sum(values) / len(values) for name, values in metrics.items()}
+            for name, values in metrics.items():
+                if len(values) == len(rows):
+                    rows = [row | {name: value} for row, value in zip(rows, values, strict=True)]
+        results |= {"time/generate": generated - start, "time/metric": time.time() - scored}
+        return results, rows
 
-    def evaluate_with(self, options: dict[str, Any]) -> dict[str, float]:
-        """Reward, metrics and length under one set of generation options, the same samples at every call."""
+    def sample_evaluation(self, options: dict[str, Any]) -> list[Episode]:
+        """This rank's evaluation prompts and the responses to them; the training's random numbers stay untouched."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         prompts = [self.eval_prompts[i] for i in scoring.shared_rows(len(self.eval_prompts), processes, rank)]
         config = generation.generation_config(self.tokenizer, options)
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices), checkpoint.whole_model(self.model, self.accelerator) as policy:
             torch.manual_seed(self.config.train.seed + rank)
-            ids = [p.ids for p in prompts]
-            responses = generation.sample(policy.causal_lm, config, ids, self.method.chunk_size, self.bar("evaluate"))
-        mine = self.decode(prompts, responses)
-        everyone = gather_object(mine)
-        results = {"rollouts/eval_length": sum(len(e.response) for e in everyone) / len(everyone)}
-        rewards = [0.0] * len(everyone)
-        if self.reward_fn is not None:
-            everywhere = self.config.train.reward_on_all_ranks
-            scores = scoring.score(self.accelerator, self.reward_fn, mine, self.tokenizer, everywhere)
-            rewards = gather_object([row.sum().item() for row in scores])
-            results |= {
-                "reward/mean": sum(rewards) / len(rewards),
-                "reward/std": torch.tensor(rewards).std(correction=0).item(),
-            }
-        if self.metric_fn is not None:
-            metrics = self.metric_fn(**scoring.arguments(everyone, self.tokenizer))
-            results |= {f"metrics/{k}": torch.as_tensor(v).float().mean().item() for k, v in metrics.items()}
-        rows = [
-            {"prompt": e.prompt_text, "output": e.text, "reward": r} for e, r in zip(everyone, rewards, strict=True)
-        ]
-        self.log.samples(rows, self.step)
+            ids, bar = [p.ids for p in prompts], self.bar("evaluate")
+            responses = generation.sample(policy.causal_lm, config, ids, self.method.chunk_size, bar)
+        return self.decode(prompts, responses)
+
+    def metrics(self, episodes: list[Episode]) -> dict[str, list[float]]:
+        """What `metric_fn` says of each episode, a list per metric. Raises ValueError for what is no number."""
+        results = {}
+        for name, values in scoring.call(self.metric_fn, episodes, self.tokenizer).items():
+            try:
+                results[f"metrics/{name}"] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(f"metric_fn: {name!r} should hold numbers, not {values!r}.") from error
         return results

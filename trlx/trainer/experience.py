@@ -14,7 +14,7 @@ from trlx.pipeline.offline_pipeline import Prompt
 from trlx.pipeline.rollouts import Rollout, collate_tokens, pad
 from trlx.trainer import checkpoint, generation, scoring
 from trlx.trainer.scoring import Episode
-from trlx.utils.modeling import kl_penalised_rewards
+from trlx.utils.modeling import explained_variance, kl_penalised_rewards
 
 
 class Experience:
@@ -23,34 +23,25 @@ class Experience:
     def make_experience(self) -> tuple[list[Rollout], dict[str, float]]:
         """Collects `num_rollouts` episodes over all ranks; returns this rank's, and statistics over all of them."""
         start = time.time()
-        rows = self.cursor.take(self.method.num_rollouts)
+        rows = self.cursor.take(self.method.num_rollouts)  # alike on every rank
         share = scoring.shared_rows(len(rows), self.accelerator.num_processes, self.accelerator.process_index)
         prompts = [self.prompts[rows[i]] for i in share]
 
         responses = self.generate_responses(prompts)
         generated = time.time()
         episodes = self.decode(prompts, responses)
-        scores = scoring.score(
-            self.accelerator,
-            self.reward_fn,
-            episodes,
-            self.tokenizer,
-            self.config.train.reward_on_all_ranks,
-        )
+        everywhere = self.config.train.reward_on_all_ranks
+        scores = scoring.score(self.accelerator, self.reward_fn, episodes, self.tokenizer, everywhere)
         scored = time.time()
         outputs = self.logprobs_and_values(episodes)
         totals, scaled = self.scale(scores)
         rollouts, stats = self.store(episodes, outputs, scaled)
 
-        self.log.rollouts(
-            gather_object(
-                [
-                    {"prompt": e.prompt_text, "output": e.text, "score": s.sum().item()}
-                    for e, s in zip(episodes, scores, strict=True)
-                ]
-            ),
-            self.iteration,
-        )
+        texts = [
+            {"prompt": e.prompt_text, "output": e.text, "score": s.sum().item()}
+            for e, s in zip(episodes, scores, strict=True)
+        ]
+        self.log.rollouts(gather_object(texts), self.iteration)
         self.iteration += 1
         stats |= {
             "rollout_scores/mean": totals.mean().item(),
@@ -88,16 +79,14 @@ class Experience:
         """Phase 4: what policy, value head and reference say of the sampled ids, (R) each; and the trunk's output."""
         outputs: list[dict[str, Tensor]] = [{}] * len(episodes)
         order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].prompt) + len(episodes[i].response))
-        for start in range(0, len(order), self.method.chunk_size):
-            rows = order[start : start + self.method.chunk_size]
+        for start in range(0, self.largest_share(), self.method.chunk_size):
+            rows = order[start : start + self.method.chunk_size] or order[:1]  # every rank must join in each forward
             batch = collate_tokens([episodes[i].prompt for i in rows], [episodes[i].response for i in rows])
             batch = batch.to(self.accelerator.device)
             out = self.model(batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, with_reference=True)
             for k, i in enumerate(rows):
-                length, response = (
-                    len(episodes[i].prompt) + len(episodes[i].response),
-                    len(episodes[i].response),
-                )
+                response = len(episodes[i].response)
+                length = len(episodes[i].prompt) + response
                 outputs[i] = {
                     name: getattr(out, name)[k, :response].cpu()
                     for name in ("logprobs", "values", "entropy", "ref_logprobs")
@@ -110,11 +99,10 @@ class Experience:
 
         Source: `scale_reward` and `cliprange_reward` of trlX; a spread of zero leaves the scores as they are.
         """
-        totals = torch.stack([row.sum() for row in scores]) if scores else torch.zeros(0)
-        totals = torch.tensor(gather_object(totals.tolist()))
-        self.moments.update(totals)
+        totals = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
+        _, std = self.moments.update(totals)
         if self.ref_std is None:
-            self.ref_std = totals.std(correction=0).item()
+            self.ref_std = std
         spread = {"running": self.moments.std, "ref": self.ref_std}.get(self.method.scale_reward) or 1.0
         clip = self.method.cliprange_reward or float("inf")
         return totals, [(row / spread).clamp(-clip, clip) for row in scores]
@@ -150,12 +138,12 @@ class Experience:
             )
             for episode, output, advantage, return_ in zip(episodes, outputs, advantages, returns, strict=True)
         ]
-        return rollouts, self.rollout_statistics(episodes, (logprobs - ref_logprobs) * mask, entropy * mask)
+        stats = self.rollout_statistics(episodes, (logprobs - ref_logprobs) * mask, entropy * mask)
+        return rollouts, stats | {"values/explained_variance": explained_variance(values, returns, mask).item()}
 
     def rollout_statistics(self, episodes: list[Episode], log_ratio: Tensor, entropy: Tensor) -> dict[str, float]:
         """KL and entropy in nats, length and EOS rate of the responses, over all ranks."""
-        ends = self.rollout_generation.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
+        ends = generation.end_ids(self.rollout_generation)
         sums = {
             "policy/kl": log_ratio.sum(),  # k1 estimator
             "policy/sqrt_kl": ((-log_ratio).exp() - 1 + log_ratio).sum(),  # k3 estimator: never negative

@@ -11,13 +11,44 @@ from summarize_rlhf.generate import left_pad
 
 # What PPO trains on is the whole distribution, divided by the temperature. Everything else bends it.
 WHOLE_DISTRIBUTION = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+# Options that hold a list by nature; a list for any other is a sweep.
+LISTS = {"eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens"}
+# Options that would change what `generate` returns, or when it stops, behind the trainer's back.
+INSTEAD = {
+    "max_length": "it counts the prompt and its padding: use max_new_tokens",
+    "min_length": "it counts the prompt and its padding: use min_new_tokens",
+    "stop_strings": "use the stop_sequences of trlx.train",
+    "num_return_sequences": "give a prompt several times instead",
+    "return_dict_in_generate": "the trainer needs the ids alone",
+    "max_time": "responses cut by the clock would count as finished",
+}
+
+
+def check_options(options: dict[str, Any], where: str) -> None:
+    """Raises ValueError that names an option `generate` does not have, or that is not supported, or is missing."""
+    known = set(GenerationConfig().to_dict())
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{where}: generate() has no option {name!r}.")
+        if name in INSTEAD:
+            raise ValueError(f"{where}: {name!r} is not supported; {INSTEAD[name]}.")
+    if "max_new_tokens" not in options:
+        raise ValueError(f"{where} needs max_new_tokens: how many tokens a response has at most.")
+    sweeps = [name for name, value in options.items() if isinstance(value, list) and name not in LISTS]
+    if len(sweeps) > 1:
+        raise ValueError(f"{where}: only one option can be swept, not {' and '.join(sweeps)}.")
+
+
+def sweep(options: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """`options` once per value of the one that holds a list, each with its suffix for metrics: "@temperature=0.5"."""
+    for name, value in options.items():
+        if isinstance(value, list) and name not in LISTS:
+            return [(f"@{name}={each}", options | {name: each}) for each in value]
+    return [("", options)]
 
 
 def generation_config(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> GenerationConfig:
-    """`options` over the whole distribution. Raises ValueError that names an option `generate` does not have."""
-    unknown = sorted(set(options) - set(GenerationConfig().to_dict()))
-    if unknown:
-        raise ValueError(f"gen_kwargs: generate() has no option {unknown[0]!r}.")
+    """`options` over the whole distribution."""
     special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     merged = special | WHOLE_DISTRIBUTION | options
     if not merged["do_sample"]:
@@ -27,10 +58,9 @@ def generation_config(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any
 
 def bends_distribution(options: dict[str, Any]) -> list[str]:
     """The names among `options` that make the sampled distribution another one than the trained."""
-    harmless = {"max_new_tokens", "temperature", "do_sample", "use_cache", "eos_token_id", "pad_token_id"}
-    neutral = {"top_k": (0, None), "top_p": (1.0, 1, None), "do_sample": (True,), "num_beams": (1, None)}
-    bent = [key for key, value in options.items() if key in neutral and value not in neutral[key]]
-    return bent + [key for key in options if key not in harmless and key not in neutral]
+    harmless = {"max_new_tokens", "temperature", "use_cache", "eos_token_id", "pad_token_id"}
+    neutral = {"top_k": (0, None), "top_p": (1.0, None), "do_sample": (True,), "num_beams": (1, None)}
+    return [key for key, value in options.items() if key not in harmless and value not in neutral.get(key, ())]
 
 
 def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
@@ -59,7 +89,7 @@ def sample(
 
     Prompts are batched by length and padded on the left. `progress` names the bar; None shows none.
     """
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = end_ids(config)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     responses: list[list[int]] = [[]] * len(prompts)
     with tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="sample", leave=False) as bar:
@@ -71,6 +101,11 @@ def sample(
                 responses[row] = up_to_end(response, ends)
             bar.update(len(rows))
     return responses
+
+
+def end_ids(config: GenerationConfig) -> list[int]:
+    """The ids that end a response."""
+    return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
 
 
 def up_to_end(response: list[int], ends: list[int]) -> list[int]:

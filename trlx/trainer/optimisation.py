@@ -19,32 +19,33 @@ class Optimisation:
         train = self.config.train
         return self.parts // -(-train.batch_size // (train.minibatch_size or train.batch_size))
 
+    def largest_share(self) -> int:
+        """Rollouts of the rank that has the most: what every rank must keep step with."""
+        return -(-self.method.num_rollouts // self.accelerator.num_processes)
+
     def updates_per_epoch(self) -> int:
-        """The same on every rank: enough for the rank with the most rollouts."""
-        most = -(-self.method.num_rollouts // self.accelerator.num_processes)
-        return -(-most // (self.config.train.batch_size * self.batches_per_update()))
+        """The same on every rank."""
+        return -(-self.largest_share() // (self.config.train.batch_size * self.batches_per_update()))
 
     def optimise(self, rollouts: list[Rollout], bar: tqdm) -> None:
         """`ppo_epochs` shuffled passes over the rollouts."""
-        train, accumulation = self.config.train, self.batches_per_update()
+        train, batches = self.config.train, self.batches_per_update()
+        size, updates = train.batch_size * batches, self.updates_per_epoch()
+        order = torch.Generator().manual_seed(train.seed + 1_000_003 * self.iteration + self.accelerator.process_index)
         for _ in range(self.method.ppo_epochs):
-            for parts in minibatches(
-                len(rollouts),
-                train.batch_size * accumulation,
-                self.parts,
-                self.updates_per_epoch(),
-                self.batch_order,
-            ):
+            for parts in minibatches(len(rollouts), size, self.parts, updates, order):
                 stats = self.update([[rollouts[i] for i in rows] for rows in parts], rollouts[0])
-                before, self.step = self.step, self.step + accumulation
-                bar.update(accumulation)
+                self.step += batches
+                bar.update(batches)
                 self.log.metrics(stats, self.step)
-                if self.step // train.checkpoint_interval > before // train.checkpoint_interval:
-                    self.save(f"{train.checkpoint_dir}/checkpoint_{self.step}")
-                if self.step // train.eval_interval > before // train.eval_interval:
+                if self.passed(train.eval_interval, batches):
                     self.evaluate()
                 if self.step >= train.total_steps:
                     return
+
+    def passed(self, interval: int, batches: int) -> bool:
+        """Whether a multiple of `interval` lies within the last `batches` training batches."""
+        return self.step // interval > (self.step - batches) // interval
 
     def update(self, parts: list[list[Rollout]], stand_in: Rollout) -> dict[str, float]:
         """One optimizer update on micro-batches `parts`, its gradient that of their union over all ranks.
@@ -53,7 +54,7 @@ class Optimisation:
         DDP's and DeepSpeed's averages over micro-batches and ranks give the mean over all tokens, however the
         rollouts were split. Empty parts run `stand_in` under a mask of zeros, because every rank must join in.
         """
-        start = time.time()
+        forward = backward = 0.0  # seconds
         tokens = sum(len(r.response) for rollouts in parts for r in rollouts)
         n = self.sum_over_ranks([tokens])[0] / (len(parts) * self.accelerator.num_processes)
         sums: dict[str, Tensor] = {}
@@ -64,20 +65,16 @@ class Optimisation:
                 batch = batch._replace(mask=torch.zeros_like(batch.mask))
             batch = batch.to(self.accelerator.device)
             with self.accelerator.accumulate(self.model):
+                forward -= time.time()
                 out = self.model(
                     batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, trunk=batch.trunk
                 )
-                loss, stats = self.method.loss(
-                    out.logprobs,
-                    out.values,
-                    batch.logprobs,
-                    batch.values,
-                    batch.advantages,
-                    batch.returns,
-                    batch.mask,
-                    n,
-                )
+                old = (batch.logprobs, batch.values, batch.advantages, batch.returns)
+                loss, stats = self.method.loss(out.logprobs, out.values, *old, batch.mask, n)
+                forward += time.time()
+                backward -= time.time()
                 self.accelerator.backward(loss)
+                backward += time.time()
                 if self.accelerator.sync_gradients:
                     norm = self.clip_gradient()
                 self.optimizer.step()
@@ -98,8 +95,9 @@ class Optimisation:
             )
         return stats | {
             "policy/gradient_norm": float(norm),
-            "learning_rate": self.scheduler.get_last_lr()[0],
-            "time/update": time.time() - start,
+            "learning_rate_group_0": self.scheduler.get_last_lr()[0],
+            "time/forward": forward,
+            "time/backward": backward,
         }
 
     def clip_gradient(self) -> float:

@@ -27,10 +27,12 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         metric_fn: Callable | None = None,
         stop_sequences: list[str] | None = None,
     ):
+        setup.check_config(config)
         self.config, self.method = config, config.method
         self.reward_fn, self.metric_fn = reward_fn, metric_fn
         self.stop_sequences = stop_sequences or []
         self.accelerator, self.parts = setup.build_accelerator(config)
+        setup.check_processes(config, self.accelerator.num_processes)
         set_seed(config.train.seed)
         self.tokenizer = setup.build_tokenizer(config.tokenizer)
         policy = setup.build_policy(config, self.tokenizer)
@@ -39,7 +41,9 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         self.scheduler = setup.build_scheduler(config.scheduler, self.optimizer)
         # From here on every rank draws its own responses. Weights were made alike above.
         set_seed(config.train.seed, device_specific=True)
-        self.rollout_options = self.method.gen_experience_kwargs or self.method.gen_kwargs
+
+        options = self.method.gen_experience_kwargs or self.method.gen_kwargs
+        self.rollout_options = generation.sweep(options)[0][1]  # of a sweep, the first
         self.rollout_generation = generation.generation_config(self.tokenizer, self.rollout_options)
         self.temperature = self.rollout_options.get("temperature", 1.0)
         bent = generation.bends_distribution(self.rollout_options)
@@ -52,8 +56,10 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         self.step = 0  # training batches so far
         self.iteration = 0  # collections so far
         self.best_reward = float("-inf")
-        self.batch_order = torch.Generator().manual_seed(config.train.seed + self.accelerator.process_index)
+        self.evaluated: int | None = None  # step of the last evaluation
+        self.saved: int | None = None  # step of the last checkpoint
         self.log = RunLog(self.accelerator, config.train.checkpoint_dir, config.train.rollout_logging_dir)
+        self.accelerator.register_for_checkpointing(checkpoint.Progress(self))
 
     @property
     def policy(self):
@@ -86,27 +92,32 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
     def learn(self) -> None:
         """Collect and optimise until `epochs` or `total_steps` is reached; evaluate and save on the way."""
         train = self.config.train
-        setup.start_trackers(self.accelerator, self.config, checkpoint.plain(self.config.to_dict()))
-        steps_each = self.updates_per_epoch() * self.batches_per_update() * self.method.ppo_epochs
-        total = min(train.total_steps, train.epochs * steps_each)
-        self.evaluate()
-        with tqdm(total=total, desc="PPO", unit="batch", disable=not self.accelerator.is_main_process) as bar:
-            for _ in range(train.epochs):
-                if self.step >= train.total_steps:
-                    break
+        self.log.start(resumed=self.step > 0)
+        setup.start_trackers(self.accelerator, self.config)
+        if self.step == 0:
+            self.evaluate()
+        per_collection = self.updates_per_epoch() * self.batches_per_update() * self.method.ppo_epochs
+        total = min(train.total_steps, train.epochs * per_collection)
+        hide = not self.accelerator.is_main_process
+        with tqdm(total=total, initial=self.step, desc="PPO", unit="batch", disable=hide) as bar:
+            while self.iteration < train.epochs and self.step < train.total_steps:
+                before = self.step
                 rollouts, stats = self.make_experience()
                 self.log.metrics(stats, self.step)
                 bar.set_postfix(score=f"{stats['rollout_scores/mean']:.3f}", kl=f"{stats['policy/kl']:.2f}")
                 self.optimise(rollouts, bar)
                 self.kl_controller.update(stats["policy/kl"], self.method.num_rollouts)
+                if self.passed(train.checkpoint_interval, self.step - before):
+                    self.save()
         self.finish()
-        self.accelerator.end_training()
 
     def finish(self) -> None:
         """A last evaluation and a last checkpoint, unless the last step has just made them."""
-        if self.step % self.config.train.eval_interval:
+        if self.evaluated != self.step:
             self.evaluate()
-        self.save_pretrained(f"{self.config.train.checkpoint_dir}/checkpoint_{self.step}/hf_model")
+        if self.saved != self.step:
+            self.save()
+        self.accelerator.end_training()
 
     # ------------------------------------------------------ trlX's public face
 
@@ -115,25 +126,31 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         return self._generate(input_ids, attention_mask, self.rollout_options | kwargs)
 
     def generate_eval(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
-        """The same with the options of evaluation."""
-        return self._generate(input_ids, attention_mask, self.method.gen_kwargs | kwargs)
+        """The same with the options of evaluation (of a sweep, the first)."""
+        return self._generate(input_ids, attention_mask, generation.sweep(self.method.gen_kwargs)[0][1] | kwargs)
 
     @torch.no_grad()
     def _generate(self, input_ids, attention_mask, options) -> Tensor:
+        generation.check_options(options, "generate")
         config = generation.generation_config(self.tokenizer, options)
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
             return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
-    def save_pretrained(self, directory: str) -> None:
-        """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all."""
-        checkpoint.save_pretrained(self, directory)
+    def save_pretrained(self, directory: str | None = None, merge_adapter: bool = False) -> None:
+        """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all.
 
-    def save(self, directory: str) -> None:
-        """The full state of the run, and the policy under `hf_model`."""
-        checkpoint.save(self, directory)
+        Default: `hf_model` in the checkpoint directory. An adapter is saved alone unless it is to be merged.
+        """
+        directory = directory or f"{self.config.train.checkpoint_dir}/hf_model"
+        checkpoint.save_pretrained(self, directory, merge_adapter)
+
+    def save(self, directory: str | None = None) -> None:
+        """The policy, and with `save_optimizer` the full state of the run. Default: `checkpoint_<step>`."""
+        checkpoint.save(self, directory or f"{self.config.train.checkpoint_dir}/checkpoint_{self.step}")
+        self.saved = self.step
 
     def load(self, directory: str) -> None:
-        """The full state that `save` wrote."""
+        """The full state that `save` wrote: training goes on as if it had not been interrupted."""
         checkpoint.load(self, directory)

@@ -1,5 +1,6 @@
 """Calling the user's reward and metric functions, and checking what they return."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,16 +21,37 @@ class Episode(NamedTuple):
     metadata: dict[str, Any]
 
 
-def arguments(episodes: list[Episode], tokenizer) -> dict[str, Any]:
-    """Keyword arguments of `reward_fn` and `metric_fn`: texts, and each metadata key as a list."""
-    metadata = {key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata}
-    return {
+def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
+    """`function(samples, prompts, outputs, tokenizer, **metadata)`, each key of the metadata as a list.
+
+    A function with a parameter `output_ids` also gets the sampled ids: what a reward per token should count by.
+    """
+    given = {
         "samples": [e.prompt_text + e.text for e in episodes],
         "prompts": [e.prompt_text for e in episodes],
         "outputs": [e.text for e in episodes],
         "tokenizer": tokenizer,
-        **metadata,
     }
+    if "output_ids" in inspect.signature(function).parameters:
+        given["output_ids"] = [e.response for e in episodes]
+    return function(**given, **{key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata})
+
+
+def on_main(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
+    """What `function()` returns on rank 0, on every rank. What it raises there is raised everywhere."""
+    answer: list[Any] = [None, None]
+    failure: Exception | None = None
+    if accelerator.is_main_process:
+        try:
+            answer[0] = function()
+        except Exception as error:
+            failure, answer[1] = error, f"{type(error).__name__}: {error}"
+    result, message = broadcast_object_list(answer)
+    if failure is not None:
+        raise failure
+    if message is not None:
+        raise RuntimeError(f"on rank 0: {message}")
+    return result
 
 
 def score(
@@ -38,27 +60,22 @@ def score(
     """A score () or one value per response token (R) for each of this rank's episodes.
 
     `reward_fn` sees the episodes of all ranks once, in order, on rank 0; with `everywhere` each rank scores
-    its own. Raises ValueError, on every rank, for a wrong count, type or length, and for NaN or inf.
+    its own. Raises ValueError for a wrong count, type or length, and for NaN or inf.
     """
-    if everywhere or accelerator.num_processes == 1:
-        return checked(reward_fn(**arguments(episodes, tokenizer)), episodes)
-    shares = gather_object([episodes])
-    answer: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        everyone = [episode for share in shares for episode in share]
-        try:
-            answer[0] = checked(reward_fn(**arguments(everyone, tokenizer)), everyone)
-        except Exception as error:
-            answer[1] = error
-    scores, error = broadcast_object_list(answer)
-    if error is not None:
-        raise error
-    start = sum(map(len, shares[: accelerator.process_index]))
+    if everywhere:
+        return checked(call(reward_fn, episodes, tokenizer), episodes) if episodes else []
+    everyone = gather_object(episodes)
+    scores = on_main(accelerator, lambda: checked(call(reward_fn, everyone, tokenizer), everyone))
+    counts = gather_object([len(episodes)])
+    start = sum(counts[: accelerator.process_index])
     return scores[start : start + len(episodes)]
 
 
 def checked(scores: Any, episodes: list[Episode]) -> list[Tensor]:
-    """What a reward function returned, as fp32 tensors () or (R). Raises ValueError that names the episode."""
+    """What a reward function returned, as fp32 tensors () or (R). Raises ValueError that names the episode.
+
+    A reward per token may be shorter than the response (its text has no EOS): the tokens left over earn 0.
+    """
     try:
         rows = [torch.as_tensor(row, dtype=torch.float32).detach().cpu() for row in scores]
     except (TypeError, ValueError, RuntimeError) as error:
@@ -68,18 +85,24 @@ def checked(scores: Any, episodes: list[Episode]) -> list[Tensor]:
         ) from error
     if len(rows) != len(episodes):
         raise ValueError(f"reward_fn returned {len(rows)} rewards for {len(episodes)} samples.")
+    if all(row.shape == (1,) for row in rows):  # a column of scores (N, 1), as reward models give
+        rows = [row.squeeze(0) for row in rows]
     if len({row.dim() for row in rows}) > 1:
         raise ValueError("reward_fn must return a number for every sample, or a list for every sample, not both.")
     for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
-        if row.dim() > 1 or (row.dim() == 1 and len(row) != len(episode.response)):
+        if row.dim() > 1 or (row.dim() == 1 and len(row) > len(episode.response)):
             raise ValueError(
                 f"reward_fn returned a reward of shape {tuple(row.shape)} for sample {i}, whose response has "
-                f"{len(episode.response)} tokens: give one number, or one per token."
+                f"{len(episode.response)} tokens: give one number, or one per token (a parameter output_ids gets them)."
             )
         if not torch.isfinite(row).all():
             bad = next(x for x in row.flatten().tolist() if not math.isfinite(x))
             raise ValueError(f"reward_fn returned {bad} for sample {i}: {episode.prompt_text + episode.text!r}")
-    return rows
+    if rows[0].dim() == 0:
+        return rows
+    return [
+        torch.nn.functional.pad(row, (0, len(e.response) - len(row))) for row, e in zip(rows, episodes, strict=True)
+    ]
 
 
 def shared_rows(total: int, processes: int, rank: int) -> range:

@@ -1,7 +1,6 @@
 """What a run is made of, built from its configuration: accelerator, tokenizer, policy, optimizer, schedule."""
 
 import os
-from typing import Any
 
 import peft
 import torch
@@ -15,8 +14,11 @@ from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb
 from summarize_rlhf.tokenizer import load_tokenizer
-from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig
+from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
+from trlx.data.scope import check_known
 from trlx.models.policy import PolicyWithValueHead
+from trlx.trainer import generation
+from trlx.utils.modeling import flatten_dict
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULERS = {
@@ -24,14 +26,32 @@ SCHEDULERS = {
     "linear": lr_scheduler.LinearLR,
     "constant": lr_scheduler.ConstantLR,
 }
-TRACKERS = ("wandb", "tensorboard")
 
 
-def one_of(table: dict[str, Any], name: str, option: str) -> Any:
-    """table[name], or a ValueError that names the option and what it can be."""
-    if name.lower() not in table:
-        raise ValueError(f"{option} {name!r} is unknown; use one of {', '.join(table)}.")
-    return table[name.lower()]
+def check_config(config: TRLConfig) -> None:
+    """Before anything is loaded: raises ValueError for what this engine does not do, and for what cannot work."""
+    train, method = config.train, config.method
+    check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer",))
+    check_known("train.pipeline", train.pipeline, ("PromptPipeline",))
+    check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
+    if train.tracker not in ("wandb", "tensorboard", None):
+        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
+    check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
+    check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
+    generation.check_options(method.gen_kwargs, "method.gen_kwargs")
+    if method.gen_experience_kwargs:
+        generation.check_options(method.gen_experience_kwargs, "method.gen_experience_kwargs")
+    if train.seq_length <= method.longest_response():
+        raise ValueError(
+            f"train.seq_length {train.seq_length} leaves no token for a prompt beside max_new_tokens "
+            f"{method.longest_response()}."
+        )
+
+
+def check_processes(config: TRLConfig, processes: int) -> None:
+    """Raises ValueError if a rank would be left without a rollout."""
+    if config.method.num_rollouts < processes:
+        raise ValueError(f"method.num_rollouts {config.method.num_rollouts} is less than one for each of {processes}.")
 
 
 def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
@@ -41,8 +61,6 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     or of the Accelerate configuration. The DeepSpeed file is adapted to the hardware (`deepspeed_config`).
     """
     train = config.train
-    if train.tracker not in (*TRACKERS, None):
-        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
     if train.tracker == "wandb":
         quiet_wandb()
     parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
@@ -74,23 +92,18 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     return accelerator, parts
 
 
-def start_trackers(accelerator: Accelerator, config: TRLConfig, hyperparameters: dict[str, Any]) -> None:
+def start_trackers(accelerator: Accelerator, config: TRLConfig) -> None:
     """Names the run for the tracker; W&B gets project, run name, entity, group and tags."""
     train = config.train
     if train.tracker is None:
         return
-    wandb = {
-        "name": train.run_name,
-        "entity": train.entity_name,
-        "group": train.group_name,
-        "tags": train.tags,
-    }
-    plain = {key: value for key, value in hyperparameters.items() if isinstance(value, int | float | str | bool)}
-    accelerator.init_trackers(
-        train.project_name,
-        config=hyperparameters if train.tracker == "wandb" else plain,
-        init_kwargs={"wandb": wandb} if train.tracker == "wandb" else {},
-    )
+    settings = plain(config.to_dict())
+    if train.tracker == "tensorboard":  # which takes no nesting, no lists and no None
+        flat = flatten_dict(settings)
+        settings = {key: x if isinstance(x, int | float | str | bool) else str(x) for key, x in flat.items()}
+    wandb = {"name": train.run_name, "entity": train.entity_name, "group": train.group_name, "tags": train.tags}
+    options = {"wandb": wandb} if train.tracker == "wandb" else {}
+    accelerator.init_trackers(train.project_name, config=settings, init_kwargs=options)
 
 
 def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
@@ -103,8 +116,6 @@ def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
 def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> PolicyWithValueHead:
     """The policy of `config.model`. Raises where the tokenizer has ids that the model does not know."""
     model_config, path = config.model, config.model.model_path
-    if model_config.model_arch_type != "causal":
-        raise ValueError(f"model.model_arch_type {model_config.model_arch_type!r}: only 'causal' is supported.")
     if isinstance(path, PretrainedConfig):
         model = AutoModelForCausalLM.from_config(path)
     else:
@@ -120,17 +131,16 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
         if isinstance(options, dict):
             options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
         model = peft.get_peft_model(model, options)
-    value_layers = model_config.num_value_layers_unfrozen or config.method.num_value_layers_unfrozen
-    return PolicyWithValueHead(model, model_config.num_layers_unfrozen, value_layers)
+    return PolicyWithValueHead(model, model_config.num_layers_unfrozen, config.method.num_value_layers_unfrozen)
 
 
 def build_optimizer(config: OptimizerConfig, policy: PolicyWithValueHead) -> torch.optim.Optimizer:
     """Over what trains and nothing else."""
     trained = [p for p in policy.parameters() if p.requires_grad]
-    return one_of(OPTIMIZERS, config.name, "optimizer.name")(trained, **config.kwargs)
+    return OPTIMIZERS[config.name.lower()](trained, **config.kwargs)
 
 
 def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
     """One step per optimizer update."""
-    kwargs = {"factor": 1.0} if config.name == "constant" else {}
-    return one_of(SCHEDULERS, config.name, "scheduler.name")(optimizer, **(kwargs | config.kwargs))
+    kwargs = {"factor": 1.0} if config.name.lower() == "constant" else {}
+    return SCHEDULERS[config.name.lower()](optimizer, **(kwargs | config.kwargs))

@@ -94,6 +94,13 @@ def kl_penalised_rewards(
     return rewards.scatter_add(1, last, scores[:, None].to(rewards))
 
 
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """1 − Var(G − V) / Var(G) over the response tokens of all ranks: 1 for perfect values, 0 for constant ones."""
+    _, error, _ = get_global_statistics(returns - values, mask)
+    _, total, _ = get_global_statistics(returns, mask)
+    return 1 - error / total.clamp(min=1e-8)
+
+
 class RunningMoments:
     """Mean and standard deviation of every value seen, by Chan's parallel update (unbiased `std`).
 
