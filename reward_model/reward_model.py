@@ -76,6 +76,7 @@ class RewardModel(nn.Module):
         """Write `model.safetensors` and `config.json` into `directory`."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+        self.config.dtype = self.v_head.weight.dtype  # DeepSpeed may have trained in another one than was loaded
         self.config.save_pretrained(directory)
 
     def freeze(self, trainable_fraction: float) -> None:

@@ -205,13 +205,14 @@ def main() -> None:
 
     # 3. Training, and at its end the accuracy on test
     metrics = MetricsFile(steps_dir, resume=args.resume)
+    by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"].__getitem__)  # little padding
     trainer = RewardTrainer(
         loss=args.loss,
         global_batch_size=args.global_batch_size,
         model=model,
         args=training,
         train_dataset=encoded["train"],
-        eval_dataset=encoded["test"],
+        eval_dataset=encoded["test"].select(by_length),
         data_collator=PairCollator(tokenizer.pad_token_id),
         callbacks=[metrics],
     )

@@ -91,8 +91,9 @@ def test_a_reward_model_is_no_language_model(any_dir, tmp_path):
 
 
 def test_half_precision_is_kept_and_values_are_fp32(gptj_dir, tmp_path):
-    model = RewardModel.from_causal_lm(gptj_dir, dtype=torch.bfloat16)
+    model = RewardModel.from_causal_lm(gptj_dir).to(torch.bfloat16)  # as DeepSpeed does
     model.save(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
     loaded = RewardModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
     assert loaded(torch.ones(1, 3, dtype=torch.long)).dtype == torch.float32
