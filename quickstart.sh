@@ -46,7 +46,7 @@ sft() (
     cd sft && deepspeed train_gptj_summarize.py \
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
-        --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 3 \
+        --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
         --learning_rate 5e-4 --warmup_steps 20 --eval_steps 75 --logging_steps 10 --rouge_rows 100
 )
 

@@ -1,0 +1,46 @@
+"""The documents speak of what is there: files, functions, tests, results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = re.compile(r"`([\w/.]+\.(?:py|sh|json|yaml))(?:: ([\w.]+))?`")
+
+
+def references(document: str) -> set[tuple[str, str]]:
+    """(file, function or "") of each `file: function` in a document."""
+    return {(file, name or "") for file, name in REFERENCE.findall((ROOT / document).read_text(encoding="utf-8"))}
+
+
+def home_of(file: str) -> Path | None:
+    """A file named from the root, or by its name alone where that is a test or stands in one of the stages' folders."""
+    folders = [ROOT, ROOT / "tests", ROOT / "reward_model", ROOT / "sft"]
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
+
+
+@pytest.mark.parametrize("document", ["docs/details.md", "README.md"])
+def test_files_and_functions_exist(document):
+    found = references(document)
+    assert found
+    for file, name in found:
+        home = home_of(file)
+        assert home is not None, f"{document} names {file}, which is not there"
+        last = name.split(".")[-1]
+        assert not name or re.search(
+            rf"(def|class) {last}\b|^{last} =", home.read_text(encoding="utf-8"), re.MULTILINE
+        ), f"{document} names {name} in {file}"
+
+
+def test_links_of_the_readme_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (ROOT / target).exists(), f"README.md links to {target}"
+
+
+def test_results_of_the_readme_are_those_of_the_raw_files():
+    from quickstart.readme import BEGIN, END, results
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.split(BEGIN)[1].split(END)[0].strip() == results().strip()
