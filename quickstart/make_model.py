@@ -108,7 +108,6 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> tuple
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        use_cache=False,
     )
     model = GPTJForCausalLM(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=DECAY)
@@ -118,14 +117,13 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> tuple
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
         # Padding stands on the right and is never a label: the causal mask alone is enough.
-        loss = model(input_ids=ids, labels=labels).loss
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         bar.set_postfix(loss=f"{losses[-1]:.3f}")
-    model.config.use_cache = True
     return model.eval(), sum(losses[-20:]) / len(losses[-20:])
 
 

@@ -28,6 +28,7 @@ def generate_summaries(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=do_sample,
+        use_cache=True,  # whatever the checkpoint says: training switches it off
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if do_sample else {}),

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from summarize_rlhf.generate import left_pad
 
 # What PPO trains on is the whole distribution, divided by the temperature. Everything else bends it.
-WHOLE_DISTRIBUTION = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+WHOLE_DISTRIBUTION = {"do_sample": True, "use_cache": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 # Options that hold a list by nature; a list for any other is a sweep.
 LISTS = {"eos_token_id", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens"}
 # Options that would change what `generate` returns, or when it stops, behind the trainer's back.
