@@ -21,6 +21,7 @@ from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import check_handover, find_model
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf.hardware import settle_deepspeed
 from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -122,6 +123,7 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
 @main_guard
 def main() -> None:
     config, task = configure()
+    settle_deepspeed()
     state = PartialState()
 
     # The policy's tokenizer, and a reward model that was trained on the same text and tokens.

@@ -1,5 +1,6 @@
 """What a run stands on: versions, precision, the DeepSpeed configuration for this machine, the batch arithmetic."""
 
+import collections
 import functools
 import importlib.metadata
 import importlib.util
@@ -120,22 +121,29 @@ def skip_compiled_ops() -> None:
 def join_launch() -> None:
     """Call first in ``main``. Without a launcher this makes a launch of one process.
 
-    So ``python script.py`` runs what ``deepspeed script.py`` runs. On CPU, DeepSpeed is told so instead of guessing,
-    and told to do without its compiled operations: no C++ compiler is needed, and none is started.
+    So ``python script.py`` runs what ``deepspeed script.py`` runs.
     """
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        import deepspeed.ops
-
-        deepspeed.ops.__compatible_ops__ = {}
-    # DeepSpeed on several processes still calls what torch has renamed.
-    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
+    settle_deepspeed()
     if "RANK" in os.environ:
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def settle_deepspeed() -> None:
+    """Before DeepSpeed is used: on CPU it is told so instead of guessing, and to do without its compiled operations.
+
+    So no C++ compiler is needed, and none is started.
+    """
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__ = collections.defaultdict(bool)  # none
+    # DeepSpeed on several processes still calls what torch has renamed.
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
 
 def trainer_arguments(deepspeed_file: str | Path) -> dict[str, Any]:

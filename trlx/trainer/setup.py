@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedToken
 import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
 from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb
+from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
@@ -66,6 +66,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
     plugin = None
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
+        settle_deepspeed()
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
