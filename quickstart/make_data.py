@@ -15,7 +15,7 @@ from quickstart.comparisons import write_pair
 from quickstart.posts import Post, draw_facts, human_plan, write_post, write_summary
 
 TLDR_ROWS = {"train": 2400, "valid": 200, "test": 200}
-COMPARISON_ROWS = {"train": 2400, "test": 300}
+COMPARISON_ROWS = {"train": 6400, "test": 300}
 CLOSE_SHARE = 0.5  # of the pairs, between two passable summaries
 
 

@@ -61,7 +61,7 @@ def test_tldr_rows_have_the_published_schema():
 
 
 def test_comparison_rows_have_the_published_schema():
-    for split, count in {"train": 2400, "test": 300}.items():
+    for split, count in {"train": 6400, "test": 300}.items():
         table = rows("comparisons", split)
         assert len(table) == count
         for row in table:
@@ -78,7 +78,7 @@ def test_comparison_rows_have_the_published_schema():
 def test_no_post_stands_in_two_splits():
     bodies = [row["prompt"].removesuffix("\nTL;DR:") for split in make_data.TLDR_ROWS for row in rows("tldr", split)]
     bodies += [row["prompt"] for split in make_data.COMPARISON_ROWS for row in rows("comparisons", split)]
-    assert len(set(bodies)) == len(bodies) == 2400 + 200 + 200 + 2400 + 300
+    assert len(set(bodies)) == len(bodies) == 2400 + 200 + 200 + 6400 + 300
 
 
 def test_every_subreddit_is_met_and_few_references_repeat():
