@@ -126,10 +126,10 @@ def _scrambled(rng: random.Random, post: Post) -> str:
 # name -> (writer, its share among passable writers, its share among all writers)
 WRITERS: dict[str, tuple[Callable[[random.Random, Post], str], float, float]] = {
     "perfect": (_perfect, 3, 3),
-    "human": (_human, 6, 3),
-    "dropped": (_dropped, 4, 1),
+    "human": (_human, 6, 4),
+    "dropped": (_dropped, 4, 2),
     "padded": (_padded, 2, 1),
-    "invented": (_invented, 3, 3),
+    "invented": (_invented, 1, 1.5),
     "invented aside": (_invented_aside, 0.5, 1),
     "rambling": (_rambling, 0, 1),
     "repeated": (_repeated, 0, 1),
@@ -137,7 +137,7 @@ WRITERS: dict[str, tuple[Callable[[random.Random, Post], str], float, float]] = 
     "lead": (_lead, 0, 0.5),
     "copied": (_copied, 0, 1),
     "title": (_title, 0, 0.5),
-    "other post": (_other_post, 0, 1.5),
+    "other post": (_other_post, 0, 1),
     "generic": (_generic, 0, 0.5),
     "list": (_list, 0, 1),
     "scrambled": (_scrambled, 0, 1),
