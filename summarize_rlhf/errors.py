@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ class UserError(Exception):
 def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
 
-    Every process of a launch meets the same error; only the first of each machine prints it.
+    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning`` is one
+    line as well.
     """
 
     @functools.wraps(main)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        warnings.formatwarning = _one_line
         try:
             return main(*args, **kwargs)
         except UserError as error:
@@ -27,3 +30,10 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(2)
 
     return guarded
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _one_line(message: Any, category: type[Warning], *place: Any) -> str:
+    return f"warning: {message}\n" if category is UserWarning else _as_python_does(message, category, *place)
