@@ -117,7 +117,8 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
             self.evaluate()
         if self.saved != self.step:
             self.save()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # not end_training(): the caller may go on to generate, on all ranks
+            tracker.finish()
 
     # ------------------------------------------------------ trlX's public face
 

@@ -4,7 +4,7 @@ import os
 
 import peft
 import torch
-from accelerate import Accelerator, DeepSpeedPlugin
+from accelerate import Accelerator, DeepSpeedPlugin, PartialState
 from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
 from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedToken
 import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
 from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed
+from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed, world_size
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
@@ -54,6 +54,29 @@ def check_processes(config: TRLConfig, processes: int) -> None:
         raise ValueError(f"method.num_rollouts {config.method.num_rollouts} is less than one for each of {processes}.")
 
 
+def uses_deepspeed() -> bool:
+    """Whether `accelerate launch` was told to use DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+
+
+def join_processes() -> PartialState:
+    """This process among those of the launch. A script that asks before `trlx.train` does calls this, not PartialState.
+
+    Left alone, Accelerate would take every process on CPU for the only one. Raises UserError where it has.
+    """
+    settle_deepspeed()
+    if torch.cuda.is_available():
+        state = PartialState()
+    else:
+        state = PartialState(backend="gloo") if uses_deepspeed() else PartialState(cpu=True)
+    if state.num_processes != world_size():
+        raise UserError(
+            f"Accelerate sees {state.num_processes} process, but {world_size()} were launched: make no Accelerator or "
+            "PartialState before trlx.train; trlx.trainer.setup.join_processes() gives one"
+        )
+    return state
+
+
 def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     """The accelerator of this launch, and into how many micro-batches it splits the rollouts of one update.
 
@@ -64,9 +87,9 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     if train.tracker == "wandb":
         quiet_wandb()
     parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
+    join_processes()
     plugin = None
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
-        settle_deepspeed()
+    if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
@@ -82,6 +105,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         parts *= int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     kind = precision()
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available() and plugin is None,
         deepspeed_plugin=plugin,
         mixed_precision="bf16" if kind["bf16"] else "fp16" if kind["fp16"] else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(

@@ -63,20 +63,19 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     """Generalised advantage estimates and returns, (B, R) each (Schulman et al. 2016, eq. 16).
 
     `values[:, t]` is the value before token t, `rewards[:, t]` the reward for it. Nothing follows a response's
-    last token: its next value is 0. Entries outside `mask` are 0.
+    last token: its next value is 0. Entries outside `mask`, which is behind a response, are 0.
 
         delta_t = r_t + gamma * V_{t+1} - V_t          A_t = delta_t + gamma * lam * A_{t+1}
     """
     rewards, values = rewards * mask, values * mask
     advantages = torch.zeros_like(values)
-    following_value = torch.zeros_like(values[:, 0])
-    following_advantage = torch.zeros_like(values[:, 0])
+    next_value = next_advantage = torch.zeros_like(values[:, 0])
     for t in reversed(range(values.shape[1])):
-        delta = rewards[:, t] + gamma * following_value - values[:, t]
-        following_advantage = (delta + gamma * lam * following_advantage) * mask[:, t]
-        following_value = values[:, t]
-        advantages[:, t] = following_advantage
-    return advantages, (advantages + values) * mask
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        next_advantage = delta + gamma * lam * next_advantage
+        next_value = values[:, t]
+        advantages[:, t] = next_advantage
+    return advantages, advantages + values
 
 
 def kl_penalised_rewards(

@@ -1,0 +1,39 @@
+"""A tiny PPO run for `accelerate launch`: test_trlx_processes.py starts it with one and with several processes.
+
+accelerate launch … tests/launched_ppo.py '{"model": …, "out": …, "overrides": {…}}'
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from tiny_trlx import PROMPTS, length_reward, tiny_config
+
+import trlx
+
+
+def run(model: str, out: str, overrides: dict) -> None:
+    """Trains, saves, loads what it saved; rank 0 leaves what it saw in `out`/seen.json."""
+    seen: list[list[str]] = []
+
+    def reward_fn(prompts, outputs, **_):
+        seen.append(prompts)
+        return length_reward(outputs)
+
+    config = tiny_config(Path(model), Path(out), **overrides)
+    trainer = trlx.train(reward_fn=reward_fn, prompts=PROMPTS, eval_prompts=PROMPTS[:3], config=config)
+    ids = torch.tensor([[7, 8, 9]])
+    greedy = trainer.generate(ids, max_new_tokens=4).tolist()
+    trainer.load(f"{out}/checkpoint_{trainer.step}")
+    again = trainer.generate(ids, max_new_tokens=4).tolist()
+    rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    kind = str(trainer.accelerator.distributed_type.value)
+    found = {"prompts": seen, "processes": processes, "kind": kind, "greedy": greedy, "again": again}
+    Path(out, f"seen_{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    run(**json.loads(sys.argv[1]))
