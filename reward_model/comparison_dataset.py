@@ -3,11 +3,9 @@
 from typing import NamedTuple
 
 import datasets
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from reward_model.encoding import encode, pad_right
-from reward_model.loss import first_difference
+from reward_model.encoding import encode, first_difference
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import END, rm_text
@@ -62,35 +60,24 @@ def load_comparisons(name: str, split: str, max_rows: int | None = None) -> tupl
 def encode_comparisons(
     rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int, show_progress: bool = True
 ) -> datasets.Dataset:
-    """Pairs as token ids, both texts under the same post: columns `chosen_ids`, `rejected_ids`, `length`.
+    """Pairs as token ids, both texts under the same post: `chosen_ids`, `rejected_ids`, `start`, `length`.
 
-    `max_length` is in tokens per text; `length` is that of the pair's longer text.
+    `max_length` is in tokens per text. `start` is where the two part; `length` counts the pair's tokens, the
+    shared beginning once.
     """
 
     def encode_batch(batch: dict[str, list[str]]) -> dict[str, list]:
-        pairs = list(zip(batch["chosen"], batch["rejected"], strict=True))
-        ids = encode(tokenizer, batch["prompt"], pairs, max_length)
+        summaries = list(zip(batch["chosen"], batch["rejected"], strict=True))
+        pairs = encode(tokenizer, batch["prompt"], summaries, max_length)
+        start = [first_difference(*pair) for pair in pairs]
         return {
-            "chosen_ids": [chosen for chosen, _ in ids],
-            "rejected_ids": [rejected for _, rejected in ids],
-            "length": [max(map(len, pair)) for pair in ids],
+            "chosen_ids": [chosen for chosen, _ in pairs],
+            "rejected_ids": [rejected for _, rejected in pairs],
+            "start": start,
+            "length": [sum(map(len, pair)) - shared for pair, shared in zip(pairs, start, strict=True)],
         }
 
     if not show_progress:
         datasets.disable_progress_bars()
     name = f"tokenize {rows.split}"
     return rows.map(encode_batch, batched=True, remove_columns=rows.column_names, desc=name)
-
-
-class PairCollator:
-    """Pairs to tensors: `input_ids` (B, 2, T), chosen first; `lengths` (B, 2); `start` (B,)."""
-
-    def __init__(self, pad_token_id: int):
-        self.pad_token_id = pad_token_id
-
-    def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
-        texts = [pair[side] for pair in pairs for side in ("chosen_ids", "rejected_ids")]
-        ids, lengths = pad_right(texts, self.pad_token_id)  # (2B, T), (2B,)
-        ids, lengths = ids.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
-        start = first_difference(*ids.unbind(1), *lengths.unbind(1))
-        return {"input_ids": ids, "lengths": lengths, "start": start}

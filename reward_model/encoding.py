@@ -47,6 +47,15 @@ def before_end(ids: list[int], eos_token_id: int) -> list[int]:
     return ids[: ids.index(eos_token_id, 1)] if eos_token_id in ids[1:] else ids
 
 
+def first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int:
+    """Where the ids of two texts part: the first unequal one, or the end of the shorter text.
+
+    For equal texts that is their common length.
+    """
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))
+
+
 def pad_right(texts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
     """Texts of different lengths as ids (B, T), padded on the right, and their lengths (B,)."""
     lengths = [len(text) for text in texts]

@@ -3,7 +3,7 @@
 Shapes: B pairs, T tokens of the batch's longest text. `chosen` and `rejected` hold one value per token (B,
 T); `chosen_lengths` and `rejected_lengths` (B,) count each text's real tokens, END left out; what stands
 behind them is padding and never read. `start` (B,) is the first position at which the two texts differ
-(`first_difference`). `values[t]` has seen token `t`; a text's score is the value at its last real token.
+(`encoding.first_difference`). `values[t]` has seen token `t`; a text's score is the value at its last real token.
 """
 
 import torch
@@ -20,19 +20,6 @@ def hold_last(values: Tensor, lengths: Tensor) -> Tensor:
     """Values (B, T) in which each text's last real value is held to the end, instead of what padding gave."""
     positions = torch.arange(values.shape[1], device=values.device).expand_as(values)
     return values.gather(1, positions.minimum(lengths[:, None] - 1))
-
-
-def first_difference(
-    chosen_ids: Tensor, rejected_ids: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor
-) -> Tensor:
-    """Where two right-padded texts (B, T) part (B,): the first unequal id, or the end of the shorter one.
-
-    For equal texts that is their common length.
-    """
-    width = chosen_ids.shape[1]
-    positions = torch.arange(width, device=chosen_ids.device)
-    differs = (chosen_ids != rejected_ids) | (positions >= chosen_lengths.minimum(rejected_lengths)[:, None])
-    return torch.where(differs, positions, width).amin(1)
 
 
 def pairwise_loss(

@@ -31,13 +31,18 @@ class RewardModel(nn.Module):
     def config(self) -> PretrainedConfig:
         return self.transformer.config
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
         """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
 
         `input_ids` (B, T) are padded on the right, `attention_mask` (B, T) is 1 on real tokens. Attention is
-        causal, so that padding changes no value of a real token; values on padding mean nothing.
+        causal, so that padding changes no value of a real token; values on padding mean nothing. For packed
+        pairs (`pairs.py`), the mask (B, 1, T, T) says who sees whom and `position_ids` (B, T) at which positions.
         """
-        hidden = self.transformer(input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        positions = {} if position_ids is None else {"position_ids": position_ids}  # not every family takes them
+        output = self.transformer(input_ids, attention_mask=attention_mask, use_cache=False, **positions)
+        hidden = output.last_hidden_state
         return self.v_head(hidden).squeeze(-1).float()
 
     @classmethod

@@ -23,13 +23,9 @@ from transformers import Trainer, TrainingArguments
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reward_model.comparison_dataset import (
-    PairCollator,
-    encode_comparisons,
-    load_comparisons,
-)
-from reward_model.encoding import mask_of
+from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.loss import LOSSES, end_scores
+from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
@@ -76,6 +72,7 @@ class RewardArguments:
     # optimisation
     global_batch_size: int = knob(32, "pairs per optimizer step over all devices; accumulation follows from it")
     per_device_train_batch_size: int = knob(1, "pairs per device and forward pass")
+    pack_pairs: bool = knob(True, "compute a pair's shared post once, where the model can; changes no result")
     num_train_epochs: float = knob(5.0, "passes over train")
     max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive")
     learning_rate: float = knob(1e-5, "peak of AdamW's learning rate")
@@ -99,21 +96,27 @@ class RewardArguments:
 
 
 class RewardTrainer(Trainer):
-    """Trainer on B pairs: both texts of each go through the model, as one batch of 2B texts."""
+    """Trainer on pairs; `pairs` says how B of them become a batch, and computes the values of their texts."""
 
-    def __init__(self, loss: str, global_batch_size: int, **kwargs: Any):
-        super().__init__(compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T), **kwargs)
+    def __init__(self, pairs: PackedPairs | SeparatePairs, loss: str, global_batch_size: int, **kwargs: Any):
+        super().__init__(
+            data_collator=pairs,
+            compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T),
+            **kwargs,
+        )
+        self.pairs = pairs
         self.pair_loss = LOSSES[loss]
         self.global_batch_size = global_batch_size
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mean loss of B pairs; with `return_outputs` also what each adds (B, 3): both scores and its loss."""
-        ids, lengths = inputs["input_ids"].flatten(0, 1), inputs["lengths"].flatten()  # (2B, T), (2B,)
-        values = model(ids, mask_of(lengths, ids.shape[1]))  # (2B, T)
-        chosen, rejected = values.unflatten(0, (-1, 2)).unbind(1)  # (B, T) each
-        losses = self.pair_loss(chosen, rejected, *inputs["lengths"].unbind(1), inputs["start"])  # (B,)
-        scores = end_scores(values, lengths).unflatten(0, (-1, 2))  # (B, 2), chosen first
-        return (losses.mean(), torch.cat([scores, losses[:, None]], 1)) if return_outputs else losses.mean()
+        chosen, rejected = self.pairs.values(model, inputs).unbind(1)  # (B, T) each
+        chosen_lengths, rejected_lengths = inputs["lengths"].unbind(1)  # (B,) each
+        losses = self.pair_loss(chosen, rejected, chosen_lengths, rejected_lengths, inputs["start"])  # (B,)
+        if not return_outputs:
+            return losses.mean()
+        scores = end_scores(chosen, chosen_lengths), end_scores(rejected, rejected_lengths)
+        return losses.mean(), torch.stack([*scores, losses], 1)
 
     @torch.no_grad()
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -202,18 +205,21 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = RewardModel(language_model.base_model)
     model.freeze(args.trainable_fraction)
+    pack = args.pack_pairs and can_pack(model.transformer)
+    if first and pack != args.pack_pairs:
+        print(f"pairs are not packed: not known to work for {model.config.model_type} as it is configured")
 
     # 3. Training, and at its end the accuracy on test
     metrics = MetricsFile(steps_dir, resume=args.resume)
     by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"].__getitem__)  # little padding
     trainer = RewardTrainer(
+        pairs=(PackedPairs if pack else SeparatePairs)(tokenizer.pad_token_id),
         loss=args.loss,
         global_batch_size=args.global_batch_size,
         model=model,
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["test"].select(by_length),
-        data_collator=PairCollator(tokenizer.pad_token_id),
         callbacks=[metrics],
     )
     trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it

@@ -7,13 +7,8 @@ import pytest
 import torch
 from tiny import comparison_row, sentence, write_rows
 
-from reward_model.comparison_dataset import (
-    PairCollator,
-    encode_comparisons,
-    load_comparisons,
-    usable_comparisons,
-)
-from reward_model.encoding import before_end, encode, pad_right
+from reward_model.comparison_dataset import encode_comparisons, load_comparisons, usable_comparisons
+from reward_model.encoding import before_end, encode, first_difference, pad_right
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.text import END, START
@@ -124,19 +119,28 @@ def test_a_text_ends_before_its_first_end():
     assert before_end([0, 5, 6, 0], 0) == [0, 5, 6]  # a tokenizer that begins every text with EOS
 
 
-def test_batches(tokenizer):
-    pairs = [{"chosen_ids": [1, 2, 3], "rejected_ids": [1, 4]}, {"chosen_ids": [5], "rejected_ids": [5, 0, 7, 8]}]
-    batch = PairCollator(0)(pairs)
-    assert batch["input_ids"].tolist() == [[[1, 2, 3, 0], [1, 4, 0, 0]], [[5, 0, 0, 0], [5, 0, 7, 8]]]
-    assert batch["lengths"].tolist() == [[3, 2], [1, 4]]  # an id 0 that is no padding counts
-    assert batch["start"].tolist() == [1, 1]
-    assert pad_right([[1], [2, 3]], 9)[0].tolist() == [[1, 9], [2, 3]]
+def test_where_two_texts_part():
+    assert first_difference([1, 2, 3], [1, 5, 3, 9]) == 1
+    assert first_difference([1, 2], [1, 2, 0]) == first_difference([1, 2, 0], [1, 2]) == 2
+    assert first_difference([1, 2, 3], [1, 2, 3]) == 3
+    assert first_difference([1], [2]) == 0
+
+
+def test_padding_is_on_the_right():
+    ids, lengths = pad_right([[1], [2, 0, 3]], 9)
+    assert ids.tolist() == [[1, 9, 9], [2, 0, 3]]
+    assert lengths.tolist() == [1, 3]
 
 
 def test_encoded_rows(tokenizer):
     rows = encode_comparisons(rows_of({}, {"chosen": GOOD["chosen"] + " again today"}), tokenizer, 200)
-    assert rows.column_names == ["chosen_ids", "rejected_ids", "length"]
-    assert rows["length"] == [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
+    assert rows.column_names == ["chosen_ids", "rejected_ids", "start", "length"]
+    for row in rows:
+        start, chosen, rejected = row["start"], row["chosen_ids"], row["rejected_ids"]
+        assert tokenizer.decode(chosen[:start]) == f"{START}{GOOD['prompt']}\nTL;DR:"
+        assert chosen[:start] == rejected[:start]
+        assert chosen[start] != rejected[start]
+        assert row["length"] == start + len(chosen[start:]) + len(rejected[start:])
 
 
 def test_the_order_of_pairs_is_random_by_length_and_the_same_everywhere():
@@ -164,7 +168,7 @@ def test_real_pairs(real_data, real_gptj_dir):
     rows, dropped = load_comparisons(str(real_data / "openai_summarize_comparisons"), "test")
     assert len(rows) + sum(dropped) == 110
     encoded = encode_comparisons(rows, tokenizer, 300)
-    assert max(encoded["length"]) < 300
+    assert max(len(ids) for side in ("chosen_ids", "rejected_ids") for ids in encoded[side]) < 300
     for row, pair in zip(rows, encoded, strict=True):
         for side in ("chosen", "rejected"):
             text = tokenizer.decode(pair[f"{side}_ids"])

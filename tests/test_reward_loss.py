@@ -11,9 +11,22 @@ import pytest
 import torch
 from torch import tensor
 
-from reward_model.loss import LOSSES, end_scores, first_difference, hold_last, last_token_loss, pairwise_loss
+from reward_model.encoding import first_difference
+from reward_model.loss import LOSSES, end_scores, hold_last, last_token_loss, pairwise_loss
 
 PADDING = 1e4  # what a value on padding may be; it must not matter
+
+
+def starts(chosen_ids, rejected_ids, chosen_lengths, rejected_lengths) -> torch.Tensor:
+    """Where the texts of padded ids part (B,)."""
+    return tensor(
+        [
+            first_difference(chosen[:c], rejected[:r])
+            for chosen, rejected, c, r in zip(
+                chosen_ids.tolist(), rejected_ids.tolist(), chosen_lengths, rejected_lengths, strict=True
+            )
+        ]
+    )
 
 
 def softplus(x: float) -> float:
@@ -54,7 +67,7 @@ def random_pairs(seed: int, pairs: int = 5, width: int = 12):
 @pytest.mark.parametrize("seed", range(20))
 def test_pairwise_loss_is_the_loop(seed):
     chosen, rejected, chosen_lengths, rejected_lengths, chosen_ids, rejected_ids = random_pairs(seed)
-    start = first_difference(chosen_ids, rejected_ids, chosen_lengths, rejected_lengths)
+    start = starts(chosen_ids, rejected_ids, chosen_lengths, rejected_lengths)
     ours = pairwise_loss(chosen, rejected, chosen_lengths, rejected_lengths, start).mean()
     slow = loop_loss(chosen, rejected, chosen_lengths, rejected_lengths, chosen_ids, rejected_ids)
     assert ours.item() == pytest.approx(slow, rel=1e-6)
@@ -70,20 +83,10 @@ def test_pairwise_loss_by_hand():
 
 def test_a_prefix_is_compared_from_its_end():
     # Rejected is chosen without its last token: chosen's value at position 2 against rejected's last, at position 1.
-    ids, lengths = tensor([[5, 6, 7], [5, 6, 0]]), tensor([3, 2])
-    start = first_difference(ids[:1], ids[1:], lengths[:1], lengths[1:])
+    start = tensor([first_difference([5, 6, 7], [5, 6])])
     assert start.tolist() == [2]
-    loss = pairwise_loss(tensor([[0.0, 0.5, 2.0]]), tensor([[0.0, 0.5, PADDING]]), lengths[:1], lengths[1:], start)
+    loss = pairwise_loss(tensor([[0.0, 0.5, 2.0]]), tensor([[0.0, 0.5, PADDING]]), tensor([3]), tensor([2]), start)
     assert loss.item() == pytest.approx(softplus(0.5 - 2.0), rel=1e-6)
-
-
-def test_first_difference_ignores_padding():
-    chosen, rejected = (
-        tensor([[1, 2, 3, 0], [1, 2, 0, 0], [1, 2, 3, 9]]),
-        tensor([[1, 5, 3, 9], [1, 2, 0, 9], [1, 2, 3, 0]]),
-    )
-    lengths = tensor([3, 2, 3]), tensor([4, 2, 3])
-    assert first_difference(chosen, rejected, *lengths).tolist() == [1, 2, 3]
 
 
 def test_last_token_loss_by_hand():
@@ -111,7 +114,7 @@ def test_an_equal_pair_adds_nothing(loss):
 @pytest.mark.parametrize("loss", LOSSES.values())
 def test_padding_and_split_change_nothing(loss):
     chosen, rejected, *lengths, chosen_ids, rejected_ids = random_pairs(0, pairs=6)
-    start = first_difference(chosen_ids, rejected_ids, *lengths)
+    start = starts(chosen_ids, rejected_ids, *lengths)
     whole = loss(chosen, rejected, *lengths, start)
     wider = [torch.cat([values, torch.full((6, 3), -PADDING)], 1) for values in (chosen, rejected)]
     torch.testing.assert_close(loss(*wider, *lengths, start), whole)

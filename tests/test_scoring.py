@@ -11,7 +11,9 @@ import torch
 from tiny import make_comparisons, make_model_dir, make_tokenizer, sentence
 from transformers import AutoModelForCausalLM
 
+from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.loss import end_scores
+from reward_model.pairs import PackedPairs, SeparatePairs
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import run_record, save_run
@@ -75,18 +77,16 @@ def test_pad_that_equals_end_or_not_changes_no_score(scorer, texts, tmp_path):
     torch.testing.assert_close(scorer.score(*texts), before, rtol=1e-5, atol=1e-6)
 
 
-def test_training_reads_the_same_score(scorer, tmp_path):
-    """The trainer's index, on pairs in one padded batch, gives what the scorer gives."""
-    from reward_model.comparison_dataset import PairCollator, encode_comparisons, load_comparisons
-    from reward_model.encoding import mask_of
-
+@pytest.mark.parametrize("pairs", [PackedPairs(0), SeparatePairs(0)])
+def test_training_reads_the_same_score(scorer, tmp_path, pairs):
+    """The trainer's index, on pairs in one batch, packed or not, gives what the scorer gives."""
     rows, _ = load_comparisons(str(make_comparisons(tmp_path)), "test")
-    batch = PairCollator(0)(list(encode_comparisons(rows, scorer.tokenizer, 120)))
-    ids, lengths = batch["input_ids"].flatten(0, 1), batch["lengths"].flatten()
+    batch = pairs(list(encode_comparisons(rows, scorer.tokenizer, 120)))
     with torch.no_grad():
-        trained = end_scores(scorer.model(ids, mask_of(lengths, ids.shape[1])), lengths).unflatten(0, (-1, 2))
+        values = pairs.values(scorer.model, batch)  # (B, 2, T)
     for side, column in enumerate(("chosen", "rejected")):
-        torch.testing.assert_close(scorer.score(rows["prompt"], rows[column]), trained[:, side], rtol=1e-5, atol=1e-6)
+        trained = end_scores(values[:, side], batch["lengths"][:, side])
+        torch.testing.assert_close(scorer.score(rows["prompt"], rows[column]), trained, rtol=1e-5, atol=1e-6)
 
 
 def test_each_text_is_computed_once(scorer, texts, monkeypatch):
