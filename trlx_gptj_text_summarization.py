@@ -132,7 +132,13 @@ def main() -> None:
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
     device = reward_device(state.device)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.half
-    scorer = Scorer.from_pretrained(task.reward_model, model=config.model.model_path, device=device, dtype=dtype)
+    scorer = Scorer.from_pretrained(
+        task.reward_model,
+        model=config.model.model_path,
+        device=device,
+        dtype=dtype,
+        batch_tokens=2**12 if device.type == "cpu" else 2**14,  # what fits a CPU's cache is faster there
+    )
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)
 
     # Prompts with their references, which are scored once, before training.
