@@ -147,8 +147,6 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         adam_epsilon=args.adam_epsilon,
         weight_decay=args.weight_decay,
         max_grad_norm=args.max_grad_norm,
-        activation_checkpointing=args.gradient_checkpointing,  # transformers' newer name for it
-        activation_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps",
         eval_steps=args.eval_steps,
         per_device_eval_batch_size=args.per_device_eval_batch_size,
@@ -208,6 +206,8 @@ def main() -> None:
     # 2. The model, every weight of it trained
     model = load_causal_lm(args.model)
     fit_to_tokenizer(model, tokenizer, args.max_length)
+    if args.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
 
     # 3. Training
     metrics = MetricsFile(steps_dir, resume=args.resume)
