@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,24 @@ def parse_overrides(doc: str, defaults: Mapping[str, Any], argv: list[str] | Non
         "overrides", nargs="?", default="{}", help="a JSON object of dotted names, or a .json or .yaml file of one"
     )
     argument = parser.parse_args(argv).overrides
+    parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
     if Path(argument).suffix in (".json", ".yaml", ".yml"):
         try:
             argument = Path(argument).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read the overrides from {argument}: {error}") from error
     try:
-        overrides = yaml.safe_load(argument)
-    except yaml.YAMLError as error:
+        overrides = parse(argument)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise UserError(f"the overrides are no valid JSON: {argument!r} ({error})") from error
     if not isinstance(overrides, dict):
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {argument!r}""")
-    return flatten(overrides)
+    return {name: _number(value) for name, value in flatten(overrides).items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 2e-4 for text, because it has no dot; here it is a number, as in JSON."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
