@@ -8,6 +8,7 @@ import json
 import netrc
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import warnings
@@ -89,6 +90,7 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
 
     The files hold the published settings (fp16, optimizer offload). bf16 hardware gets a bf16 section instead
     of fp16. On CPU both go, and so does the offload: its Adam is compiled C++, torch's needs no compiler.
+    ``UserError`` where there are a GPU and an offload, but no compiler.
     """
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8")) | overrides
@@ -99,23 +101,18 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
         config.pop("fp16", None)
     if kind["bf16"]:
         config["bf16"] = {"enabled": True}
+    settle_deepspeed()
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
-        skip_compiled_ops()
         zero.pop("offload_optimizer", None)
         zero.pop("offload_param", None)
         config["zero_optimization"] = zero
+    elif "offload_optimizer" in zero and not (shutil.which("c++") or shutil.which("g++")):
+        raise UserError(
+            f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
+            f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
+        )
     return config
-
-
-def skip_compiled_ops() -> None:
-    """On CPU, before DeepSpeed starts: leave out its shared-memory all-reduce, for gloo does the same.
-
-    DeepSpeed would compile it at the first start (40 s), and end with a traceback where there is no C++ compiler.
-    """
-    import deepspeed
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def join_launch() -> None:
@@ -133,15 +130,16 @@ def join_launch() -> None:
 
 
 def settle_deepspeed() -> None:
-    """Before DeepSpeed is used: on CPU it is told so instead of guessing, and to do without its compiled operations.
+    """Before DeepSpeed is used. On CPU it is told so instead of guessing, and that it has no compiled operations.
 
-    So no C++ compiler is needed, and none is started.
+    Else it would compile its shared-memory all-reduce at the first start (40 s), and end with a traceback where there
+    is no C++ compiler; gloo does the same. It probes for compilers only if its table is not there yet.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed.ops
 
-        deepspeed.ops.__compatible_ops__ = collections.defaultdict(bool)  # none
+        deepspeed.ops.__compatible_ops__ = collections.defaultdict(bool)
     # DeepSpeed on several processes still calls what torch has renamed.
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 

@@ -74,6 +74,16 @@ def test_on_older_gpus_the_file_is_as_published(monkeypatch, file):
     assert deepspeed_config(file, gradient_clipping=1.0)["gradient_clipping"] == 1.0
 
 
+def test_a_missing_compiler_is_told_where_one_is_needed(monkeypatch, file):
+    monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
+    pretend(monkeypatch, cuda=True, bf16=True)
+    with pytest.raises(UserError, match=r"no C\+\+ compiler \(g\+\+\): install one"):
+        deepspeed_config(file)
+    assert "bf16" in deepspeed_config(file, zero_optimization={"stage": 2})
+    pretend(monkeypatch, cuda=False, bf16=False)
+    deepspeed_config(file)
+
+
 def test_the_sft_file_has_the_published_values(root):
     config = json.loads((root / "sft" / "ds_config_gptj.json").read_text())
     assert config["fp16"] == {"enabled": True, "min_loss_scale": 1}
