@@ -101,7 +101,6 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
         config.pop("fp16", None)
     if kind["bf16"]:
         config["bf16"] = {"enabled": True}
-    settle_deepspeed()
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
         zero.pop("offload_optimizer", None)
