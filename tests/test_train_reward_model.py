@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import make_model_dir, make_tokenizer, sentence, write_rows
+from transformers import BloomConfig
 
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import run_record, save_run
@@ -143,10 +144,14 @@ def test_it_learns(trained):
     assert last["eval_margin"] == pytest.approx(last["eval_chosen"] - last["eval_rejected"], rel=1e-4)
 
 
-def test_two_processes_and_other_micro_batches_train_the_same_model(trained, root, sft_dir, pairs_dir, tmp_path):
-    """From the root, by a file of arguments. Fails if gradients were summed, or processes drew other pairs."""
+def test_two_processes_other_micro_batches_and_no_packing_train_the_same_model(
+    trained, root, sft_dir, pairs_dir, tmp_path
+):
+    """From the root, by a file of arguments. Fails if gradients were summed, processes drew other pairs, or a
+    packed pair taught something else than its two texts.
+    """
     values = TINY | {"model": str(sft_dir), "dataset": str(pairs_dir), "output_dir": str(tmp_path / "rm")}
-    values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3}
+    values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3, "pack_pairs": False}
     (tmp_path / "arguments.json").write_text(json.dumps(values))
     script = "reward_model/train_reward_model_gptj.py"
     done = launch(script, root, str(tmp_path / "arguments.json"), processes=2)
@@ -162,6 +167,16 @@ def test_two_processes_and_other_micro_batches_train_the_same_model(trained, roo
     for one, two in zip(lines_of(trained[0]), lines_of(tmp_path / "rm"), strict=True):
         for key in {"loss", "eval_loss", "eval_accuracy", "eval_margin", "grad_norm"} & one.keys():
             assert two[key] == pytest.approx(one[key], rel=1e-3), (one["step"], key)
+
+
+def test_a_family_that_cannot_be_packed_says_so_and_trains(root, pairs_dir, tmp_path):
+    config = BloomConfig(vocab_size=len(make_tokenizer()), hidden_size=32, n_head=2, n_layer=2)
+    make_model_dir(tmp_path / "bloom", config)
+    values = TINY | {"model": tmp_path / "bloom", "dataset": pairs_dir, "output_dir": tmp_path / "rm", "max_steps": 1}
+    done = run([sys.executable, root / "reward_model" / "train_reward_model_gptj.py", *flags(**values)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pairs are not packed: not known to work for bloom" in done.stdout
+    assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
 
 
 DIE_AT_STEP_6 = """
