@@ -53,19 +53,20 @@ sft() (
 reward_model() (
     cd reward_model && deepspeed train_reward_model_gptj.py \
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
-        --max_length 256 --trainable_fraction 1 --global_batch_size 32 --per_device_train_batch_size 32 \
-        --num_train_epochs 2 --learning_rate 3e-4 --warmup_steps 10 --eval_steps 50 --logging_steps 10
+        --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
+        --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
+        --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20
 )
 
 ppo() {
     accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptj_text_summarization.py "$(
         cat <<JSON
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
-         "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
-         "train.tracker": null, "train.seq_length": 256, "train.epochs": 20, "train.batch_size": 16,
-         "train.eval_interval": 160, "model.num_layers_unfrozen": 2, "method.num_rollouts": 128,
-         "method.chunk_size": 64, "method.init_kl_coef": 0.05, "optimizer.kwargs.lr": 2e-4,
-         "scheduler.kwargs.eta_min": 2e-4}
+         "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
+         "train.tracker": null, "train.seq_length": 256, "train.epochs": 10, "train.batch_size": 8,
+         "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0,
+         "model.num_layers_unfrozen": 2, "method.num_rollouts": 128, "method.chunk_size": 64,
+         "method.init_kl_coef": 0.15, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
 JSON
     )"
 }
