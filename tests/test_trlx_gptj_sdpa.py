@@ -1,5 +1,7 @@
 """GPT-J's fused attention is the attention of transformers: logits, gradients, cached decoding, left padding."""
 
+import copy
+
 import pytest
 import torch
 from tiny import gptj_config
@@ -12,10 +14,13 @@ CLOSE = {"rtol": 0, "atol": 1e-6}
 
 @pytest.fixture
 def models() -> tuple[GPTJForCausalLM, GPTJForCausalLM]:
-    """The same weights with eager and with fused attention."""
+    """The same weights with eager and with fused attention; large enough for attention to matter."""
     config = gptj_config(vocab_size=64)
     fused = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    eager = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for p in fused.transformer.h.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    eager = AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation="eager").eval()
     eager.load_state_dict(fused.state_dict())
     return eager, fused
 

@@ -34,6 +34,8 @@ OVERRIDES = {
     "train.save_optimizer": True,
     "train.eval_interval": 1,
 }
+# What must not change the numbers either.
+MORE = {"zero1": {"train.reward_on_all_ranks": True, "train.minibatch_size": 1, "train.gradient_checkpointing": True}}
 
 
 def lines(out: Path) -> list[dict]:
@@ -52,7 +54,8 @@ def alone(gptj_dir, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_processes_do_what_one_does(backend: str, alone, gptj_dir, root, tmp_path) -> None:
     out = tmp_path / "out"
-    values = {"model": str(gptj_dir), "out": str(out), "overrides": OVERRIDES | {"train.batch_size": 4}}
+    overrides = OVERRIDES | {"train.batch_size": 4} | MORE.get(backend, {})
+    values = {"model": str(gptj_dir), "out": str(out), "overrides": overrides}
     accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", "--num_machines", "1"]
     accelerate += ["--num_processes", "2", "--main_process_port", "0"]
     if BACKENDS[backend] is None:
@@ -73,11 +76,15 @@ def test_two_processes_do_what_one_does(backend: str, alone, gptj_dir, root, tmp
     assert [s["processes"] for s in seen] == [2, 2]
     assert seen[0]["kind"] == ("MULTI_CPU" if backend == "ddp" else "DEEPSPEED")
 
-    # The reward function saw every sample once, in order, on rank 0.
+    # The reward function saw every sample once, in order: on rank 0, or where it was told to, each rank its own.
     cursor = PromptCursor(len(PROMPTS), 1000)
-    expected = [[PROMPTS[i] for i in cursor.take(7)] for _ in range(2)]
-    assert [prompts for prompts in seen[0]["prompts"] if len(prompts) == 7] == expected
-    assert seen[1]["prompts"] == []
+    collected = [[PROMPTS[i] for i in cursor.take(7)] for _ in range(2)]
+    shares = [slice(0, 3), slice(3, 7)] if "train.reward_on_all_ranks" in overrides else [slice(0, 7), slice(0, 0)]
+    for rank, share in enumerate(shares):
+        expected = [prompts[share] for prompts in collected if prompts[share]]
+        assert [prompts for prompts in seen[rank]["prompts"] if prompts in expected] == expected
+    if "train.reward_on_all_ranks" not in overrides:
+        assert seen[1]["prompts"] == []
 
     ours, theirs = lines(out), lines(alone)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]

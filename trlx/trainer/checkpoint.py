@@ -20,7 +20,7 @@ from trlx.data.configs import plain
 
 @contextlib.contextmanager
 def whole_model(model: torch.nn.Module, accelerator: Accelerator):
-    """The policy with all its weights on every rank: under ZeRO-3 they are gathered for as long as this lasts."""
+    """The policy with all its weights on every rank: ZeRO-3 gathers them, and takes its hooks off, while this lasts."""
     policy = accelerator.unwrap_model(model)
     plugin = accelerator.state.deepspeed_plugin if accelerator.distributed_type == DistributedType.DEEPSPEED else None
     if plugin is None or plugin.zero_stage != 3:
@@ -28,7 +28,7 @@ def whole_model(model: torch.nn.Module, accelerator: Accelerator):
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(policy.parameters())):
+    with deepspeed.zero.unwrap_model_for_generation(model):
         yield policy
 
 

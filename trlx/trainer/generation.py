@@ -72,7 +72,9 @@ def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: G
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:
-        return model.generate(ids, attention_mask=mask, generation_config=config)
+        return model.generate(
+            ids, attention_mask=mask, generation_config=config, synced_gpus=False
+        )  # weights are whole
     finally:
         model.generation_config = own
 

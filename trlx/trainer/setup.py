@@ -8,6 +8,7 @@ from accelerate import Accelerator, DeepSpeedPlugin, PartialState
 from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
 from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers.integrations import unset_hf_deepspeed_config
 
 import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
 from summarize_rlhf.checkpoint import load_causal_lm
@@ -99,6 +100,8 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         deepspeed["gradient_accumulation_steps"] = parts
         deepspeed["train_micro_batch_size_per_gpu"] = train.minibatch_size or train.batch_size
         deepspeed.pop("train_batch_size", None)
+        if plugin.zero_stage == 3:
+            deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
         if train.max_grad_norm is not None or deepspeed.get("gradient_clipping") == "auto":
             deepspeed["gradient_clipping"] = train.max_grad_norm or 0.0
     else:
@@ -114,6 +117,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         log_with=train.tracker,
         project_config=ProjectConfiguration(logging_dir=train.logging_dir or train.checkpoint_dir),
     )
+    unset_hf_deepspeed_config()  # under ZeRO-3 models would load in shards, but the policy copies whole blocks
     return accelerator, parts
 
 
