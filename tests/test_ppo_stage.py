@@ -3,13 +3,13 @@
 import csv
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launch import BIN, flags, python, run
 from safetensors.torch import load_file
 from tiny import make_model_dir, make_tokenizer
 from transformers import AutoModelForCausalLM
@@ -73,20 +73,18 @@ def overrides(model: Path, reward_model: Path, dataset: Path, out: Path, **more)
     }
 
 
-def launch(values: dict, root: Path, *flags: str) -> subprocess.CompletedProcess:
-    """The documented command; `flags` go to the launcher."""
-    accelerate = str(Path(sys.executable).with_name("accelerate"))
-    command = [accelerate, "launch", "--config_file", "configs/default_accelerate_config.yaml", *flags]
-    command += ["trlx_gptj_text_summarization.py", json.dumps(values)]
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+def accelerate(values: dict, root: Path, *flags: str) -> subprocess.CompletedProcess:
+    """The documented command, but for a port of its own; `flags` go to the launcher."""
+    command = [BIN / "accelerate", "launch", "--config_file", "configs/default_accelerate_config.yaml"]
+    command += ["--main_process_port", "0", *flags, "trlx_gptj_text_summarization.py", json.dumps(values)]
+    return run(command, root, DS_ACCELERATOR="cpu")
 
 
 @pytest.fixture(scope="module")
 def trained(sft_dir, reward_dir, tldr_dir, root, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A run of two collections by the documented command, and what it printed."""
     out = tmp_path_factory.mktemp("stage3") / "ckpts"
-    done = launch(overrides(sft_dir, reward_dir, tldr_dir, out), root)
+    done = accelerate(overrides(sft_dir, reward_dir, tldr_dir, out), root)
     assert done.returncode == 0, done.stderr[-3000:]
     return out, done
 
@@ -145,12 +143,17 @@ def test_run_json_says_what_was_done(trained, sft_dir):
 
 def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     out, _ = trained
-    command = [sys.executable, str(root / "trlx_inference_gptj.py"), "--sft_model", str(sft_dir)]
-    command += ["--ppo_model", str(out / "best_checkpoint/hf_model"), "--reward_model", str(reward_dir)]
-    command += ["--dataset", str(tldr_dir), "--max_length", "120", "--max_new_tokens", "12", "--decoding", "both"]
-    done = subprocess.run(
-        [*command, "--output_dir", str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    values = {
+        "sft_model": sft_dir,
+        "ppo_model": out / "best_checkpoint/hf_model",
+        "reward_model": reward_dir,
+        "dataset": tldr_dir,
+        "max_length": 120,
+        "max_new_tokens": 12,
+        "decoding": "both",
+        "output_dir": tmp_path,
+    }
+    done = python(root / "trlx_inference_gptj.py", flags(values), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {p.name for p in tmp_path.iterdir()} == {
         "inference.json",
@@ -169,6 +172,19 @@ def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     )
     assert "ROUGE-L" in done.stdout
     assert "95 % interval" in done.stdout
+
+
+def test_real_text(real_data, real_gptj_dir, root, tmp_path):
+    """A few dozen batches on real posts and the GPT-2 vocabulary: no special case, no error."""
+    reward_model = make_reward_model(tmp_path / "rm", real_gptj_dir)
+    values = overrides(real_gptj_dir, reward_model, real_data / "openai_summarize_tldr", tmp_path / "out")
+    values |= {"train.seq_length": 550, "task.max_train_prompts": 32, "task.max_eval_prompts": 8}
+    done = accelerate(values, root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    losses = [line["losses/total_loss"] for line in lines if "losses/total_loss" in line]
+    assert len(losses) == 8  # 32 batches, 4 to an update
+    assert all(map(math.isfinite, losses))
 
 
 BAD = {
@@ -216,9 +232,7 @@ def test_bad_inputs_are_refused_by_name(sft_dir, reward_dir, tldr_dir, tmp_path,
 
 
 def test_help_names_every_option(root):
-    done = subprocess.run(
-        [sys.executable, "trlx_gptj_text_summarization.py", "--help"], cwd=root, capture_output=True, text=True
-    )
+    done = python("trlx_gptj_text_summarization.py", ["--help"], root)
     assert done.returncode == 0
     for name in ("method.init_kl_coef = 0.1", "train.batch_size = 4", "task.max_eval_prompts = 1000"):
         assert name in done.stdout
