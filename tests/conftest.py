@@ -62,7 +62,7 @@ def comparisons_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Real posts, comparisons and the GPT-2 vocabulary; see docs/details.md. Skips where there are none."""
+    """Real posts, comparisons and the GPT-2 vocabulary; see README.md. Skips where there are none."""
     if not os.environ.get("TLDR_DATA_DIR"):
         pytest.skip("TLDR_DATA_DIR is unset: it should name a folder with real TL;DR data")
     return Path(os.environ["TLDR_DATA_DIR"])
