@@ -27,6 +27,8 @@ tldr=$PWD/quickstart/data/openai_summarize_tldr
 pairs=$PWD/quickstart/data/openai_summarize_comparisons
 if $fresh; then rm -rf "$run"; fi
 mkdir -p "$run/seconds"
+# A port of our own: another training may hold the launchers' default.
+port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
 # stage NAME PRODUCT COMMAND…: runs the command unless PRODUCT is there already, and notes the seconds it took.
 stage() {
@@ -43,7 +45,7 @@ stage() {
 
 # Each stage in a subshell: SFT and reward model start in their own folder, as documented.
 sft() (
-    cd sft && deepspeed train_gptj_summarize.py \
+    cd sft && deepspeed --master_port "$port" train_gptj_summarize.py \
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
         --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
@@ -51,7 +53,7 @@ sft() (
 )
 
 reward_model() (
-    cd reward_model && deepspeed train_reward_model_gptj.py \
+    cd reward_model && deepspeed --master_port "$port" train_reward_model_gptj.py \
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
         --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
         --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
@@ -59,7 +61,8 @@ reward_model() (
 )
 
 ppo() {
-    accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptj_text_summarization.py "$(
+    accelerate launch --main_process_port "$port" --config_file configs/default_accelerate_config.yaml \
+        trlx_gptj_text_summarization.py "$(
         cat <<JSON
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
          "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
