@@ -1,5 +1,6 @@
 """What a run is made of, built from its configuration: accelerator, tokenizer, policy, optimizer, schedule."""
 
+import atexit
 import os
 
 import peft
@@ -70,6 +71,7 @@ def join_processes() -> PartialState:
         state = PartialState()
     else:
         state = PartialState(backend="gloo") if uses_deepspeed() else PartialState(cpu=True)
+        atexit.register(state.destroy_process_group)  # gloo left to itself holds up the exit for half a minute
     if state.num_processes != world_size():
         raise UserError(
             f"Accelerate sees {state.num_processes} process, but {world_size()} were launched: make no Accelerator or "
