@@ -45,7 +45,7 @@ stage() {
 
 # Each stage in a subshell: SFT and reward model start in their own folder, as documented.
 sft() (
-    cd sft && deepspeed --master_port "$port" train_gptj_summarize.py \
+    cd sft && deepspeed --log_level error --master_port "$port" train_gptj_summarize.py \
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
         --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
@@ -53,7 +53,7 @@ sft() (
 )
 
 reward_model() (
-    cd reward_model && deepspeed --master_port "$port" train_reward_model_gptj.py \
+    cd reward_model && deepspeed --log_level error --master_port "$port" train_reward_model_gptj.py \
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
         --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
         --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
