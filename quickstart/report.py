@@ -79,28 +79,37 @@ def baselines() -> dict[str, dict[str, float]]:
     return {"lead": rouge(leads, rows["label"]), "title": rouge(titles, rows["label"])}
 
 
-def draw_curves(metrics: list[dict[str, float]], path: Path) -> None:
-    """Reward, KL and length of PPO's rollouts against the number of episodes, as a PNG."""
+def gold_curve(samples: Path) -> dict[int, float]:
+    """Mean gold score of the samples of each evaluation, by training batch."""
+    scores: dict[int, list[float]] = {}
+    for row in read_metrics(samples):
+        scores.setdefault(row["step"], []).append(gold_score(row["prompt"], row["output"]))
+    return {step: mean(values) for step, values in scores.items()}
+
+
+def draw_curves(metrics: list[dict[str, float]], gold: dict[int, float], path: Path) -> None:
+    """Reward, gold score, KL and length of PPO's samples against the training batch, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     rounds = [line for line in metrics if "rollout_scores/mean" in line]
+    steps = [line["step"] for line in rounds]
     panels = {
-        "rollout_scores/mean": "reward − reward of the reference",
-        "policy/kl": "KL to the SFT model, nats an episode",
-        "rollouts/response_length": "response length, tokens",
+        "reward − reward of the reference": (steps, [line["rollout_scores/mean"] for line in rounds]),
+        "gold score, which no model sees": (list(gold), list(gold.values())),
+        "KL to the SFT model, nats an episode": (steps, [line["policy/kl"] for line in rounds]),
+        "response length, tokens": (steps, [line["rollouts/response_length"] for line in rounds]),
     }
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
-    for axis, (name, title) in zip(axes, panels.items(), strict=True):
-        axis.plot([line["step"] for line in rounds], [line[name] for line in rounds], color="#2a6f97")
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(15, 3.4), layout="constrained")
+    for axis, (title, (x, y)) in zip(axes, panels.items(), strict=True):
+        axis.plot(x, y, color="#2a6f97", marker=".")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("training batch")
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[1].axhline(0, color="grey", linewidth=0.8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
@@ -123,6 +132,7 @@ def collect(run: Path, seed: int) -> dict:
         "ppo": figures(**{"greedy": ppo["greedy"], "sampled": ppo["sample"]}) | {"kl": rounds[-1]["policy/kl"]},
         "ppo_minus_sft": gain,
         "baselines": baselines(),
+        "gold_by_step": gold_curve(run / "ppo/samples.jsonl"),
         "reference_gold": mean([gold_score(p, r) for p, r in zip(*_references(folder), strict=True)]),
         "seconds": {stage: int((run / "seconds" / stage).read_text()) for stage in STAGES},
         "seed": seed,
@@ -186,7 +196,8 @@ def main() -> None:
     args = parser.parse_args()
     summary = collect(args.run, args.seed)
     (args.run / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    draw_curves(read_metrics(args.run / "ppo/metrics.jsonl"), args.run / "ppo_curves.png")
+    metrics, samples = read_metrics(args.run / "ppo/metrics.jsonl"), args.run / "ppo/samples.jsonl"
+    draw_curves(metrics, gold_curve(samples), args.run / "ppo_curves.png")
     shown = [
         "summary.json",
         "ppo_curves.png",

@@ -56,6 +56,11 @@ def run(tmp_path) -> Path:
         {"step": 64 * i, "policy/kl": i, "rollout_scores/mean": i, "rollouts/response_length": 20} for i in (0, 1)
     ]
     (folder / "ppo/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*rounds, {"step": 65}]))
+    samples = [
+        {"step": 0, "prompt": POST.format("A"), "output": POOR},
+        {"step": 64, "prompt": POST.format("A"), "output": GOOD},
+    ]
+    (folder / "ppo/samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in samples))
     for stage in report.STAGES:
         (folder / "seconds" / stage).write_text("3\n")
     return folder
@@ -78,9 +83,12 @@ def test_summary(run):
 
 def test_tables_and_curves(run):
     text = report.tables(report.collect(run, seed=7))
-    assert "PPO − SFT, reward, greedy: +5.000" in text
+    assert "PPO − SFT, reward, greedy: +6.000" in text
     assert "accuracy 0.750" in text
-    report.draw_curves(report.read_metrics(run / "ppo/metrics.jsonl"), run / "curves.png")
+    gold = report.gold_curve(run / "ppo/samples.jsonl")
+    assert list(gold) == [0, 64]
+    assert gold[0] < gold[64]
+    report.draw_curves(report.read_metrics(run / "ppo/metrics.jsonl"), gold, run / "curves.png")
     assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
