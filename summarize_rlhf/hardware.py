@@ -91,7 +91,10 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
     The files hold the published settings (fp16, optimizer offload). bf16 hardware gets a bf16 section instead
     of fp16. On CPU both go, and so does the offload: its Adam is compiled C++, torch's needs no compiler.
     ``UserError`` where there are a GPU and an offload, but no compiler.
+
+    A relative path means the working directory, or else this repository, whose configurations name files so.
     """
+    path = Path(path) if Path(path).exists() else ROOT / path
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8")) | overrides
     except (OSError, json.JSONDecodeError) as error:

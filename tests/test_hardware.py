@@ -74,6 +74,14 @@ def test_on_older_gpus_the_file_is_as_published(monkeypatch, file):
     assert deepspeed_config(file, gradient_clipping=1.0)["gradient_clipping"] == 1.0
 
 
+def test_relative_deepspeed_file_is_found_from_any_folder(root, tmp_path, monkeypatch):
+    """The Accelerate file names it from the root; a launch from another folder means the same file."""
+    name = "configs/ds_config_trlx_gptj_summarize.json"
+    from_root = deepspeed_config(root / name)
+    monkeypatch.chdir(tmp_path)
+    assert deepspeed_config(name) == from_root
+
+
 def test_a_missing_compiler_is_told_where_one_is_needed(monkeypatch, file):
     monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
     pretend(monkeypatch, cuda=True, bf16=True)
