@@ -17,6 +17,7 @@ from trlx.data.configs import ModelConfig, TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.rollouts import Rollout
 from trlx.trainer.ppo import AcceleratePPOTrainer
+from trlx.trainer.scoring import Episode, checked
 
 HF_MODEL = {
     "config.json",
@@ -229,15 +230,29 @@ def test_rewards_may_be_lists_tensors_or_a_column(config) -> None:
 
 
 def test_dense_rewards_fall_on_their_tokens(config) -> None:
-    """gamma 1, lambda 1, no KL: the return at token t is the sum of rewards from t on. Short lists earn 0 behind."""
+    """gamma 1, lambda 1, no KL: the return at token t is the sum of the rewards from t on."""
 
     def reward(output_ids, **_):
-        return [[float(10 * i + t) for t in range(len(ids) - i % 2)] for i, ids in enumerate(output_ids)]
+        return [[float(10 * i + t) for t in range(len(ids))] for i, ids in enumerate(output_ids)]
 
     trainer = tiny_trainer(config(method__init_kl_coef=0.0, method__lam=1.0, method__cliprange_reward=None), reward)
     for i, r in enumerate(trainer.make_experience()[0]):
-        given = [10 * i + t for t in range(len(r.response) - i % 2)] + [0] * (i % 2)
+        given = [10 * i + t for t in range(len(r.response))]
         assert r.returns.tolist() == pytest.approx([sum(given[t:]) for t in range(len(given))], abs=1e-4)
+
+
+def test_dense_rewards_may_be_counted_by_the_text(tokenizer) -> None:
+    """As trlX's scripts count: the text has no EOS, or encodes as more tokens than were sampled. Nothing is lost."""
+    text = "my cat"
+    ids = tokenizer(text).input_ids
+    row = torch.arange(1.0, len(ids) + 1)
+    finished = Episode([7], [*ids, 0], "", text, {})
+    assert checked([row], [finished], tokenizer)[0].tolist() == [*row.tolist(), 0.0]
+    shorter = Episode([7], ids[:1], "", text, {})
+    assert checked([row], [shorter], tokenizer)[0].tolist() == [row.sum().item()]
+    assert checked([row], [Episode([7], ids, "", text, {})], tokenizer)[0].tolist() == row.tolist()
+    with pytest.raises(ValueError, match="whose response has"):
+        checked([torch.ones(len(ids) + 5)], [finished], tokenizer)
 
 
 def returns_with(config: TRLConfig, scores: list[float]) -> list[float]:

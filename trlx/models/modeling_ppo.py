@@ -59,6 +59,7 @@ class PPOConfig(MethodConfig):
     gen_kwargs: of `generate`, in evaluation (one list among them is swept) and, unless gen_experience_kwargs is
     given, for rollouts (with the first value of a sweep).
     num_value_layers_unfrozen: top blocks that the value function gets a trainable copy of; 0: it reads the policy's.
+    value_model: directory of the reward model or PPO checkpoint that the value function starts from; None: random.
     """
 
     ppo_epochs: int = 4
@@ -79,6 +80,7 @@ class PPOConfig(MethodConfig):
     gen_kwargs: dict[str, Any] = field(default_factory=dict)
     gen_experience_kwargs: dict[str, Any] | None = None
     num_value_layers_unfrozen: int = 0
+    value_model: str | None = None
 
     def __post_init__(self):
         if self.scale_reward not in (None, "ignored", "running", "ref", False):

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from trlx.models.branches import Decoder, run_branch, run_head
+from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
 
 
@@ -28,11 +29,6 @@ class PolicyOutput(NamedTuple):
     entropy: Tensor  # (B, R) of the distribution it was drawn from, in nats, without gradient
     ref_logprobs: Tensor | None  # (B, R) under the reference
     trunk: Tensor | None  # (B, L, H) output of the frozen trunk, the same in every PPO epoch
-
-
-def make_head(hidden: int, out: int) -> nn.Sequential:
-    """trlX's head: hidden → 2·hidden → ReLU → out."""
-    return nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, out))
 
 
 class PolicyWithValueHead(nn.Module):

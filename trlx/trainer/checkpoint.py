@@ -7,15 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from summarize_rlhf.checkpoint import run_record, save_run, write_directory
 from summarize_rlhf.errors import UserError
 from trlx.data.configs import plain
+from trlx.models.policy import PolicyWithValueHead
 
 
 @contextlib.contextmanager
@@ -54,7 +57,7 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
         )
         with write_directory(directory) as tmp, without_progress_bar():
             if merge_adapter and trainer.policy.is_adapter:
-                merged(trainer.policy.model, _part(state, "model.")).save_pretrained(tmp)
+                merged(trainer.policy, _part(state, "model.")).save_pretrained(tmp)
             else:
                 trainer.policy.model.save_pretrained(tmp, state_dict=_part(state, "model."))
             trainer.tokenizer.save_pretrained(tmp)
@@ -63,9 +66,10 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
     accelerator.wait_for_everyone()
 
 
-def merged(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """A copy on the CPU of the transformers model inside a peft `model`, its adapter (weights `state`) merged in."""
-    model = copy.deepcopy(model).cpu()
+def merged(policy: PolicyWithValueHead, state: dict[str, torch.Tensor]) -> PreTrainedModel:
+    """A transformers model on the CPU with the policy's weights `state`, its adapter merged into them."""
+    plain = AutoModelForCausalLM.from_config(policy.config)
+    model = peft.get_peft_model(plain, copy.deepcopy(policy.model.active_peft_config))
     model.load_state_dict(state)
     return model.merge_and_unload()
 

@@ -63,19 +63,16 @@ def score(
     its own. Raises ValueError for a wrong count, type or length, and for NaN or inf.
     """
     if everywhere:
-        return checked(call(reward_fn, episodes, tokenizer), episodes) if episodes else []
+        return checked(call(reward_fn, episodes, tokenizer), episodes, tokenizer) if episodes else []
     everyone = gather_object(episodes)
-    scores = on_main(accelerator, lambda: checked(call(reward_fn, everyone, tokenizer), everyone))
+    scores = on_main(accelerator, lambda: checked(call(reward_fn, everyone, tokenizer), everyone, tokenizer))
     counts = gather_object([len(episodes)])
     start = sum(counts[: accelerator.process_index])
     return scores[start : start + len(episodes)]
 
 
-def checked(scores: Any, episodes: list[Episode]) -> list[Tensor]:
-    """What a reward function returned, as fp32 tensors () or (R). Raises ValueError that names the episode.
-
-    A reward per token may be shorter than the response (its text has no EOS): the tokens left over earn 0.
-    """
+def checked(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor]:
+    """What a reward function returned, as fp32 tensors () or (R). Raises ValueError that names the episode."""
     try:
         rows = [torch.as_tensor(row, dtype=torch.float32).detach().cpu() for row in scores]
     except (TypeError, ValueError, RuntimeError) as error:
@@ -90,7 +87,9 @@ def checked(scores: Any, episodes: list[Episode]) -> list[Tensor]:
     if len({row.dim() for row in rows}) > 1:
         raise ValueError("reward_fn must return a number for every sample, or a list for every sample, not both.")
     for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
-        if row.dim() > 1 or (row.dim() == 1 and len(row) > len(episode.response)):
+        if row.dim() == 1:
+            rows[i] = row = per_token(row, episode, tokenizer)
+        if row.dim() > 1 or (row.dim() == 1 and len(row) != len(episode.response)):
             raise ValueError(
                 f"reward_fn returned a reward of shape {tuple(row.shape)} for sample {i}, whose response has "
                 f"{len(episode.response)} tokens: give one number, or one per token (a parameter output_ids gets them)."
@@ -98,11 +97,20 @@ def checked(scores: Any, episodes: list[Episode]) -> list[Tensor]:
         if not torch.isfinite(row).all():
             bad = next(x for x in row.flatten().tolist() if not math.isfinite(x))
             raise ValueError(f"reward_fn returned {bad} for sample {i}: {episode.prompt_text + episode.text!r}")
-    if rows[0].dim() == 0:
-        return rows
-    return [
-        torch.nn.functional.pad(row, (0, len(e.response) - len(row))) for row, e in zip(rows, episodes, strict=True)
-    ]
+    return rows
+
+
+def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
+    """A reward per token of `tokenizer(output)`, as scripts for trlX give, laid on the sampled tokens (R).
+
+    These can differ: the text has no EOS, and encodes as other tokens than were sampled. Tokens without a
+    reward earn 0, rewards beyond the last token fall on it. Of any other length, `row` comes back as it is.
+    """
+    length = len(episode.response)
+    if len(row) == length or len(row) != len(tokenizer(episode.text).input_ids):
+        return row
+    laid = torch.zeros(length)
+    return laid.index_add(0, torch.arange(len(row)).clamp(max=length - 1), row)
 
 
 def shared_rows(total: int, processes: int, rank: int) -> range:

@@ -16,8 +16,10 @@ from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed, world_size
 from summarize_rlhf.tokenizer import load_tokenizer
+from trlx import convert
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
+from trlx.models import value_head
 from trlx.models.policy import PolicyWithValueHead
 from trlx.trainer import generation
 from trlx.utils.modeling import flatten_dict
@@ -149,6 +151,8 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
     model_config, path = config.model, config.model.model_path
     if isinstance(path, PretrainedConfig):
         model = AutoModelForCausalLM.from_config(path)
+    elif convert.is_of_trlx(path):
+        model, _ = convert.load(path)
     else:
         model = load_causal_lm(path, **model_config.model_extra_configs)
     vocabulary = model.get_input_embeddings().num_embeddings
@@ -162,7 +166,11 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
         if isinstance(options, dict):
             options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
         model = peft.get_peft_model(model, options)
-    return PolicyWithValueHead(model, model_config.num_layers_unfrozen, config.method.num_value_layers_unfrozen)
+    method = config.method
+    policy = PolicyWithValueHead(model, model_config.num_layers_unfrozen, method.num_value_layers_unfrozen)
+    if method.value_model is not None:
+        value_head.start_from(policy, method.value_model)
+    return policy
 
 
 def build_optimizer(config: OptimizerConfig, policy: PolicyWithValueHead) -> torch.optim.Optimizer:

@@ -1,0 +1,57 @@
+"""The value head, and where it may start from. Shapes: H hidden."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from summarize_rlhf.checkpoint import check_keys, state_dict_of
+from summarize_rlhf.errors import UserError
+
+
+def make_head(hidden: int, out: int) -> nn.Sequential:
+    """trlX's head: hidden → 2·hidden → ReLU → out."""
+    return nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, out))
+
+
+@torch.no_grad()
+def become_linear(head: nn.Sequential, weight: Tensor) -> None:
+    """Makes `head` compute x · weight (1, H) exactly: x = relu(x) − relu(−x), which is why 2·H hidden units suffice."""
+    eye = torch.eye(weight.shape[1])
+    head[0].weight.copy_(torch.cat((eye, -eye)))
+    head[2].weight.copy_(torch.cat((weight, -weight), dim=1))
+    head[0].bias.zero_()
+    head[2].bias.zero_()
+
+
+def start_from(policy, path: str | Path) -> None:
+    """Starts the value function of `policy` where `path` says.
+
+    A PPO checkpoint's directory gives its value head (`value_head.safetensors`). A reward model's (`transformer.*`,
+    `v_head.weight`) gives its linear head and, for the value function's own blocks, its top blocks: the value of a
+    text is then the reward model's, as far as the layers below are the same (Stiennon et al. 2020, section 3.4).
+    Raises UserError where shapes or names do not fit.
+    """
+    path = Path(path)
+    if (path / "value_head.safetensors").is_file():
+        _load(policy.v_head, state_dict_of(path / "value_head.safetensors"), "", path)
+        return
+    state = state_dict_of(path)
+    weight = state.get("v_head.weight")
+    hidden = policy.v_head[0].in_features
+    if weight is None or weight.shape != (1, hidden):
+        found = "no v_head.weight" if weight is None else f"a v_head.weight of shape {tuple(weight.shape)}"
+        raise UserError(f"method.value_model {path} has {found}; a reward model's (1, {hidden}) is needed")
+    become_linear(policy.v_head, weight.float())
+    if policy.value_blocks is not None:
+        decoder = policy.decoder
+        prefix = ".".join(filter(None, ("transformer", decoder.family.decoder, decoder.family.blocks)))
+        lowest = len(decoder.blocks) - len(policy.value_blocks)
+        for i, block in enumerate(policy.value_blocks):
+            _load(block, state, f"{prefix}.{lowest + i}.", path)
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], prefix: str, path: Path) -> None:
+    own = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+    missing, unexpected = module.load_state_dict(own, strict=False)
+    check_keys(path, missing=[prefix + name for name in missing], unexpected=[prefix + name for name in unexpected])
