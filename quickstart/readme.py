@@ -69,7 +69,6 @@ def one_run(run: dict) -> dict[str, object]:
         "reward, sampled": _interval(gain["reward_sample"]),
         "gold, sampled": _interval(gain["gold_sample"]),
         "KL": run["ppo"]["kl"],
-        "seconds": sum(run["seconds"].values()),
     }
 
 
@@ -83,10 +82,12 @@ def provenance(runs: list[dict]) -> str:
     commits = ", ".join(sorted({f"`{run['commit'][:10]}`" for run in runs}))
     machines = "; ".join(sorted({run["machine"] for run in runs}))
     torch = ", ".join(sorted({run["versions"]["torch"] for run in runs}))
+    seconds = ", ".join(f"{stage} {time} s" for stage, time in runs[0]["seconds"].items())
     return (
         f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward "
         "model's ceiling, the share of held-out labels that the gold score itself agrees with, is "
-        f"{runs[0]['rm']['ceiling']:.3f}. KL is in nats an episode, of the last rollouts. Raw files: [{RAW}]({RAW})."
+        f"{runs[0]['rm']['ceiling']:.3f}. KL is in nats an episode, of the last rollouts. "
+        f"Seed {runs[0]['seed']} had the machine to itself: {seconds}. Raw files: [{RAW}]({RAW})."
     )
 
 
