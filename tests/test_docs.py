@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = re.compile(r"`([\w/.]+\.(?:py|sh|json|yaml))(?:: ([\w.]+))?`")
+# Code by any name; configurations by their path (a bare `run.json` is something that a run writes).
+REFERENCE = re.compile(r"`([\w/.]+\.(?:py|sh)|\w+/[\w/.]+\.(?:json|yaml))(?:: ([\w.]+))?`")
 
 
 def references(document: str) -> set[tuple[str, str]]:
