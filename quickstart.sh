@@ -66,7 +66,7 @@ ppo() {
         cat <<JSON
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
          "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
-         "train.tracker": null, "train.seq_length": 256, "train.epochs": 8, "train.batch_size": 8,
+         "train.tracker": null, "train.seq_length": 256, "train.epochs": 10, "train.batch_size": 8,
          "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0,
          "model.num_layers_unfrozen": 2, "method.num_rollouts": 128, "method.chunk_size": 64,
          "method.init_kl_coef": 0.15, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
