@@ -446,6 +446,13 @@ def test_resuming_from_nothing_is_refused(config, tmp_path) -> None:
         tiny_trainer(config()).load(tmp_path)
 
 
+def test_resuming_with_other_prompts_is_refused(config, tmp_path) -> None:
+    trainer = tiny_trainer(config(train__save_optimizer=True))
+    trainer.save(tmp_path / "here")
+    with pytest.raises(UserError, match="written with 8 prompts, this run has 5"):
+        tiny_trainer(config(), prompts=PROMPTS[:5]).load(tmp_path / "here")
+
+
 def test_best_checkpoint_is_the_best_evaluated(config, tmp_path) -> None:
     trainer = tiny_trainer(config(train__save_best=True, train__eval_interval=1))
     trainer.learn()
@@ -483,6 +490,18 @@ def test_a_new_run_starts_its_files_anew(config, tmp_path) -> None:
     for _ in range(2):
         tiny_trainer(config()).learn()
     assert [line["step"] for line in metrics(tmp_path / "out")] == [0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
+
+
+def test_every_metric_is_documented(config, root) -> None:
+    """docs/metrics.md names what is logged, all of it and nothing else."""
+    trainer = tiny_trainer(config(train__epochs=1), metric_fn=lambda outputs, **_: {"<name>": [1.0] * len(outputs)})
+    trainer.learn()
+    lines = (Path(trainer.config.train.checkpoint_dir) / "metrics.jsonl").read_text().splitlines()
+    logged = {name for line in lines for name in json.loads(line)} - {"step"}
+    text = (root / "docs/metrics.md").read_text(encoding="utf-8")
+    tables = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    documented = {name for cell in tables for name in re.findall(r"`([^`]+)`", cell)}
+    assert documented == logged
 
 
 def test_total_steps_end_a_run(config) -> None:

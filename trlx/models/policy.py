@@ -55,7 +55,8 @@ class PolicyWithValueHead(nn.Module):
                 "adapters inside the blocks are supported, such as LORA."
             )
         self.config = self.causal_lm.config
-        self.v_head = make_head(self.causal_lm.get_output_embeddings().in_features, 1)
+        head = self.causal_lm.get_output_embeddings()
+        self.v_head = make_head(head.in_features, 1).to(head.weight.dtype)
         self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
         self.value_blocks: nn.ModuleList | None = None
         self.reference: nn.Module | None = None

@@ -23,16 +23,18 @@ from trlx.models.policy import PolicyWithValueHead
 
 @contextlib.contextmanager
 def whole_model(model: torch.nn.Module, accelerator: Accelerator):
-    """The policy with all its weights on every rank: ZeRO-3 gathers them, and takes its hooks off, while this lasts."""
-    policy = accelerator.unwrap_model(model)
-    plugin = accelerator.state.deepspeed_plugin if accelerator.distributed_type == DistributedType.DEEPSPEED else None
-    if plugin is None or plugin.zero_stage != 3:
-        yield policy
-        return
-    import deepspeed
+    """The policy with all its weights on every rank, in the precision that it trains in.
 
-    with deepspeed.zero.unwrap_model_for_generation(model):
-        yield policy
+    ZeRO-3 gathers them, and takes its hooks off, for as long as this lasts.
+    """
+    plugin = accelerator.state.deepspeed_plugin if accelerator.distributed_type == DistributedType.DEEPSPEED else None
+    gathered = contextlib.nullcontext()
+    if plugin is not None and plugin.zero_stage == 3:
+        import deepspeed
+
+        gathered = deepspeed.zero.unwrap_model_for_generation(model)
+    with gathered, accelerator.autocast():
+        yield accelerator.unwrap_model(model)
 
 
 def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False) -> None:
@@ -115,6 +117,10 @@ class Progress:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         t = self.trainer
+        if state["cursor"]["n"] != t.cursor.n:
+            raise UserError(
+                f"the checkpoint was written with {state['cursor']['n']} prompts, this run has {t.cursor.n}"
+            )
         for name in self.NAMES:
             setattr(t, name, state[name])
         t.kl_controller.value = state["kl_coef"]
