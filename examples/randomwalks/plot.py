@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import matplotlib
-import torch
 
+from quickstart.report import machine
 from summarize_rlhf.hardware import commit, versions
 
 matplotlib.use("Agg")
@@ -21,8 +21,8 @@ import matplotlib.pyplot as plt
 def curve(run: Path) -> dict:
     """Optimality at each evaluation of a run, its seed, and the KL and score of each collection."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    records = sorted(run.glob("checkpoint_*/hf_model/run.json"))
-    record = json.loads(records[-1].read_text(encoding="utf-8"))
+    last = f"checkpoint_{lines[-1]['step']}/hf_model/run.json"
+    record = json.loads((run / last).read_text(encoding="utf-8"))
     evaluations = [line for line in lines if "metrics/optimality" in line]
     collections = [line for line in lines if "policy/kl" in line]
     return {
@@ -44,7 +44,7 @@ def main() -> None:
     raw = {
         "script": "examples/randomwalks/ppo_randomwalks.py",
         "commit": commit(),
-        "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "hardware": machine(),
         "versions": versions(),
         "curves": curves,
     }
