@@ -3,6 +3,7 @@
 
     python tests/mutate.py                  all of them, a table, exit code 0 if every test went red
     python tests/mutate.py arithmetic       those whose test is in tests/test_trlx_arithmetic.py
+    python tests/mutate.py fast             some of each kind, as the test suite does
 
 Each mutation works on a copy of the repository; the working tree is not touched. One process loads the libraries
 and forks for each mutation.
@@ -35,6 +36,7 @@ ROLLOUTS, PROMPTS = "trlx/pipeline/rollouts.py", "trlx/pipeline/offline_pipeline
 GENERATION, EXPERIENCE = "trlx/trainer/generation.py", "trlx/trainer/experience.py"
 OPTIMISATION, CHECKPOINT = "trlx/trainer/optimisation.py", "trlx/trainer/checkpoint.py"
 EVALUATION, SCORING, LOOP = "trlx/trainer/evaluation.py", "trlx/trainer/scoring.py", "trlx/trainer/ppo.py"
+VALUE = "trlx/models/value_head.py"
 
 # fmt: off
 MUTATIONS = [Mutation(*row) for row in [
@@ -122,9 +124,27 @@ MUTATIONS = [Mutation(*row) for row in [
     ("resume forgets the moments", CHECKPOINT, '        t.moments.load_state_dict(state["moments"])\n', "", "train::test_resumed_run_is_the_uninterrupted_one"),
     ("resume forgets the schedule", CHECKPOINT, '        t.scheduler.load_state_dict(state["scheduler"])\n', "", "train::test_resumed_run_is_the_uninterrupted_one"),
     ("resume runs finished collections again", CHECKPOINT, '("step", "iteration", ', '("step", ', "train::test_resumed_run_is_the_uninterrupted_one"),
+    ("resume forgets the best reward", CHECKPOINT, '"best_reward", ', "", "train::test_resumed_run_is_the_uninterrupted_one"),
     ("KL coefficient never updated", LOOP, 'self.kl_controller.update(stats["policy/kl"], self.method.num_rollouts)', "pass", "train::test_adaptive_kl_moves_once_a_collection"),
+    ("rewards beyond the last token lost", SCORING, "laid.index_add(0, torch.arange(len(row)).clamp(max=length - 1), row)", "torch.cat((row, laid))[:length]", "train::test_dense_rewards_may_be_counted_by_the_text"),
+    # value function from a reward model
+    ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "surface::test_value_head_alone_starts_linear"),
+    ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "surface::test_value_function_starts_as_the_reward_model"),
 ]]
 # fmt: on
+FAST = {
+    "whitening over padding",
+    "GAE without mask",
+    "value aligned one late",
+    "KL's sign",
+    "score one slot early",
+    "policy clip dropped",
+    "min for max in the policy loss",
+    "reference shares the trained blocks",
+    "mask shifted by one",
+    "EOS dropped",
+    "accumulation summed instead of averaged",
+}
 
 
 def run_test(tree: Path, test: str) -> int:
@@ -150,7 +170,7 @@ def run_test(tree: Path, test: str) -> int:
 
 def copy_tree(folder: Path) -> Path:
     """The parts of the repository that the tests of trlx/ use."""
-    for name in ("trlx", "summarize_rlhf", "tests"):
+    for name in ("trlx", "summarize_rlhf", "reward_model", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, folder / name)
@@ -179,9 +199,12 @@ def main() -> int:
     import torch  # noqa: F401
     import transformers  # noqa: F401
 
-    chosen = [m for m in MUTATIONS if not sys.argv[1:] or m.test.partition("::")[0] in sys.argv[1:]]
+    which = sys.argv[1:]
+    chosen = [m for m in MUTATIONS if not which or m.test.partition("::")[0] in which]
+    if which == ["fast"]:
+        chosen = [m for m in MUTATIONS if m.name in FAST]
     failures = 0
-    for file in sorted({m.test.partition("::")[0] for m in chosen}):
+    for file in sorted({m.test.partition("::")[0] for m in chosen if which != ["fast"]}):
         with tempfile.TemporaryDirectory() as folder:
             if run_test(copy_tree(Path(folder)), file) != 0:
                 print(f"tests/test_trlx_{file}.py fails without any mutation")

@@ -413,6 +413,7 @@ def test_resumed_run_is_the_uninterrupted_one(config, tmp_path, options: dict) -
     """Four collections, and three of which the third is lost and made again: same numbers, same weights, same files."""
     options = {"train.save_optimizer": True, "train.checkpoint_interval": 8, "train.epochs": 4, **options}
     options |= {"scheduler.kwargs.T_max": 10, "scheduler.kwargs.eta_min": 1e-3, "train.eval_interval": 6}
+    options |= {"train.save_best": True}
     whole = tiny_trainer(config(**options))
     whole.learn()
     expected = metrics(tmp_path / "out")
