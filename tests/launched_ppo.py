@@ -16,7 +16,10 @@ import trlx
 
 
 def run(model: str, out: str, overrides: dict) -> None:
-    """Trains, saves, loads what it saved; rank 0 leaves what it saw in `out`/seen.json."""
+    """Trains, saves, loads what it saved; each rank leaves what it saw in `out`/seen_<rank>.json.
+
+    One prompt to evaluate: of two ranks, one has none.
+    """
     seen: list[list[str]] = []
 
     def reward_fn(prompts, outputs, **_):
@@ -24,7 +27,7 @@ def run(model: str, out: str, overrides: dict) -> None:
         return length_reward(outputs)
 
     config = tiny_config(Path(model), Path(out), **overrides)
-    trainer = trlx.train(reward_fn=reward_fn, prompts=PROMPTS, eval_prompts=PROMPTS[:3], config=config)
+    trainer = trlx.train(reward_fn=reward_fn, prompts=PROMPTS, eval_prompts=PROMPTS[:1], config=config)
     ids = torch.tensor([[7, 8, 9]])
     greedy = trainer.generate(ids, max_new_tokens=4).tolist()
     trainer.load(f"{out}/checkpoint_{trainer.step}")

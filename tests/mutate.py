@@ -170,8 +170,8 @@ def run_test(tree: Path, test: str) -> int:
 
 def copy_tree(folder: Path) -> Path:
     """The parts of the repository that the tests of trlx/ use."""
-    for name in ("trlx", "summarize_rlhf", "reward_model", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("trlx", "summarize_rlhf", "reward_model", "docs", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     for name in ("pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, folder / name)
     return folder
