@@ -14,14 +14,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 import trlx
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import check_handover, find_model
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.hardware import settle_deepspeed
 from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -34,6 +32,7 @@ from trlx.data.default_configs import (
     TrainConfig,
     TRLConfig,
 )
+from trlx.trainer.setup import join_processes
 
 HERE = Path(__file__).resolve().parent
 SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
@@ -103,11 +102,10 @@ def configure() -> tuple[TRLConfig, Task]:
         raise UserError(str(error)) from error
 
 
-def reward_device(policy: torch.device) -> torch.device:
+def reward_device(policy: torch.device, processes: int) -> torch.device:
     """A GPU that no policy process uses, if there is one (as published: policy on 0, reward model on 1)."""
-    state = PartialState()
-    if policy.type == "cuda" and torch.cuda.device_count() > state.num_processes:
-        return torch.device("cuda", state.num_processes)
+    if policy.type == "cuda" and torch.cuda.device_count() > processes:
+        return torch.device("cuda", processes)
     return policy
 
 
@@ -123,14 +121,13 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
 @main_guard
 def main() -> None:
     config, task = configure()
-    settle_deepspeed()
-    state = PartialState()
+    state = join_processes()
 
     # The policy's tokenizer, and a reward model that was trained on the same text and tokens.
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
-    device = reward_device(state.device)
+    device = reward_device(state.device, state.num_processes)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.half
     scorer = Scorer.from_pretrained(
         task.reward_model,

@@ -174,6 +174,16 @@ def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     assert "95 % interval" in done.stdout
 
 
+def test_two_processes(sft_dir, reward_dir, tldr_dir, root, tmp_path):
+    """Each takes half of the rollouts; one of them writes."""
+    values = overrides(sft_dir, reward_dir, tldr_dir, tmp_path / "out", **{"train.epochs": 1})
+    done = accelerate(values, root, "--num_processes", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
+    assert sum("policy/kl" in line for line in lines) == 1
+    assert {p.name for p in (tmp_path / "out/best_checkpoint/hf_model").iterdir()} == HF_MODEL
+
+
 def test_real_text(real_data, real_gptj_dir, root, tmp_path):
     """A few dozen batches on real posts and the GPT-2 vocabulary: no special case, no error."""
     reward_model = make_reward_model(tmp_path / "rm", real_gptj_dir)
