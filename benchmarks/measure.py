@@ -1,5 +1,6 @@
-"""Measuring two ways of doing the same work: each in a process of its own, in turns, so that the machine's moods fall on
-both and the peak memory is each one's own.
+"""Measuring two ways of doing the same work, each in a process of its own, in turns.
+
+So the machine's moods fall on both, and the peak memory is each one's own.
 
 A benchmark script calls itself: `script.py --side ours …` does the work once and prints one JSON line, which
 `alternate` collects.

@@ -1,8 +1,8 @@
 """What every benchmark runs on: the model, its tokenizer, and texts with the lengths of Reddit posts.
 
-The model is a GPT-J (or NeoX, Llama, GPT-2) of 8 layers × 256 with random weights from a seed. Texts are real TL;DR rows where
-`TLDR_DATA_DIR` names a folder with them; else words of the quickstart's vocabulary, with posts and summaries as long as
-real ones. The tokenizer is a byte-level BPE of 2,000 tokens, trained on these very texts.
+The model is a GPT-J (or NeoX, Llama, GPT-2) of 8 layers × 256 with random weights from a seed. Texts are real TL;DR
+rows where `TLDR_DATA_DIR` names a folder with them; else words of the quickstart's vocabulary, with posts and
+summaries as long as real ones. The tokenizer is a byte-level BPE of 2,000 tokens, trained on these very texts.
 """
 
 import json
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EOS = "<|endoftext|>"
 VOCABULARY = 2000
 POSITIONS = 1024
-# A vocabulary of 2,000 splits words into more tokens than GPT-2's 50,257. With this share of each real post the rows have
-# the length in tokens that they have on GPT-2's: 319 in the mean, 58 % of the 550 that the published code pads to.
+# A vocabulary of 2,000 splits words into more tokens than GPT-2's 50,257. With this share of each real post the rows
+# are as long in tokens as with GPT-2's: 319 in the mean, 58 % of the 550 that the published code pads to.
 POST_SHARE = 0.75
 # Words of synthetic posts and summaries, log-normal: median and spread. They give the same lengths in tokens.
 POST_WORDS = (172, 0.5)
