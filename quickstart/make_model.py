@@ -20,7 +20,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 from transformers import GPTJConfig, GPTJForCausalLM, PreTrainedTokenizerFast
 
-import trlx.models.gptj_sdpa  # noqa: F401  fused attention for GPT-J
 from quickstart.make_data import new_post
 from quickstart.posts import human_plan, write_summary
 from quickstart.retelling import write_thread

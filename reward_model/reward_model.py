@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-import trlx.models.gptj_sdpa  # noqa: F401  GPT-J picks torch's fused attention
 from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
 
@@ -74,7 +73,7 @@ class RewardModel(nn.Module):
                 if found[key].shape != expected[key].shape
             ],
         )
-        model.load_state_dict({key: found[key].to(dtype) for key in expected}, assign=True)
+        model.load_state_dict(found, strict=False)  # copied: a file's own memory may be aligned otherwise and round otherwise
         return model.eval()
 
     def save(self, directory: Path) -> None:

@@ -210,8 +210,6 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
     trainer's work.
     """
-    import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
-
     if not is_local(path):
         use_hub()
     elif not is_whole(path):

@@ -31,7 +31,7 @@ class Mutation(NamedTuple):
 
 
 MODELING, PPO, POLICY = "trlx/utils/modeling.py", "trlx/models/modeling_ppo.py", "trlx/models/policy.py"
-BRANCHES, SDPA = "trlx/models/branches.py", "trlx/models/gptj_sdpa.py"
+BRANCHES = "trlx/models/branches.py"
 ROLLOUTS, PROMPTS = "trlx/pipeline/rollouts.py", "trlx/pipeline/offline_pipeline.py"
 GENERATION, EXPERIENCE = "trlx/trainer/generation.py", "trlx/trainer/experience.py"
 OPTIMISATION, CHECKPOINT = "trlx/trainer/optimisation.py", "trlx/trainer/checkpoint.py"
@@ -75,11 +75,6 @@ MUTATIONS = [Mutation(*row) for row in [
     # KL controllers
     ("proportional error not clipped", PPO, "min(max(current / self.target - 1, -0.2), 0.2)", "current / self.target - 1", "arithmetic::test_adaptive_controller_by_hand"),
     ("controller steers away", PPO, "1 + error * n_steps", "1 - error * n_steps", "arithmetic::test_adaptive_controller_settles_where_the_kl_is_on_target"),
-    # GPT-J's attention
-    ("no causal mask", SDPA, "is_causal=attention_mask is None and query.shape[2] > 1", "is_causal=False", "gptj_sdpa::test_logits_and_gradients"),
-    ("rotation turns the other way", SDPA, "even * cos - odd * sin, odd * cos + even * sin", "even * cos + odd * sin, odd * cos - even * sin", "gptj_sdpa::test_logits_and_gradients"),
-    ("padding mask dropped", SDPA, "attn_mask=attention_mask", "attn_mask=None", "gptj_sdpa::test_left_padding"),
-    ("cache not read", SDPA, "key, value = layer_past.update(key, value, self.layer_idx)", "layer_past.update(key, value, self.layer_idx)", "gptj_sdpa::test_cached_decoding"),
     # policy, reference, branches
     ("reference shares the trained blocks", POLICY, "self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "self.reference = blocks[self.depth :]", "policy::test_reference"),
     ("reference of -1 is the policy", POLICY, "self.reference = copy.deepcopy(model).requires_grad_(False)", "self.reference = model", "policy::test_everything_unfrozen_has_a_frozen_copy_as_reference"),

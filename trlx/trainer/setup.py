@@ -11,7 +11,6 @@ from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
-import trlx.models.gptj_sdpa  # noqa: F401  GPT-J gets fused attention
 from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed, world_size
