@@ -73,7 +73,8 @@ class RewardModel(nn.Module):
                 if found[key].shape != expected[key].shape
             ],
         )
-        model.load_state_dict(found, strict=False)  # copied: a file's own memory may be aligned otherwise and round otherwise
+        # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
+        model.load_state_dict(found, strict=False)
         return model.eval()
 
     def save(self, directory: Path) -> None:
