@@ -10,6 +10,7 @@ import os
 import random
 from pathlib import Path
 
+import datasets
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
@@ -22,10 +23,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from summarize_rlhf.data import write_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 EOS = "<|endoftext|>"
 VOCABULARY = 2000
 POSITIONS = 1024
+ROWS = "rows.jsonl"
 # A vocabulary of 2,000 splits words into more tokens than GPT-2's 50,257. With this share of each real post the rows
 # are as long in tokens as with GPT-2's: 319 in the mean, 58 % of the 550 that the published code pads to.
 POST_SHARE = 0.75
@@ -43,6 +47,26 @@ def texts(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
         found = [json.loads(line) for line in file]
     random.Random(seed).shuffle(found)
     return "real", [{"prompt": shortened(row["prompt"]), "label": row["label"].strip()} for row in found[:rows]]
+
+
+def pairs(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
+    """The same for comparisons: `prompt`, `chosen` and `rejected`. Real ones repeat where there are fewer."""
+    folder = os.environ.get("TLDR_DATA_DIR")
+    if not folder:
+        one, other = synthetic(rows, seed), synthetic(rows, seed + 1)
+        return "synthetic", [as_pair(a["prompt"], a["label"], b["label"]) for a, b in zip(one, other, strict=True)]
+    with open(Path(folder) / "openai_summarize_comparisons" / "train.jsonl", encoding="utf-8") as file:
+        found = [json.loads(line) for line in file]
+    random.Random(seed).shuffle(found)
+    made = [as_pair(shortened(f"{row['prompt']}\nTL;DR:"), row["chosen"], row["rejected"]) for row in found]
+    return "real", [made[i % len(made)] for i in range(rows)]
+
+
+def as_pair(prompt: str, chosen: str, rejected: str) -> dict[str, str]:
+    """A row of the comparisons schema: the post without its "TL;DR:", which both summaries begin with."""
+    tldr = "TL;DR:"
+    both = (f"{tldr} {summary.removeprefix(tldr).strip()}" for summary in (chosen, rejected))
+    return {"prompt": prompt.removesuffix(f"\n{tldr}"), **dict(zip(("chosen", "rejected"), both, strict=True))}
 
 
 def shortened(prompt: str) -> str:
@@ -68,12 +92,10 @@ def synthetic(rows: int, seed: int) -> list[dict[str, str]]:
     ]
 
 
-def make_tokenizer(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `VOCABULARY` tokens, as GPT-2's, trained on these rows; EOS is also its pad token."""
+def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `VOCABULARY` tokens, as GPT-2's, trained on these texts; EOS is also its pad token."""
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(
-        (f"{row['prompt']} {row['label']}" for row in rows), VOCABULARY, special_tokens=[EOS], show_progress=False
-    )
+    bpe.train_from_iterator(texts, VOCABULARY, special_tokens=[EOS], show_progress=False)
     return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=EOS, bos_token=EOS, pad_token=EOS)
 
 
@@ -97,11 +119,18 @@ def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads:
     raise ValueError(f"no shape for the family {family!r}; known: gptj, gpt2, gpt_neox, llama")
 
 
-def make_model(
-    directory: Path, tokenizer: PreTrainedTokenizerFast, family: str = "gptj", seed: int = 0, **shape
-) -> Path:
-    """A model directory with random weights and the tokenizer; `shape` as in `model_config`."""
+def make(folder: Path, rows: list[dict[str, str]], family: str = "gptj", seed: int = 0, **shape) -> None:
+    """Into `folder`: a model with random weights (`shape` as in `model_config`), a tokenizer of the rows, the rows."""
+    texts = [" ".join(row.values()) for row in rows]
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(model_config(family, **shape)).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+    AutoModelForCausalLM.from_config(model_config(family, **shape)).save_pretrained(folder)
+    make_tokenizer(texts).save_pretrained(folder)
+    write_rows(folder / ROWS, rows)
+
+
+def read(folder: Path) -> datasets.Dataset:
+    """The rows that `make` left there."""
+    with open(folder / ROWS, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    info = datasets.DatasetInfo(dataset_name="benchmark")
+    return datasets.Dataset.from_list(rows, info=info, split=datasets.NamedSplit("train"))

@@ -13,6 +13,7 @@ from transformers.initialization import no_init_weights
 
 from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.speed import tune
 
 
 class RewardModel(nn.Module):
@@ -60,6 +61,7 @@ class RewardModel(nn.Module):
         """
         require(path)
         config = load_config(Path(path), config_from)
+        tune()
         with no_init_weights():
             model = cls(AutoModel.from_config(config, dtype=dtype))
         expected, found = model.state_dict(), state_dict_of(path)

@@ -10,10 +10,10 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from sft.loss import IGNORED
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import cut_post, prompt_text, sft_text, split_prompt
 
-IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
 LOSS_ON = ("text", "summary")
 
 
@@ -44,7 +44,7 @@ class TLDRDataset(TorchDataset):
             except UserError as error:
                 raise UserError(f"{rows.info.dataset_name} [{rows.split}], row {number}: {error}") from error
             self.ids.append(np.array(ids, dtype=np.int32))
-            self.starts.append(start if loss_on == "summary" else 0)
+            self.starts.append(start if loss_on == "summary" else 1)  # nothing predicts the first token
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,34 +77,21 @@ def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, label: str, max_leng
 
 
 class PadRight:
-    """Collates rows into tensors (B, T): ids, attention mask and labels.
+    """Collates rows into tensors (B, T): ids and labels.
 
-    The mask comes from the rows' lengths: the pad id may be the EOS id, and a row's EOS is attended and supervised.
+    Labels come from the rows' lengths: the pad id may be the EOS id, and a row's own EOS is supervised.
     """
 
     def __init__(self, pad_token_id: int):
         self.pad_token_id = pad_token_id
 
     def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        lengths = torch.tensor([len(row["input_ids"]) for row in rows])  # (B,)
-        width = int(lengths.max())
+        width = max(len(row["input_ids"]) for row in rows)
 
         def stack(name: str, filler: int) -> torch.Tensor:
             return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in rows])
 
         return {
             "input_ids": stack("input_ids", self.pad_token_id),
-            "attention_mask": (torch.arange(width) < lengths[:, None]).long(),
             "labels": stack("labels", IGNORED),
         }
-
-
-def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (B, T-1) in fp32 of predicting ``labels[:, 1:]``; zero where a label is ignored.
-
-    ``logits`` (B, T, V), ``labels`` (B, T): the logits at t predict the token at t + 1.
-    """
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return losses.view(labels.shape[0], -1)

@@ -10,17 +10,16 @@ stages 2 and 3 start. Any causal LM and any data with columns ``prompt`` and ``l
 The values below are the published ones. Instead of flags, one JSON or YAML file may hold them.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
-from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset, token_losses
+from sft.loss import SupervisedLM, mean_loss
+from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import (
@@ -95,9 +94,7 @@ class SFTTrainer(Trainer):
 
     def __init__(self, **kwargs: Any):
         super().__init__(
-            compute_loss_func=batch_loss,
             compute_metrics=lambda prediction: mean_loss(*prediction.predictions.T),
-            preprocess_logits_for_metrics=lambda logits, labels: row_losses(logits, labels),
             **kwargs,
         )
         self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
@@ -110,23 +107,6 @@ class SFTTrainer(Trainer):
         output = super().evaluation_loop(*args, **kwargs)
         output.metrics["eval_loss"] = output.metrics.pop("eval_token_loss")  # instead of the mean over batches
         return output
-
-
-def batch_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum of the micro-batch's token losses over the number of supervised tokens in the whole global batch."""
-    losses = token_losses(outputs.logits, labels)
-    return losses.sum() / (num_items_in_batch if num_items_in_batch is not None else (labels[:, 1:] >= 0).sum())
-
-
-def row_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(B, 2): each row's sum of token losses and its number of supervised tokens."""
-    return torch.stack([token_losses(logits, labels).sum(1), (labels[:, 1:] >= 0).sum(1)], dim=1)
-
-
-def mean_loss(sums: Any, counts: Any) -> dict[str, float]:
-    """The mean over all tokens from (N,) sums and (N,) counts, and its exponential."""
-    loss = float(sums.sum() / counts.sum())
-    return {"token_loss": loss, "perplexity": math.exp(min(loss, 50.0))}
 
 
 def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments:
@@ -170,7 +150,7 @@ def summarise(trainer: Trainer, tokenizer: Any, rows: Dataset, args: SFTArgument
     ]
     prompts = [prompt_text(body) for body in bodies]
     mine = generate_summaries(
-        trainer.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
+        trainer.model.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
         batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
     )  # fmt: skip
     everyone = gather_object([mine]) if processes > 1 else [mine]
@@ -212,7 +192,7 @@ def main() -> None:
     # 3. Training
     metrics = MetricsFile(steps_dir, resume=args.resume)
     trainer = SFTTrainer(
-        model=model,
+        model=SupervisedLM(model),
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["valid"],

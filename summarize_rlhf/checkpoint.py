@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import commit, versions
 from summarize_rlhf.hub import is_local, unreachable, use_hub
+from summarize_rlhf.speed import tune
 from summarize_rlhf.text import TEMPLATE
 from summarize_rlhf.tokenizer import tokenizer_hash
 
@@ -210,6 +211,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
     trainer's work.
     """
+    tune()
     if not is_local(path):
         use_hub()
     elif not is_whole(path):

@@ -14,6 +14,7 @@ from transformers.integrations import unset_hf_deepspeed_config
 from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed, world_size
+from summarize_rlhf.speed import tune
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx import convert
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
@@ -148,6 +149,7 @@ def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
 def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> PolicyWithValueHead:
     """The policy of `config.model`. Raises where the tokenizer has ids that the model does not know."""
     model_config, path = config.model, config.model.model_path
+    tune()
     if isinstance(path, PretrainedConfig):
         model = AutoModelForCausalLM.from_config(path)
     elif convert.is_of_trlx(path):

@@ -1,0 +1,116 @@
+"""Stage 1's training loop: the published way (padded to 550, eager attention) and ours, in real tokens per second.
+
+    python benchmarks/bench_sft.py [--quick]
+
+Both train the same model on the same rows with transformers' Trainer under DeepSpeed, in batches of 16, without
+activation checkpointing (the published default has it and is slower still: `--checkpointing`). Real tokens are those of
+posts and summaries, without padding. The first step of each run is a warm-up and does not count.
+"""
+
+import time
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+
+from benchmarks import measure, published, workload
+from sft.loss import SupervisedLM
+from sft.summarize_dataset import PadRight, TLDRDataset
+from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
+from summarize_rlhf import hardware
+from summarize_rlhf.checkpoint import load_causal_lm
+from summarize_rlhf.tokenizer import load_tokenizer
+
+BATCH = 16
+
+
+class Clock(TrainerCallback):
+    """Seconds from the end of the first step to the end of the last."""
+
+    def __init__(self):
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args, **kwargs) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        return self.ends[-1] - self.ends[0]
+
+
+def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
+    """The trainer of stage 1 as `sft/train_gptj_summarize.py` makes it."""
+    args = SFTArguments(
+        per_device_train_batch_size=BATCH, global_batch_size=BATCH, gradient_checkpointing=checkpointing,
+        num_train_epochs=1, report_to="none", eval_steps=10**6, save_steps=10**6,
+    )  # fmt: skip
+    training = training_arguments(args, folder / "ours")
+    training.eval_strategy = "no"
+    tokenizer, model = load_tokenizer(folder), load_causal_lm(folder)
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    clock = Clock()
+    dataset = TLDRDataset(rows, tokenizer, published.WIDTH)
+    trainer = SFTTrainer(
+        model=SupervisedLM(model),
+        args=training,
+        train_dataset=dataset,
+        data_collator=PadRight(tokenizer.pad_token_id),
+        callbacks=[clock],
+    )
+    order = list(trainer._get_train_sampler())
+    trainer.train()
+    return figures(clock, [dataset.lengths[i] for i in order])
+
+
+def published_way(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
+    tokenizer, model = load_tokenizer(folder), published.load_model(folder)
+    training = TrainingArguments(
+        output_dir=str(folder / "published"), per_device_train_batch_size=BATCH, num_train_epochs=1,
+        learning_rate=1e-5, warmup_steps=100, adam_beta1=0.9, adam_beta2=0.95, report_to="none", save_strategy="no",
+        gradient_checkpointing=checkpointing, **hardware.trainer_arguments("sft/ds_config_gptj.json"),
+    )  # fmt: skip
+    clock = Clock()
+    trainer = Trainer(
+        model=model,
+        args=training,
+        train_dataset=published.TLDRDataset(rows, tokenizer),
+        data_collator=default_data_collator,
+        callbacks=[clock],
+    )
+    lengths = [min(len(tokenizer(f"{row['prompt']} {row['label']}").input_ids), published.WIDTH) for row in rows]
+    order = list(trainer._get_train_sampler())
+    trainer.train()
+    return figures(clock, [lengths[i] for i in order])
+
+
+def figures(clock: Clock, lengths: list[int]) -> dict[str, float]:
+    """`lengths` of the rows in the order they were trained in."""
+    return {
+        "tokens_per_s": sum(lengths[BATCH:]) / clock.seconds,
+        "seconds_per_step": clock.seconds / (len(clock.ends) - 1),
+    }
+
+
+def main() -> None:
+    parser = measure.parser(__doc__)
+    parser.add_argument("--rows", type=int, help=f"rows of each run; {BATCH} of them warm up")
+    parser.add_argument("--checkpointing", action="store_true", help="recompute activations, on both sides")
+    args = parser.parse_args()
+    rows = args.rows or (3 if args.quick else 7) * BATCH
+
+    def work(folder: Path, side: str) -> dict[str, float]:
+        hardware.join_launch()
+        return {"ours": ours, "published": published_way}[side](folder, workload.read(folder), args.checkpointing)
+
+    def prepare(folder: Path) -> dict[str, str]:
+        kind, found = workload.texts(rows)
+        shape = {"layers": 2} if args.quick else {}
+        workload.make(folder, found, args.family, **shape)
+        return {"texts": kind, "rows": rows, "batch": BATCH, "checkpointing": args.checkpointing}
+
+    measure.compare("sft", args, prepare, work, rate="tokens_per_s")
+
+
+if __name__ == "__main__":
+    main()

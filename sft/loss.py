@@ -1,0 +1,66 @@
+"""The loss of supervised fine-tuning, with logits only where there is something to predict.
+
+Shapes: B rows, T tokens, N supervised tokens among them, H hidden, V vocabulary. The states at t predict token t + 1.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from trlx.models.branches import run_branch, run_head
+
+IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
+LOGITS_AT_ONCE = 2**26  # numbers; above that they are computed again in the backward pass instead of kept
+
+
+class SupervisedLM(nn.Module):
+    """A causal LM as `Trainer` trains it: token ids and labels in, the loss out.
+
+    Rows are padded on the right, and what is labelled stands before the padding: causal attention needs no mask to
+    ignore it. Logits (V numbers a token, most of the memory of a small batch) are computed for supervised tokens alone,
+    `LOGITS_AT_ONCE` at a time.
+    """
+
+    accepts_loss_kwargs = True  # Trainer hands over num_items_in_batch
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+        self.config = model.config
+
+    def forward(self, input_ids: Tensor, labels: Tensor, num_items_in_batch: Tensor | None = None) -> dict[str, Tensor]:
+        """`loss`: the sum of the token losses over `num_items_in_batch`, which counts the supervised tokens of the
+        whole global batch (default: of this one). `rows` (B, 2): each row's sum of token losses, and their number.
+
+        `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`.
+        """
+        states = run_branch(self.model.base_model, input_ids=input_ids)  # (B, T, H)
+        supervised = labels[:, 1:] != IGNORED  # (B, T-1)
+        losses = self.token_losses(states[:, :-1][supervised], labels[:, 1:][supervised])  # (N)
+        counts = supervised.sum(1)
+        with torch.no_grad():
+            table = torch.zeros(supervised.shape, device=losses.device).masked_scatter(supervised, losses)
+        total = counts.sum() if num_items_in_batch is None else num_items_in_batch
+        return {"loss": losses.sum() / total, "rows": torch.stack([table.sum(1), counts], 1)}
+
+    def token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy (N) in fp32 of `targets` (N), predicted from the hidden `states` (N, H)."""
+        step = max(1, LOGITS_AT_ONCE // self.config.vocab_size)
+        if len(targets) <= step:
+            return self._token_losses(states, targets)
+        parts = zip(states.split(step), targets.split(step), strict=True)
+        return torch.cat([checkpoint(self._token_losses, *part, use_reentrant=False) for part in parts])
+
+    def _token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        logits = run_head(self.model, states[None])[0]  # (N, V)
+        return nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def mean_loss(sums: Any, counts: Any) -> dict[str, float]:
+    """The mean over all tokens from the rows' sums (B,) and numbers (B,), and its exponential."""
+    loss = float(sums.sum() / counts.sum())
+    return {"token_loss": loss, "perplexity": math.exp(min(loss, 50.0))}
