@@ -7,13 +7,13 @@ activation checkpointing (the published default has it and is slower still: `--c
 posts and summaries, without padding. The first step of each run is a warm-up and does not count.
 """
 
-import time
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
+from transformers import Trainer, TrainingArguments, default_data_collator
 
 from benchmarks import measure, published, workload
+from benchmarks.measure import Clock
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
@@ -22,20 +22,6 @@ from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.tokenizer import load_tokenizer
 
 BATCH = 16
-
-
-class Clock(TrainerCallback):
-    """Seconds from the end of the first step to the end of the last."""
-
-    def __init__(self):
-        self.ends: list[float] = []
-
-    def on_step_end(self, *args, **kwargs) -> None:
-        self.ends.append(time.perf_counter())
-
-    @property
-    def seconds(self) -> float:
-        return self.ends[-1] - self.ends[0]
 
 
 def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
@@ -60,7 +46,7 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
     )
     order = list(trainer._get_train_sampler())
     trainer.train()
-    return figures(clock, [dataset.lengths[i] for i in order])
+    return clock.rate("tokens", sum(dataset.lengths), sum(dataset.lengths[i] for i in order[:BATCH]))
 
 
 def published_way(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
@@ -81,15 +67,7 @@ def published_way(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str,
     lengths = [min(len(tokenizer(f"{row['prompt']} {row['label']}").input_ids), published.WIDTH) for row in rows]
     order = list(trainer._get_train_sampler())
     trainer.train()
-    return figures(clock, [lengths[i] for i in order])
-
-
-def figures(clock: Clock, lengths: list[int]) -> dict[str, float]:
-    """`lengths` of the rows in the order they were trained in."""
-    return {
-        "tokens_per_s": sum(lengths[BATCH:]) / clock.seconds,
-        "seconds_per_step": clock.seconds / (len(clock.ends) - 1),
-    }
+    return clock.rate("tokens", sum(lengths), sum(lengths[i] for i in order[:BATCH]))
 
 
 def main() -> None:

@@ -13,12 +13,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
+from transformers import TrainerCallback
 
 from summarize_rlhf.hardware import commit, versions
 from summarize_rlhf.report import format_table
@@ -104,6 +106,21 @@ def run_side(side: str, arguments: list[str]) -> Figures:
     if done.returncode != 0:
         sys.exit(f"{done.stdout}{done.stderr}\n{' '.join(command)} ended with exit code {done.returncode}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+class Clock(TrainerCallback):
+    """Seconds from the end of a training's first optimizer step, a warm-up, to the end of its last."""
+
+    def __init__(self):
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args, **kwargs) -> None:
+        self.ends.append(time.perf_counter())
+
+    def rate(self, name: str, amount: float, warm_up: float) -> Figures:
+        """`amount`, of which `warm_up` in the first step, per second; and seconds per step."""
+        seconds = self.ends[-1] - self.ends[0]
+        return {f"{name}_per_s": (amount - warm_up) / seconds, "seconds_per_step": seconds / (len(self.ends) - 1)}
 
 
 def peak_gb() -> float:
