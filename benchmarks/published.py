@@ -101,7 +101,7 @@ class GPTRewardModel(nn.Module):
 
     def __init__(self, path: Path, pad_token_id: int):
         super().__init__()
-        self.transformer = load_model(path).transformer
+        self.transformer = load_model(path).base_model
         self.v_head = nn.Linear(self.transformer.config.n_embd, 1, bias=False)
         self.pad = pad_token_id
 

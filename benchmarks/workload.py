@@ -38,7 +38,7 @@ POST_WORDS = (172, 0.5)
 SUMMARY_WORDS = (17, 0.55)
 
 
-def texts(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
+def texts(rows: int, seed: int = 0, shorten: bool = True) -> tuple[str, list[dict[str, str]]]:
     """ "real" or "synthetic", and `rows` rows with `prompt` and `label`, as the TL;DR data has them."""
     folder = os.environ.get("TLDR_DATA_DIR")
     if not folder:
@@ -46,7 +46,8 @@ def texts(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
     with open(Path(folder) / "openai_summarize_tldr" / "train.jsonl", encoding="utf-8") as file:
         found = [json.loads(line) for line in file]
     random.Random(seed).shuffle(found)
-    return "real", [{"prompt": shortened(row["prompt"]), "label": row["label"].strip()} for row in found[:rows]]
+    cut = shortened if shorten else str
+    return "real", [{"prompt": cut(row["prompt"]), "label": row["label"].strip()} for row in found[:rows]]
 
 
 def pairs(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
