@@ -62,8 +62,3 @@ def pad_right(texts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor
     width = max(lengths)
     rows = [[*text, *[pad_token_id] * (width - len(text))] for text in texts]
     return torch.tensor(rows), torch.tensor(lengths)
-
-
-def mask_of(lengths: Tensor, width: int) -> Tensor:
-    """Attention mask (B, T): 1 on the first `lengths` (B,) of `width` positions."""
-    return (torch.arange(width, device=lengths.device) < lengths[:, None]).long()

@@ -9,14 +9,15 @@ each token sees the tokens it would see in its own text, at their positions ther
 are those of the two texts apart, and a pair costs little more than one text.
 
 Shapes: B pairs, T tokens of the longest text (P of the longest packed row). `lengths` (B, 2) counts each
-text's tokens, chosen first; `start` (B,) is where the two part.
+text's tokens, chosen first; `start` (B,) is where the two part. Values are read from the last token before the first
+`start` on: that is where the *tail* of a batch begins, an int.
 """
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from reward_model.encoding import mask_of, pad_right
+from reward_model.encoding import pad_right
 from reward_model.reward_model import RewardModel
 
 # Families whose trunk takes positions and a ready mask, and whose blocks all see the whole text.
@@ -39,9 +40,8 @@ class SeparatePairs:
         return {"input_ids": pad_right(texts, self.pad_token_id)[0].unflatten(0, (-1, 2)), **borders(pairs)}
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token (B, 2, T), chosen first."""
-        ids = batch["input_ids"].flatten(0, 1)  # (2B, T)
-        return model(ids, mask_of(batch["lengths"].flatten(), ids.shape[1])).unflatten(0, (-1, 2))
+        """The value of each token from the tail on (B, 2, T), chosen first."""
+        return model(batch["input_ids"].flatten(0, 1), tail=batch["tail"]).unflatten(0, (-1, 2))
 
 
 class PackedPairs:
@@ -55,24 +55,28 @@ class PackedPairs:
         return {"input_ids": pad_right(rows, self.pad_token_id)[0], **borders(pairs)}
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token (B, 2, P), chosen first; like those of `SeparatePairs`, but padded to P."""
-        ids, lengths, start = batch["input_ids"], batch["lengths"], batch["start"]
-        mask, positions = packed_mask(lengths, start, ids.shape[1]), packed_positions(lengths, start, ids.shape[1])
-        return unpack(model(ids, mask, positions), lengths, start)
+        """The value of each token from the tail on (B, 2, P), chosen first; as `SeparatePairs`, but padded to P."""
+        ids, lengths, start, tail = (batch[name] for name in ("input_ids", "lengths", "start", "tail"))
+        positions = packed_positions(lengths, start, ids.shape[1])
+        mask = packed_mask(lengths, start, ids.shape[1])[:, :, tail:]
+        return unpack(model(ids, mask, positions, tail), lengths, start)
 
 
-def borders(pairs: list[dict]) -> dict[str, Tensor]:
-    """`lengths` (B, 2) and `start` (B,) of encoded pairs."""
+def borders(pairs: list[dict]) -> dict[str, Tensor | int]:
+    """`lengths` (B, 2), `start` (B,) and `tail` of encoded pairs."""
+    starts = [pair["start"] for pair in pairs]
     return {
         "lengths": torch.tensor([[len(pair["chosen_ids"]), len(pair["rejected_ids"])] for pair in pairs]),
-        "start": torch.tensor([pair["start"] for pair in pairs]),
+        "start": torch.tensor(starts),
+        "tail": max(min(starts) - 1, 0),
     }
 
 
 def packed_mask(lengths: Tensor, start: Tensor, width: int) -> Tensor:
     """What each token of a packed row sees (B, 1, P, P): True where query (dim 2) may look at key (dim 3).
 
-    Padding needs no rule: it stands last, where no token looks, and sees the row before it and itself.
+    Padding needs no rule: it stands last, where no token looks, and sees the row before it and itself. The model gets
+    the rows of the tail alone: before it nothing but the causal order rules, which is cheaper without a mask.
     """
     place = torch.arange(width, device=lengths.device)
     in_rejected = place >= lengths[:, :1]  # (B, P)

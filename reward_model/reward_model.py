@@ -14,6 +14,7 @@ from transformers.initialization import no_init_weights
 from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
+from trlx.models.branches import run_branch, whole
 
 
 class RewardModel(nn.Module):
@@ -32,17 +33,22 @@ class RewardModel(nn.Module):
         return self.transformer.config
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        tail: int = 0,
     ) -> Tensor:
         """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
 
-        `input_ids` (B, T) are padded on the right, `attention_mask` (B, T) is 1 on real tokens. Attention is
-        causal, so that padding changes no value of a real token; values on padding mean nothing. For packed
-        pairs (`pairs.py`), the mask (B, 1, T, T) says who sees whom and `position_ids` (B, T) at which positions.
+        `input_ids` (B, T) are padded on the right. Attention is causal, so that padding changes no value of a real
+        token and needs no mask; values on padding mean nothing. Nor do those before token `tail`, from which the last
+        block is spared (`trlx/models/tail.py`). For packed pairs (`pairs.py`) the mask (B, 1, T - tail, T) says whom
+        the tokens from `tail` on see, and `position_ids` (B, T) at which positions all stand.
         """
-        positions = {} if position_ids is None else {"position_ids": position_ids}  # not every family takes them
-        output = self.transformer(input_ids, attention_mask=attention_mask, use_cache=False, **positions)
-        hidden = output.last_hidden_state
+        given = {"attention_mask": attention_mask, "position_ids": position_ids}
+        given = {name: tensor for name, tensor in given.items() if tensor is not None}  # not every family takes them
+        hidden = run_branch(whole(self.transformer, tail), input_ids=input_ids, **given)
         return self.v_head(hidden).squeeze(-1).float()
 
     @classmethod

@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from reward_model.encoding import encode, mask_of, pad_right
+from reward_model.encoding import encode, pad_right
 from reward_model.loss import end_scores
 from reward_model.reward_model import RewardModel, require
 from summarize_rlhf.checkpoint import check_handover
@@ -102,7 +102,7 @@ class Scorer:
                 rows, order = order[:count], order[count:]
                 ids, lengths = pad_right([texts[i] for i in rows], self.tokenizer.pad_token_id)
                 ids, lengths = ids.to(device), lengths.to(device)
-                values = self.model(ids, mask_of(lengths, ids.shape[1]))
+                values = self.model(ids, tail=len(texts[rows[-1]]) - 1)
                 scores[rows] = end_scores(values, lengths).cpu()
                 bar.update(len(rows))
         self.model.train(was_training)

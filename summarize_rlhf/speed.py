@@ -2,11 +2,13 @@
 
 import ctypes
 import functools
+import logging
 import sys
 
 import torch
 from transformers.activations import ACT2FN, GELUTanh
 
+CACHE_TOKENS = 2**12  # of a forward pass whose activations stay in a CPU's cache; more at once is slower there
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -19,6 +21,8 @@ def tune() -> None:
     memory is kept.
     """
     ACT2FN["gelu_new"] = GELUTanh
+    # GPT-2 warns of padding without a mask. Rows are padded on the right here, where causal attention needs none.
+    logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "attention_mask" not in str(record.msg))
     if sys.platform == "linux" and not torch.cuda.is_available():
         keep_freed_memory()
 

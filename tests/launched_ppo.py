@@ -29,9 +29,9 @@ def run(model: str, out: str, overrides: dict) -> None:
     config = tiny_config(Path(model), Path(out), **overrides)
     trainer = trlx.train(reward_fn=reward_fn, prompts=PROMPTS, eval_prompts=PROMPTS[:1], config=config)
     ids = torch.tensor([[7, 8, 9]])
-    greedy = trainer.generate(ids, max_new_tokens=4).tolist()
+    greedy = trainer.generate(ids, max_new_tokens=4, do_sample=False).tolist()
     trainer.load(f"{out}/checkpoint_{trainer.step}")
-    again = trainer.generate(ids, max_new_tokens=4).tolist()
+    again = trainer.generate(ids, max_new_tokens=4, do_sample=False).tolist()
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     kind = str(trainer.accelerator.distributed_type.value)
     found = {"prompts": seen, "processes": processes, "kind": kind, "greedy": greedy, "again": again}

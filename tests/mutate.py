@@ -36,7 +36,8 @@ ROLLOUTS, PROMPTS = "trlx/pipeline/rollouts.py", "trlx/pipeline/offline_pipeline
 GENERATION, EXPERIENCE = "trlx/trainer/generation.py", "trlx/trainer/experience.py"
 OPTIMISATION, CHECKPOINT = "trlx/trainer/optimisation.py", "trlx/trainer/checkpoint.py"
 EVALUATION, SCORING, LOOP = "trlx/trainer/evaluation.py", "trlx/trainer/scoring.py", "trlx/trainer/ppo.py"
-VALUE = "trlx/models/value_head.py"
+VALUE, SAMPLING = "trlx/models/value_head.py", "trlx/models/sampling.py"
+TAIL, DECODING = "trlx/models/tail.py", "trlx/models/decoding.py"
 
 # fmt: off
 MUTATIONS = [Mutation(*row) for row in [
@@ -85,30 +86,47 @@ MUTATIONS = [Mutation(*row) for row in [
     ("value blocks are the policy's", POLICY, "return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])", "return blocks[max(len(blocks) - n, 0) :]", "policy::test_value_blocks"),
     ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "policy::test_gradient_checkpointing_fires_and_changes_nothing"),
     ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "policy::test_dropout_never_acts"),
-    ("positions added twice", BRANCHES, 'exit=("ln_f",), entry={"wpe": _NoPositions})', 'exit=("ln_f",))', "policy::test_reference"),
+    ("positions added twice", BRANCHES, 'attention="attn", entry={"wpe": _NoPositions})', 'attention="attn")', "policy::test_reference"),
     ("OPT projected twice", BRANCHES, ', "project_in": nn.Identity}', "}", "policy::test_reference"),
     ("trunk ends with the final norm", BRANCHES, "start=0, parts={name: nn.Identity() for name in self.family.exit}", "start=0, parts={}", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("layer types of the lowest blocks", BRANCHES, "layer_types[start : start + len(blocks)]", "layer_types[: len(blocks)]", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("logits without the family's capping", BRANCHES, "(inputs_embeds=states).logits", ".get_output_embeddings()(states)", "policy::test_logprobs_are_those_of_the_plain_model"),
+    # the last block's tail
+    ("tail begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "tail::test_states_and_gradients"),
+    ("tail's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "tail::test_states_and_gradients"),
+    ("tail's queries see what follows them", TAIL, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "tail::test_states_and_gradients"),
+    ("mask's rows taken from the top", TAIL, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "tail::test_states_and_gradients"),
+    ("beginning not causal", TAIL, "if unmasked > start:", "if False:", "tail::test_a_mask_about_the_tail_alone"),
+    ("MLP runs for all tokens", TAIL, "_TailMLP(block.get_submodule(mlp), start)", "_TailMLP(block.get_submodule(mlp), 0)", "tail::test_the_mlp_of_the_last_block_runs_for_the_tail_alone"),
+    # decoding
+    ("row writes at its neighbour's length", DECODING, "self.keys[rows, :, group.lengths]", "self.keys[rows, :, group.lengths.roll(1)]", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("row does not see its last token", DECODING, "device=tokens.device) <= self.lengths", "device=tokens.device) < self.lengths", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("position one late", DECODING, "position_ids=self.lengths[:, None]", "position_ids=self.lengths[:, None] + 1", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("first token from the prompts' padding", DECODING, "self.lengths[rows] - 1]", "self.lengths[rows].max() - 1]", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("random numbers of another step", DECODING, "self.noise[:, step], step)", "self.noise[:, 0], step)", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("dropped rows leave their random numbers", DECODING, "(x[rows] for x in (self.lengths, self.noise, self.responses))", "(self.lengths[rows], self.noise[: len(rows)], self.responses[rows])", "decoding::test_neither_batch_nor_memory_changes_a_token"),
+    ("dropped rows leave their keys", DECODING, "self.keys, self.values = self.keys[rows], self.values[rows]", "self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]", "decoding::test_tokens_are_those_of_the_slow_way"),
+    ("trunk one token late", DECODING, "device=hidden.device), self.lengths] = hidden[:, 0]", "device=hidden.device), self.lengths - 1] = hidden[:, 0]", "decoding::test_trunk_is_that_of_a_forward_pass"),
+    ("temperature multiplies", DECODING, "logits / self.temperature", "logits * self.temperature", "decoding::test_tokens_are_those_of_the_slow_way"),
     # rollouts
     ("mask by comparing with pad", ROLLOUTS, "mask=(torch.arange(int(lengths.max()))[None] < lengths[:, None]).float()", "mask=(pad(responses, torch.long) != 0).float()", "rollouts::test_batch_by_hand"),
     ("mask shifted by one", ROLLOUTS, "< lengths[:, None]).float()", "< lengths[:, None] - 1).float()", "rollouts::test_batch_by_hand"),
-    ("EOS dropped", GENERATION, "return response[: stop + 1]", "return response[:stop]", "rollouts::test_up_to_end"),
+    ("EOS dropped", SAMPLING, "return response[: stop + 1]", "return response[:stop]", "rollouts::test_up_to_end"),
     ("responses decoded and encoded", EXPERIENCE, "Episode(prompt.ids, response, prompt.text", "Episode(prompt.ids, self.tokenizer(text).input_ids or response, prompt.text", "rollouts::test_ids_sampled_are_ids_stored_and_trained"),
-    ("checkpoint's generation_config leaks", GENERATION, "    model.generation_config = GenerationConfig()\n", "", "rollouts::test_checkpoints_own_generation_config_does_not_leak"),
+    ("checkpoint's generation_config leaks", SAMPLING, "    model.generation_config = GenerationConfig()\n", "", "rollouts::test_checkpoints_own_generation_config_does_not_leak"),
     ("top-k of 50 by default", GENERATION, '"top_k": 0,', '"top_k": 50,', "rollouts::test_sampled_distribution_is_the_trained_one"),
-    ("samples not put back in order", GENERATION, "responses[row] = up_to_end", "responses[len(responses) - 1 - row] = up_to_end", "rollouts::test_sampling_keeps_the_order_and_padding_changes_nothing"),
+    ("samples not put back in order", DECODING, "responses[rows[i]] = response", "responses[i] = response", "decoding::test_neither_batch_nor_memory_changes_a_token"),
     ("stop sequence trained past its end", GENERATION, "return response[:length], text", "return response, text", "rollouts::test_cut_at_stop"),
     ("every round in the same order", PROMPTS, "manual_seed(self.seed + round_)", "manual_seed(self.seed)", "rollouts::test_cursor_goes_through_every_prompt_each_round_in_another_order"),
     ("dictionary prompts eaten", PROMPTS, "else dict(row) for row in prompts", "else row for row in prompts", "rollouts::test_pipeline_takes_strings_and_dictionaries_and_leaves_them_alone"),
-    ("last rollouts never trained", ROLLOUTS, "for step in range(steps):", "for step in range(n // batch_size):", "rollouts::test_minibatches_hold_every_rollout_once"),
+    ("last rollouts never trained", ROLLOUTS, "for step in range(steps):", "for step in range(len(lengths) // batch_size):", "rollouts::test_minibatches_hold_every_rollout_once"),
     ("KL estimator of the other direction", EXPERIENCE, "(-log_ratio).exp() - 1 + log_ratio", "log_ratio.exp() - 1 - log_ratio", "rollouts::test_statistics_by_hand"),
     # trainer
     ("accumulation summed instead of averaged", OPTIMISATION, "/ (len(parts) * self.accelerator.num_processes)", "/ (len(parts) ** 2 * self.accelerator.num_processes)", "train::test_update_is_the_same_under_any_split"),
     ("mean per micro-batch", OPTIMISATION, "*old, batch.mask, n)", "*old, batch.mask)", "train::test_update_is_the_same_under_any_split"),
     ("stand-in is trained", OPTIMISATION, "mask=torch.zeros_like(batch.mask)", "mask=batch.mask", "train::test_update_is_the_same_under_any_split"),
     ("statistics averaged over micro-batches", OPTIMISATION, "share = batch.mask.sum() / n", "share = 1.0", "train::test_update_is_the_same_under_any_split"),
-    ("rollouts at another temperature than training", OPTIMISATION, "batch.responses, self.temperature, trunk", "batch.responses, 2.0, trunk", "train::test_ratio_is_one_on_the_first_minibatch"),
+    ("rollouts at another temperature than training", OPTIMISATION, "*rows_of, self.temperature, trunk", "*rows_of, 2.0, trunk", "train::test_ratio_is_one_on_the_first_minibatch"),
     ("zero spread divides", EXPERIENCE, ".get(self.method.scale_reward) or 1.0", ".get(self.method.scale_reward, 1.0)", "train::test_scores_without_spread_are_left_alone"),
     ("clipped before scaled", EXPERIENCE, "(row / spread).clamp(-clip, clip)", "row.clamp(-clip, clip) / spread", "train::test_scores_are_scaled_and_clipped"),
     ("evaluation draws from training's numbers", EVALUATION, "with torch.random.fork_rng(devices), ", "with ", "train::test_evaluation_leaves_training_as_it_is"),

@@ -101,16 +101,27 @@ def test_every_packable_family_is_tested():
     assert all(config.model_type == kind for kind, config in CONFIGS.items())
 
 
+def with_long_posts() -> list[dict]:
+    """Those of the pairs that share at least seven tokens: the last block is spared what precedes the seventh."""
+    pairs = [one for one in make_pairs() if one["start"] >= 7]
+    assert PackedPairs(0)(pairs)["tail"] == 6
+    return pairs
+
+
+@pytest.mark.parametrize("make", [make_pairs, with_long_posts])
 @pytest.mark.parametrize("kind", PACKABLE)
-def test_values_are_those_of_the_texts_alone(kind):
-    model, pairs = make_model(kind).eval(), make_pairs()
+def test_values_are_those_of_the_texts_alone(kind, make):
+    model, pairs = make_model(kind).eval(), make()
     assert can_pack(model.transformer)
     with torch.no_grad():
-        values = PackedPairs(0).values(model, PackedPairs(0)(pairs))
-        assert values.isfinite().all()
-        for row, one in zip(values, pairs, strict=True):
-            for side, ids in zip(row, (one["chosen_ids"], one["rejected_ids"]), strict=True):
-                close(side[: len(ids)], model(torch.tensor([ids]))[0])
+        for way in (PackedPairs(0), SeparatePairs(0)):
+            batch = way(pairs)
+            values = way.values(model, batch)
+            assert values.isfinite().all()
+            for row, one in zip(values, pairs, strict=True):
+                for side, ids in zip(row, (one["chosen_ids"], one["rejected_ids"]), strict=True):
+                    expected = model(torch.tensor([ids]))[0]
+                    close(torch.cat([expected[: batch["tail"]], side[batch["tail"] : len(ids)]]), expected)
 
 
 @pytest.mark.parametrize(
@@ -123,16 +134,17 @@ def test_values_are_those_of_the_texts_alone(kind):
         ("pairwise", 1.0, True),
     ],
 )
+@pytest.mark.parametrize("make", [make_pairs, with_long_posts])
 @pytest.mark.parametrize("kind", PACKABLE)
-def test_losses_and_gradients_are_those_of_separate_texts(kind, loss, fraction, checkpointing):
-    model, pairs = make_model(kind).train(), make_pairs()
+def test_losses_and_gradients_are_those_of_separate_texts(kind, make, loss, fraction, checkpointing):
+    model, pairs = make_model(kind).train(), make()
     model.freeze(fraction)
     if checkpointing:
         model.transformer.activation_checkpointing_enable()
     results = []
     for way in (SeparatePairs(0), PackedPairs(0)):
         model.zero_grad()
-        batch = way(pairs)
+        batch = way(pairs) | ({"tail": 0} if isinstance(way, SeparatePairs) else {})
         losses = LOSSES[loss](*way.values(model, batch).unbind(1), *batch["lengths"].unbind(1), batch["start"])
         losses.mean().backward()
         results.append((losses.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}))

@@ -94,7 +94,7 @@ def test_each_text_is_computed_once(scorer, texts, monkeypatch):
     expected = scorer.score(bodies, summaries)
     seen = []
     forward = scorer.model.forward
-    monkeypatch.setattr(scorer.model, "forward", lambda ids, mask: seen.append(len(ids)) or forward(ids, mask))
+    monkeypatch.setattr(scorer.model, "forward", lambda ids, **kwargs: seen.append(len(ids)) or forward(ids, **kwargs))
     scores = scorer.score(bodies * 3, summaries * 3)
     assert sum(seen) == len(bodies)
     torch.testing.assert_close(scores, expected.repeat(3))
@@ -103,14 +103,13 @@ def test_each_text_is_computed_once(scorer, texts, monkeypatch):
 def test_little_is_padded(scorer, monkeypatch):
     seen = []
     forward = scorer.model.forward
-    monkeypatch.setattr(
-        scorer.model, "forward", lambda ids, mask: seen.append((ids.numel(), mask.sum().item())) or forward(ids, mask)
-    )
+    monkeypatch.setattr(scorer.model, "forward", lambda ids, **kwargs: seen.append(ids.shape) or forward(ids, **kwargs))
     rng = random.Random(0)
     scorer.batch_tokens = 400
-    scorer.score([sentence(rng, rng.randint(1, 80)) for _ in range(60)], ["so it was"] * 60)
-    assert max(tokens for tokens, _ in seen) <= 400
-    assert sum(tokens for tokens, _ in seen) < 1.15 * sum(real for _, real in seen)
+    texts = [torch.randint(1, 300, (rng.randint(20, 120),)).tolist() for _ in range(60)]
+    scorer.score_ids(texts)
+    assert max(rows * width for rows, width in seen) <= 400
+    assert sum(rows * width for rows, width in seen) < 1.15 * sum(map(len, texts))
 
 
 def test_a_too_long_post_is_cut_never_the_summary(scorer):

@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from tiny import make_tokenizer, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sft.summarize_dataset import IGNORED, PadRight, TLDRDataset, encode, token_losses
-from sft.train_gptj_summarize import SFTArguments, batch_loss, mean_loss, row_losses
+from sft.loss import IGNORED, SupervisedLM
+from sft.summarize_dataset import PadRight, TLDRDataset, encode
+from sft.train_gptj_summarize import SFTArguments
 from summarize_rlhf.checkpoint import check_handover, load_causal_lm
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.errors import UserError
@@ -65,7 +66,8 @@ def test_the_text_is_prompt_space_label_and_eos(rows, tokenizer):
     item = TLDRDataset(rows, tokenizer)[0]
     assert item["input_ids"][-1] == tokenizer.eos_token_id
     assert tokenizer.decode(item["input_ids"][:-1]) == sft_text(rows[0]["prompt"], rows[0]["label"])
-    assert item["labels"] == item["input_ids"]  # published: the prompt is supervised too, and so is the EOS
+    # Published: the prompt is supervised too, and so is the EOS. Nothing predicts the first token.
+    assert item["labels"] == [IGNORED, *item["input_ids"][1:]]
 
 
 def test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised(rows, tokenizer):
@@ -99,77 +101,7 @@ def test_padding_is_masked_by_length_though_pad_is_eos(tokenizer):
     assert tokenizer.pad_token_id == tokenizer.eos_token_id == 0
     batch = PadRight(0)([{"input_ids": [5, 6, 0], "labels": [5, 6, 0]}, {"input_ids": [7, 0], "labels": [IGNORED, 0]}])
     assert batch["input_ids"].tolist() == [[5, 6, 0], [7, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch["labels"].tolist() == [[5, 6, 0], [IGNORED, 0, IGNORED]]
-
-
-# --- the loss
-
-
-def test_token_losses_against_a_loop():
-    torch.manual_seed(1)
-    logits, labels = torch.randn(2, 4, 5), torch.tensor([[1, 2, 0, 3], [4, IGNORED, 0, IGNORED]])
-    found = token_losses(logits, labels)
-    for b in range(2):
-        for t in range(3):
-            target = labels[b, t + 1]
-            wanted = 0.0 if target == IGNORED else -logits[b, t].log_softmax(0)[target].item()
-            assert found[b, t].item() == pytest.approx(wanted, abs=1e-6)
-
-
-def test_uniform_logits_cost_log_v():
-    sums, counts = row_losses(torch.zeros(2, 4, 8), torch.tensor([[1, 2, 3, 4], [1, 2, IGNORED, IGNORED]])).unbind(1)
-    assert sums.tolist() == pytest.approx([3 * math.log(8), math.log(8)])
-    assert counts.tolist() == [3, 1]
-    loss = mean_loss(sums.numpy(), counts.numpy())
-    assert loss["token_loss"] == pytest.approx(math.log(8))
-    assert loss["perplexity"] == pytest.approx(8)
-
-
-def loss_of(model, batch, items=None):
-    output = model(batch["input_ids"], attention_mask=batch["attention_mask"])
-    return batch_loss(types.SimpleNamespace(logits=output.logits), batch["labels"], items)
-
-
-@pytest.mark.parametrize("family", ["gptj_dir", "gpt2_dir"])
-def test_the_width_and_content_of_padding_change_no_loss(family, request, rows, tokenizer):
-    model = load_causal_lm(request.getfixturevalue(family)).eval()
-    data = TLDRDataset(rows, tokenizer)
-    narrow = PadRight(0)([data[i] for i in range(6)])
-    longer = {"input_ids": [3] * 150, "labels": [IGNORED] * 150}
-    wide = {name: tensor[:6] for name, tensor in PadRight(9)([*(data[i] for i in range(6)), longer]).items()}
-    assert wide["input_ids"].shape[1] > narrow["input_ids"].shape[1]
-    assert loss_of(model, wide).item() == pytest.approx(loss_of(model, narrow).item(), abs=1e-5)
-
-
-def test_the_side_of_padding_changes_no_loss(gptj_dir, rows, tokenizer):
-    """GPT-J's positions are relative, so that it can be asked; tolerance: fp32 rotations at other angles."""
-    model = load_causal_lm(gptj_dir).eval()
-    data = TLDRDataset(rows, tokenizer)
-    right = PadRight(0)([data[i] for i in range(6)])
-    widths = right["attention_mask"].sum(1)
-    right["labels"][:, 0] = IGNORED  # never predicted; on the left, padding would predict it
-    left = {
-        name: torch.stack([row.roll(row.numel() - int(n)) for row, n in zip(tensor, widths, strict=True)])
-        for name, tensor in right.items()
-    }
-    assert not torch.equal(left["attention_mask"], right["attention_mask"])
-    assert loss_of(model, left).item() == pytest.approx(loss_of(model, right).item(), abs=1e-5)
-
-
-def test_accumulation_changes_no_gradient(gptj_dir, rows, tokenizer):
-    """One batch of 8 unequal rows, or four of 2: the same gradient (fp32, relative 1e-4)."""
-    data = TLDRDataset(rows, tokenizer, loss_on="summary")
-    items = sum(
-        int((row["labels"] != IGNORED).sum()) for row in [{"labels": torch.tensor(data[i]["labels"])} for i in range(8)]
-    )
-    gradients = []
-    for size in (8, 2):
-        model = load_causal_lm(gptj_dir)
-        for start in range(0, 8, size):
-            loss_of(model, PadRight(0)([data[i] for i in range(start, start + size)]), torch.tensor(items)).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-7)
 
 
 # --- the recipe
@@ -270,7 +202,7 @@ def test_the_model_loads_and_has_the_reported_loss(trained, tldr_dir):
     assert model.config.pad_token_id == tokenizer.pad_token_id
     data = TLDRDataset(load_rows(tldr_dir, "valid", ["prompt", "label"]), tokenizer, 100)
     with torch.no_grad():
-        loss = loss_of(model, PadRight(0)([data[i] for i in range(len(data))])).item()
+        loss = SupervisedLM(model)(**PadRight(0)([data[i] for i in range(len(data))]))["loss"].item()
     assert loss == pytest.approx(metrics_of(trained.out, "eval_loss")[8], abs=1e-4)
     check_handover(trained.out, expects_stage="sft", tokenizer=load_tokenizer(trained.out))
 

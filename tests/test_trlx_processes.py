@@ -23,12 +23,12 @@ BACKENDS = {
     "zero2": {"zero_optimization": {"stage": 2}},
     "zero3": {"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0}},
 }
-# 7 rollouts for 2 processes: 3 and 4. Greedy, so that the random numbers of a rank do not matter; two collections of
-# two updates, of all rollouts each. Adam's epsilon is large: rounding must not decide the sign of a step.
+# 7 rollouts for 2 processes: 3 and 4, sampled by numbers that belong to their row; two collections of two updates, of
+# all rollouts each. Adam's epsilon is large: rounding must not decide the sign of a step.
 OVERRIDES = {
     "method.num_rollouts": 7,
     "method.chunk_size": 3,
-    "method.gen_kwargs": {"max_new_tokens": 6, "do_sample": False},
+    "method.gen_kwargs": {"max_new_tokens": 6},
     "optimizer.kwargs.eps": 1e-3,
     "train.max_grad_norm": 0.5,
     "train.save_optimizer": True,

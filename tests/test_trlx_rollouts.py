@@ -7,6 +7,7 @@ import torch
 from tiny_trlx import PROMPTS, tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from trlx.models import decoding, sampling
 from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
 from trlx.pipeline.rollouts import Rollout, collate, collate_tokens, minibatches, pad
 from trlx.trainer import generation
@@ -111,14 +112,18 @@ def test_pad() -> None:
 def test_minibatches_hold_every_rollout_once(n: int, size: int, parts: int, steps: int) -> None:
     epochs = []
     generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(5, 50, (n,), generator=generator).tolist()
     for _ in range(2):
-        updates = list(minibatches(n, size, parts, steps, generator))
+        updates = list(minibatches(lengths, size, parts, steps, generator))
         assert [len(update) for update in updates] == [parts] * steps
         assert sorted(row for update in updates for part in update for row in part) == list(range(n))
         assert all(sum(map(len, update)) <= size for update in updates)
         assert all(len(part) <= -(-size // parts) for update in updates for part in update)
+        for update in updates:
+            rows = [lengths[row] for part in update for row in part]
+            assert rows == sorted(rows)  # those of a micro-batch are of like length
         epochs.append(updates)
-    assert n == 2 or epochs[0] != epochs[1]
+    assert steps == 1 or n <= size or epochs[0] != epochs[1]
 
 
 @pytest.mark.parametrize(("total", "processes"), [(8, 1), (8, 2), (7, 2), (3, 4)])
@@ -137,7 +142,7 @@ def test_shares_are_contiguous_and_whole(total: int, processes: int) -> None:
 )
 def test_up_to_end(response: list[int], expected: list[int]) -> None:
     """EOS is kept, what `generate` pads behind it is not; 9 is a second EOS."""
-    assert generation.up_to_end(response, [0, 9]) == expected
+    assert sampling.up_to_end(response, [0, 9]) == expected
 
 
 def test_cut_at_stop(tokenizer) -> None:
@@ -156,12 +161,12 @@ def test_cut_at_stop(tokenizer) -> None:
 # ----------------------------------------------------------------- generation
 
 
-def test_sampling_keeps_the_order_and_padding_changes_nothing(model, tokenizer) -> None:
-    prompts = [tokenizer(text).input_ids for text in PROMPTS]
-    config = generation.generation_config(tokenizer, {"max_new_tokens": 8, "do_sample": False})
-    together = generation.sample(model, config, prompts, 3, None)
-    for prompt, response in zip(prompts, together, strict=True):
-        assert generation.sample(model, config, [prompt], 1, None) == [response]
+def sample(
+    model, config: GenerationConfig, prompts: list[list[int]], batch_size: int, seed: int = 1
+) -> list[list[int]]:
+    """Response ids, from random numbers of this seed."""
+    noise = sampling.noise(len(prompts), config, seed)
+    return [response.ids for response in sampling.sample(model, config, prompts, noise, batch_size)]
 
 
 def test_sampled_distribution_is_the_trained_one(model, tokenizer) -> None:
@@ -170,7 +175,7 @@ def test_sampled_distribution_is_the_trained_one(model, tokenizer) -> None:
         model.lm_head.weight.mul_(20)
     prompt, n = tokenizer("my cat").input_ids, 30_000
     config = generation.generation_config(tokenizer, {"max_new_tokens": 1, "temperature": 0.7})
-    draws = torch.tensor(generation.sample(model, config, [prompt] * n, 15_000, None)).flatten()
+    draws = torch.tensor(sample(model, config, [prompt] * n, 15_000)).flatten()
     found = torch.bincount(draws, minlength=model.config.vocab_size) / n
     logits = model(torch.tensor([prompt])).logits[0, -1].detach()
     assert 0.5 * (found - (logits / 0.7).softmax(-1)).abs().sum() < 0.025
@@ -179,13 +184,15 @@ def test_sampled_distribution_is_the_trained_one(model, tokenizer) -> None:
 
 def test_checkpoints_own_generation_config_does_not_leak(model, tokenizer) -> None:
     prompts = [tokenizer(text).input_ids for text in PROMPTS]
-    config = generation.generation_config(tokenizer, {"max_new_tokens": 8})
 
-    def draw() -> list[list[int]]:
-        torch.manual_seed(1)
-        return generation.sample(model, config, prompts, 8, None)
+    def draw(**options) -> list[list[int]]:
+        torch.manual_seed(1)  # for `generate`, which sees to the penalty
+        config = generation.generation_config(tokenizer, {"max_new_tokens": 8, **options})
+        return sample(model, config, prompts, 8)
 
-    expected = draw()
+    by_generate = {"repetition_penalty": 1.0, "num_beams": 1, "typical_p": 0.999999}
+    assert not decoding.supports(model, generation.generation_config(tokenizer, {"max_new_tokens": 8, **by_generate}))
+    expected, expected_of_generate = draw(), draw(**by_generate)
     own = GenerationConfig(
         repetition_penalty=50.0,
         top_k=1,
@@ -198,6 +205,7 @@ def test_checkpoints_own_generation_config_does_not_leak(model, tokenizer) -> No
     )
     model.generation_config = own
     assert draw() == expected
+    assert draw(**by_generate) == expected_of_generate
     assert model.generation_config is own
 
 
@@ -246,13 +254,14 @@ def test_ids_sampled_are_ids_stored_and_trained(gptj_dir, tmp_path, monkeypatch)
     """A random model writes ids that decoding and encoding again would change: they must stay as they are."""
     sampled: list[list[int]] = []
     trained: list[list[int]] = []
-    original = generation.sample
+    original = sampling.sample
 
     def spy(*args):
-        sampled.extend(original(*args))
-        return sampled
+        responses = original(*args)
+        sampled.extend(response.ids for response in responses)
+        return responses
 
-    monkeypatch.setattr(generation, "sample", spy)
+    monkeypatch.setattr(sampling, "sample", spy)
     trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, train__epochs=1, method__ppo_epochs=1))
     rollouts, _ = trainer.make_experience()
     assert [r.response for r in rollouts] == sampled

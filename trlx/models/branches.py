@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from trlx.models.tail import tail_of
+
 
 @dataclass(frozen=True)
 class Family:
@@ -26,12 +28,15 @@ class Family:
     blocks: its list of blocks.
     entry: what happens to `inputs_embeds` before the first block, and must not happen again at a branch: learned
     position embeddings, a projection. exit: what happens behind the last block, and must not happen to a trunk.
+    attention, mlp: these parts of a block; None where the MLP is no module of its own.
     """
 
     blocks: str
     exit: tuple[str, ...]
     entry: dict[str, type[nn.Module]] = field(default_factory=dict)
     decoder: str = ""
+    attention: str = "self_attn"
+    mlp: str | None = "mlp"
 
 
 class _NoPositions(nn.Module):
@@ -50,14 +55,15 @@ class _Given(nn.Module):
 
 _LLAMA = Family(blocks="layers", exit=("norm",))
 FAMILIES = {
-    "gptj": Family(blocks="h", exit=("ln_f",)),
-    "gpt2": Family(blocks="h", exit=("ln_f",), entry={"wpe": _NoPositions}),
-    "gpt_neox": Family(blocks="layers", exit=("final_layer_norm",)),
+    "gptj": Family(blocks="h", exit=("ln_f",), attention="attn"),
+    "gpt2": Family(blocks="h", exit=("ln_f",), attention="attn", entry={"wpe": _NoPositions}),
+    "gpt_neox": Family(blocks="layers", exit=("final_layer_norm",), attention="attention"),
     "opt": Family(
         blocks="layers",
         exit=("final_layer_norm", "project_out"),
         entry={"embed_positions": _NoPositions, "project_in": nn.Identity},
         decoder="decoder",
+        mlp=None,
     ),
     "llama": _LLAMA,
     "qwen2": _LLAMA,
@@ -89,6 +95,10 @@ class Decoder:
     def blocks(self) -> nn.ModuleList:
         return self.module.get_submodule(self.family.blocks)
 
+    def whole(self, tail: int = 0) -> nn.Module:
+        """All of it, with the last block computed from token `tail` on (see tail.py)."""
+        return self._with(self.blocks, start=0, parts={}, tail=tail)
+
     def trunk(self, depth: int) -> nn.Module:
         """Embeddings and the lowest `depth` blocks, without what follows the last block."""
         return self._with(self.blocks[:depth], start=0, parts={name: nn.Identity() for name in self.family.exit})
@@ -99,13 +109,19 @@ class Decoder:
         parts |= {name: nn.Identity() for name in self.family.exit}
         return self._with(self.blocks[start:stop], start=start, parts=parts)
 
-    def top(self, blocks: nn.ModuleList) -> nn.Module:
-        """`blocks` (the model's own upper ones, or copies of them) and what follows them, fed with hidden states."""
-        parts = {name: replacement() for name, replacement in self.family.entry.items()}
-        return self._with(blocks, start=len(self.blocks) - len(blocks), parts=parts)
+    def top(self, blocks: nn.ModuleList, tail: int = 0) -> nn.Module:
+        """`blocks` (the model's own upper ones, or copies of them) and what follows them, fed with hidden states.
 
-    def _with(self, blocks: nn.ModuleList, start: int, parts: dict[str, nn.Module]) -> nn.Module:
+        With a `tail`, the states before that token mean nothing.
+        """
+        parts = {name: replacement() for name, replacement in self.family.entry.items()}
+        return self._with(blocks, start=len(self.blocks) - len(blocks), parts=parts, tail=tail)
+
+    def _with(self, blocks: nn.ModuleList, start: int, parts: dict[str, nn.Module], tail: int = 0) -> nn.Module:
         """A shallow copy of the decoder around other `blocks`; a configuration to match, as some index it by layer."""
+        if tail > 0 and len(blocks) > 0:
+            last = tail_of(blocks[-1], self.family.attention, self.family.mlp, tail)
+            blocks = nn.ModuleList([*blocks[:-1], last])
         branch = _with_parts(self.module, {self.family.blocks: blocks, **parts})
         branch.config = copy.copy(self.module.config)
         branch.config.num_hidden_layers = len(blocks)
@@ -120,6 +136,13 @@ def _with_parts(module: nn.Module, parts: dict[str, nn.Module]) -> nn.Module:
     changed = copy.copy(module)
     changed._modules = {**module._modules, **parts}
     return changed
+
+
+def whole(model: PreTrainedModel, tail: int) -> nn.Module:
+    """All blocks of a causal LM or a base model, the last one from token `tail` on where the family is known."""
+    if tail <= 0 or model.config.model_type not in FAMILIES:
+        return model.base_model
+    return Decoder(model.base_model).whole(tail)
 
 
 def run_branch(branch: nn.Module, **inputs: Tensor) -> Tensor:

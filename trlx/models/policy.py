@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from trlx.models.branches import Decoder, run_branch, run_head
+from trlx.models.branches import Decoder, run_branch, run_head, whole
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
 
@@ -84,6 +84,11 @@ class PolicyWithValueHead(nn.Module):
     def decoder(self) -> Decoder:
         return Decoder(self.causal_lm.base_model)
 
+    @property
+    def trunk_depth(self) -> int | None:
+        """The block that the frozen trunk's output enters; None without a trunk, or where no block follows."""
+        return None if self.depth is None or self.depth == len(self.decoder.blocks) else self.depth
+
     def _copied_top(self, n: int) -> nn.ModuleList:
         blocks = self.decoder.blocks
         return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])
@@ -104,10 +109,12 @@ class PolicyWithValueHead(nn.Module):
         temperature: float = 1.0,
         trunk: Tensor | None = None,  # (B, L, H) of an earlier call
         with_reference: bool = False,
+        tail: int = 0,
     ) -> PolicyOutput:
         """Log-probabilities, values and entropy of `responses`; entries behind a response's end mean nothing.
 
-        The logits are divided by `temperature`, the policy's as well as the reference's.
+        The logits are divided by `temperature`, the policy's as well as the reference's. `tail`, at most the shortest
+        prompt's length less 1, spares the last block what comes before it (tail.py).
         """
         if self.depth is not None and trunk is None:
             with torch.no_grad():
@@ -115,41 +122,41 @@ class PolicyWithValueHead(nn.Module):
         before = prompt_lengths[:, None] - 1 + torch.arange(responses.shape[1], device=tokens.device)
         before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
 
-        states, value_states = self._states(tokens, trunk)
+        states, value_states = self._states(tokens, trunk, tail)
         logits = self._logits(self.causal_lm, states, before, temperature)
         values = self.v_head(_pick(value_states, before)).squeeze(-1).float()  # (B, R)
         with torch.no_grad():
             entropy = entropy_of(logits)
             ref_logprobs = None
             if with_reference:
-                ref_logprobs = self._reference_logprobs(tokens, trunk, before, responses, temperature)
+                ref_logprobs = self._reference_logprobs(tokens, trunk, before, responses, temperature, tail)
         return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
 
-    def _states(self, tokens: Tensor, trunk: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Last hidden states (B, L, H) for the logits and for the value head."""
+    def _states(self, tokens: Tensor, trunk: Tensor | None, tail: int) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, L, H) for the logits and for the value head; none that mean anything before `tail`."""
         if trunk is None and self.value_blocks is None:
-            states = run_branch(self.causal_lm.base_model, input_ids=tokens)
+            states = run_branch(whole(self.causal_lm, tail), input_ids=tokens)
             return states, states
         decoder, depth = self.decoder, self.depth or 0
         hidden = run_branch(decoder.trunk(0), input_ids=tokens) if trunk is None else trunk
         if self.value_blocks is None:
-            states = run_branch(decoder.top(decoder.blocks[depth:]), inputs_embeds=hidden)
+            states = run_branch(decoder.top(decoder.blocks[depth:], tail), inputs_embeds=hidden)
             return states, states
         fork = len(decoder.blocks) - len(self.value_blocks)
         if fork > depth:
             hidden = run_branch(decoder.middle(depth, fork), inputs_embeds=hidden)
-        states = run_branch(decoder.top(decoder.blocks[fork:]), inputs_embeds=hidden)
-        return states, run_branch(decoder.top(self.value_blocks), inputs_embeds=hidden)
+        states = run_branch(decoder.top(decoder.blocks[fork:], tail), inputs_embeds=hidden)
+        return states, run_branch(decoder.top(self.value_blocks, tail), inputs_embeds=hidden)
 
-    def _reference_logprobs(self, tokens, trunk, before, responses, temperature) -> Tensor:
+    def _reference_logprobs(self, tokens, trunk, before, responses, temperature, tail) -> Tensor:
         """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
         with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
             if self.depth is not None:
                 model = self.causal_lm
-                states = run_branch(self.decoder.top(self.reference), inputs_embeds=trunk)
+                states = run_branch(self.decoder.top(self.reference, tail), inputs_embeds=trunk)
             else:
                 model = self.causal_lm if self.is_adapter else self.reference
-                states = run_branch(model.base_model, input_ids=tokens)
+                states = run_branch(whole(model, tail), input_ids=tokens)
             return logprobs_of_labels(self._logits(model, states, before, temperature), responses)
 
     def _logits(self, model: PreTrainedModel, states: Tensor, before: Tensor, temperature: float) -> Tensor:

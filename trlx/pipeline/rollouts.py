@@ -3,6 +3,7 @@
 Shapes: B batch, L prompt and response together, R response, H hidden.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,9 +35,10 @@ class Batch(NamedTuple):
     advantages: Tensor | None = None  # (B, R)
     returns: Tensor | None = None  # (B, R)
     trunk: Tensor | None = None  # (B, L, H)
+    tail: int = 0  # the first position whose state is read: before the first response token of the shortest prompt
 
     def to(self, device) -> "Batch":
-        return Batch(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+        return Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self))
 
 
 def pad(rows: list, dtype=None) -> Tensor:
@@ -53,6 +55,7 @@ def collate_tokens(prompts: list[list[int]], responses: list[list[int]]) -> Batc
         prompt_lengths=torch.tensor([len(row) for row in prompts]),
         responses=pad(responses, torch.long),
         mask=(torch.arange(int(lengths.max()))[None] < lengths[:, None]).float(),
+        tail=min(map(len, prompts)) - 1,
     )
 
 
@@ -65,12 +68,17 @@ def collate(rollouts: list[Rollout]) -> Batch:
     )
 
 
-def minibatches(n: int, batch_size: int, parts: int, steps: int, generator: torch.Generator) -> Iterator[list]:
-    """One PPO epoch over `n` rollouts: `steps` shuffled batches of `batch_size`, each as `parts` lists of rows.
+def minibatches(
+    lengths: list[int], batch_size: int, parts: int, steps: int, generator: torch.Generator
+) -> Iterator[list[list[int]]]:
+    """One PPO epoch over rollouts of these `lengths`: `steps` shuffled batches of `batch_size`, each as `parts` lists.
 
-    Where this rank has fewer rollouts than another, or a batch fewer than `parts`, a list is empty.
+    A batch is an optimizer's step and drawn at random; within it, rows of like length share a micro-batch, which spares
+    padding and changes no gradient. Where this rank has fewer rollouts than another, or a batch fewer than `parts`, a
+    list is empty.
     """
-    order = torch.randperm(n, generator=generator).tolist()
+    order = torch.randperm(len(lengths), generator=generator).tolist()
     for step in range(steps):
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        yield [rows[i::parts] for i in range(parts)]
+        rows = sorted(order[step * batch_size : (step + 1) * batch_size], key=lengths.__getitem__)
+        borders = [len(rows) * i // parts for i in range(parts + 1)]
+        yield [rows[start:stop] for start, stop in itertools.pairwise(borders)]

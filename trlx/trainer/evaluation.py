@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
+from trlx.models import sampling
 from trlx.trainer import checkpoint, generation, scoring
 from trlx.trainer.scoring import Episode
 
@@ -60,14 +61,16 @@ class Evaluation:
     def sample_evaluation(self, options: dict[str, Any]) -> list[Episode]:
         """This rank's evaluation prompts and the responses to them; the training's random numbers stay untouched."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        prompts = [self.eval_prompts[i] for i in scoring.shared_rows(len(self.eval_prompts), processes, rank)]
+        share = scoring.shared_rows(len(self.eval_prompts), processes, rank)
+        prompts = [self.eval_prompts[i] for i in share]
         config = generation.generation_config(self.tokenizer, options)
+        noise = sampling.noise(len(self.eval_prompts), config, self.config.train.seed)[list(share)]
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices), checkpoint.whole_model(self.model, self.accelerator) as policy:
-            torch.manual_seed(self.config.train.seed + rank)
+            torch.manual_seed(self.config.train.seed + rank)  # for options that `generate` has to see to
             ids, bar = [p.ids for p in prompts], self.bar("evaluate")
-            responses = generation.sample(policy.causal_lm, config, ids, self.method.chunk_size, bar)
-        return self.decode(prompts, responses)
+            responses = sampling.sample(policy.causal_lm, config, ids, noise, self.method.chunk_size, bar)
+        return self.decode(prompts, [response.ids for response in responses])
 
     def metrics(self, episodes: list[Episode]) -> dict[str, list[float]]:
         """What `metric_fn` says of each episode, a list per metric. Raises ValueError for what is no number."""

@@ -10,6 +10,8 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from trlx.models import sampling
+from trlx.models.decoding import Response, end_ids
 from trlx.pipeline.offline_pipeline import Prompt
 from trlx.pipeline.rollouts import Rollout, collate_tokens, pad
 from trlx.trainer import checkpoint, generation, scoring
@@ -27,13 +29,13 @@ class Experience:
         share = scoring.shared_rows(len(rows), self.accelerator.num_processes, self.accelerator.process_index)
         prompts = [self.prompts[rows[i]] for i in share]
 
-        responses = self.generate_responses(prompts)
+        responses = self.generate_responses(prompts, share)
         generated = time.time()
-        episodes = self.decode(prompts, responses)
+        episodes = self.decode(prompts, [response.ids for response in responses])
         everywhere = self.config.train.reward_on_all_ranks
         scores = scoring.score(self.accelerator, self.reward_fn, episodes, self.tokenizer, everywhere)
         scored = time.time()
-        outputs = self.logprobs_and_values(episodes)
+        outputs = self.logprobs_and_values(episodes, [response.trunk for response in responses])
         totals, scaled = self.scale(scores)
         rollouts, stats = self.store(episodes, outputs, scaled)
 
@@ -55,16 +57,17 @@ class Experience:
         }
         return rollouts, stats
 
-    def generate_responses(self, prompts: list[Prompt]) -> list[list[int]]:
-        """Phase 1: sampled ids, `chunk_size` prompts at a time."""
+    def generate_responses(self, prompts: list[Prompt], share: range) -> list[Response]:
+        """Phase 1: sampled ids, and what the frozen trunk made of them and their prompts.
+
+        The random numbers are those of the whole collection, of which this rank has the rows `share`: the same
+        policy samples the same responses on any number of processes.
+        """
+        config, method = self.rollout_generation, self.method
+        noise = sampling.noise(method.num_rollouts, config, self.config.train.seed, self.iteration)[list(share)]
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
-            return generation.sample(
-                policy.causal_lm,
-                self.rollout_generation,
-                [p.ids for p in prompts],
-                self.method.chunk_size,
-                self.bar("rollouts"),
-            )
+            ids, bar = [p.ids for p in prompts], self.bar("rollouts")
+            return sampling.sample(policy.causal_lm, config, ids, noise, method.chunk_size, bar, policy.trunk_depth)
 
     def decode(self, prompts: list[Prompt], responses: list[list[int]]) -> list[Episode]:
         """Phase 2: text, for `reward_fn` and logs alone. Stop sequences end a response here."""
@@ -75,15 +78,22 @@ class Experience:
         return episodes
 
     @torch.no_grad()
-    def logprobs_and_values(self, episodes: list[Episode]) -> list[dict[str, Tensor]]:
-        """Phase 4: what policy, value head and reference say of the sampled ids, (R) each; and the trunk's output."""
+    def logprobs_and_values(self, episodes: list[Episode], trunks: list[Tensor | None]) -> list[dict[str, Tensor]]:
+        """Phase 4: what policy, value head and reference say of the sampled ids, (R) each; and the trunk's output.
+
+        `trunks` are what sampling kept of it, (at least Q + R, H) each; without them it is computed here.
+        """
         outputs: list[dict[str, Tensor]] = [{}] * len(episodes)
         order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].prompt) + len(episodes[i].response))
         for start in range(0, self.largest_share(), self.method.chunk_size):
             rows = order[start : start + self.method.chunk_size] or order[:1]  # every rank must join in each forward
             batch = collate_tokens([episodes[i].prompt for i in rows], [episodes[i].response for i in rows])
+            if trunks[rows[0]] is not None:
+                kept = [trunks[i][: len(episodes[i].prompt) + len(episodes[i].response)] for i in rows]
+                batch = batch._replace(trunk=pad(kept))
             batch = batch.to(self.accelerator.device)
-            out = self.model(batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, with_reference=True)
+            rows_of = (batch.tokens, batch.prompt_lengths, batch.responses)
+            out = self.model(*rows_of, self.temperature, batch.trunk, with_reference=True, tail=batch.tail)
             for k, i in enumerate(rows):
                 response = len(episodes[i].response)
                 length = len(episodes[i].prompt) + response
@@ -143,7 +153,7 @@ class Experience:
 
     def rollout_statistics(self, episodes: list[Episode], log_ratio: Tensor, entropy: Tensor) -> dict[str, float]:
         """KL and entropy in nats, length and EOS rate of the responses, over all ranks."""
-        ends = generation.end_ids(self.rollout_generation)
+        ends = end_ids(self.rollout_generation)
         sums = {
             "policy/kl": log_ratio.sum(),  # k1 estimator
             "policy/sqrt_kl": ((-log_ratio).exp() - 1 + log_ratio).sum(),  # k3 estimator: never negative

@@ -1,13 +1,8 @@
-"""Sampling responses, token in, token out."""
+"""What `gen_kwargs` may say, and where a response ends."""
 
 from typing import Any
 
-import torch
-from torch import Tensor
-from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-from summarize_rlhf.generate import left_pad
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 # What PPO trains on is the whole distribution, divided by the temperature. Everything else bends it.
 WHOLE_DISTRIBUTION = {"do_sample": True, "use_cache": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -61,59 +56,6 @@ def bends_distribution(options: dict[str, Any]) -> list[str]:
     harmless = {"max_new_tokens", "temperature", "use_cache", "eos_token_id", "pad_token_id"}
     neutral = {"top_k": (0, None), "top_p": (1.0, None), "do_sample": (True,), "num_beams": (1, None)}
     return [key for key, value in options.items() if key not in harmless and value not in neutral.get(key, ())]
-
-
-def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
-    """Ids (B, Q + R) after left-padded `ids` (B, Q), by `config` alone.
-
-    A checkpoint's own generation_config (a repetition penalty, a top-p …) would fill what `config` leaves open,
-    and leak into the samples: it is set aside.
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        return model.generate(
-            ids, attention_mask=mask, generation_config=config, synced_gpus=False
-        )  # weights are whole
-    finally:
-        model.generation_config = own
-
-
-@torch.no_grad()
-def sample(
-    model: PreTrainedModel,
-    config: GenerationConfig,
-    prompts: list[list[int]],
-    batch_size: int,
-    progress: str | None,
-) -> list[list[int]]:
-    """Response ids for each prompt, in order; each ends with its EOS or has `max_new_tokens` tokens.
-
-    Prompts are batched by length and padded on the left. `progress` names the bar; None shows none.
-    """
-    ends = end_ids(config)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    responses: list[list[int]] = [[]] * len(prompts)
-    with tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="sample", leave=False) as bar:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            ids, mask = left_pad([prompts[i] for i in rows], config.pad_token_id, model.device)
-            output = generate(model, ids, mask, config)
-            for row, response in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
-                responses[row] = up_to_end(response, ends)
-            bar.update(len(rows))
-    return responses
-
-
-def end_ids(config: GenerationConfig) -> list[int]:
-    """The ids that end a response."""
-    return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-
-
-def up_to_end(response: list[int], ends: list[int]) -> list[int]:
-    """The ids up to the first EOS and with it: `generate` pads behind it, maybe with the same id."""
-    stop = next((i for i, token in enumerate(response) if token in ends), len(response) - 1)
-    return response[: stop + 1]
 
 
 def cut_at_stop(tokenizer: PreTrainedTokenizerBase, response: list[int], stops: list[str]) -> tuple[list[int], str]:

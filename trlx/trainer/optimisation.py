@@ -32,8 +32,9 @@ class Optimisation:
         train, batches = self.config.train, self.batches_per_update()
         size, updates = train.batch_size * batches, self.updates_per_epoch()
         order = torch.Generator().manual_seed(train.seed + 1_000_003 * self.iteration + self.accelerator.process_index)
+        lengths = [len(r.prompt) + len(r.response) for r in rollouts]
         for _ in range(self.method.ppo_epochs):
-            for parts in minibatches(len(rollouts), size, self.parts, updates, order):
+            for parts in minibatches(lengths, size, self.parts, updates, order):
                 stats = self.update([[rollouts[i] for i in rows] for rows in parts], rollouts[0])
                 self.step += batches
                 bar.update(batches)
@@ -66,9 +67,8 @@ class Optimisation:
             batch = batch.to(self.accelerator.device)
             with self.accelerator.accumulate(self.model):
                 forward -= time.time()
-                out = self.model(
-                    batch.tokens, batch.prompt_lengths, batch.responses, self.temperature, trunk=batch.trunk
-                )
+                rows_of = (batch.tokens, batch.prompt_lengths, batch.responses)
+                out = self.model(*rows_of, self.temperature, trunk=batch.trunk, tail=batch.tail)
                 old = (batch.logprobs, batch.values, batch.advantages, batch.returns)
                 loss, stats = self.method.loss(out.logprobs, out.values, *old, batch.mask, n)
                 forward += time.time()

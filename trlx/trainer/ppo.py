@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from trlx.data.configs import TRLConfig
+from trlx.models import sampling
 from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
 from trlx.trainer import checkpoint, generation, setup
 from trlx.trainer.evaluation import Evaluation
@@ -137,7 +138,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
-            return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
+            return sampling.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
     def save_pretrained(self, directory: str | None = None, merge_adapter: bool = False) -> None:
         """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all.
