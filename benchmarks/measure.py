@@ -117,10 +117,14 @@ class Clock(TrainerCallback):
     def on_step_end(self, *args, **kwargs) -> None:
         self.ends.append(time.perf_counter())
 
-    def rate(self, name: str, amount: float, warm_up: float) -> Figures:
-        """`amount`, of which `warm_up` in the first step, per second; and seconds per step."""
+    def rate(self, name: str, amount: float, warm_up: float, before: float = 0.0) -> Figures:
+        """`amount`, of which `warm_up` in the first step, per second; and seconds per step.
+
+        `before` counts seconds of work that was done before the first step, for all of them.
+        """
         seconds = self.ends[-1] - self.ends[0]
-        return {f"{name}_per_s": (amount - warm_up) / seconds, "seconds_per_step": seconds / (len(self.ends) - 1)}
+        rate = (amount - warm_up) / (seconds + before)
+        return {f"{name}_per_s": rate, "seconds_per_step": seconds / (len(self.ends) - 1)}
 
 
 def peak_gb() -> float:

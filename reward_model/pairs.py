@@ -14,7 +14,7 @@ text's tokens, chosen first; `start` (B,) is where the two part. Values are read
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from reward_model.encoding import pad_right
@@ -52,14 +52,25 @@ class PackedPairs:
 
     def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
         rows = [[*pair["chosen_ids"], *pair["rejected_ids"][pair["start"] :]] for pair in pairs]
-        return {"input_ids": pad_right(rows, self.pad_token_id)[0], **borders(pairs)}
+        batch = {"input_ids": pad_right(rows, self.pad_token_id)[0], **borders(pairs)}
+        if "trunk" in pairs[0]:  # of frozen_trunk.py
+            batch["trunk"] = nn.utils.rnn.pad_sequence([pair["trunk"] for pair in pairs], batch_first=True)  # (B, P, H)
+        return batch
+
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the model takes for a batch: ids, who sees whom, at which positions."""
+        ids, lengths, start = (batch[name] for name in ("input_ids", "lengths", "start"))
+        mask = packed_mask(lengths, start, ids.shape[1])[:, :, batch["tail"] :]
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "position_ids": packed_positions(lengths, start, ids.shape[1]),
+        }
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
         """The value of each token from the tail on (B, 2, P), chosen first; as `SeparatePairs`, but padded to P."""
-        ids, lengths, start, tail = (batch[name] for name in ("input_ids", "lengths", "start", "tail"))
-        positions = packed_positions(lengths, start, ids.shape[1])
-        mask = packed_mask(lengths, start, ids.shape[1])[:, :, tail:]
-        return unpack(model(ids, mask, positions, tail), lengths, start)
+        values = model(**self.inputs(batch), tail=batch["tail"], trunk=batch.get("trunk"))
+        return unpack(values, batch["lengths"], batch["start"])
 
 
 def borders(pairs: list[dict]) -> dict[str, Tensor | int]:

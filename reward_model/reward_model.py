@@ -14,7 +14,7 @@ from transformers.initialization import no_init_weights
 from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
-from trlx.models.branches import run_branch, whole
+from trlx.models.branches import Decoder, run_branch, whole
 
 
 class RewardModel(nn.Module):
@@ -27,6 +27,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.v_head = nn.Linear(transformer.config.hidden_size, 1, bias=False, dtype=transformer.dtype)
+        self.depth = 0  # frozen blocks, from the bottom
 
     @property
     def config(self) -> PretrainedConfig:
@@ -38,18 +39,29 @@ class RewardModel(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         tail: int = 0,
+        trunk: Tensor | None = None,
     ) -> Tensor:
         """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
 
         `input_ids` (B, T) are padded on the right. Attention is causal, so that padding changes no value of a real
         token and needs no mask; values on padding mean nothing. Nor do those before token `tail`, from which the last
         block is spared (`trlx/models/tail.py`). For packed pairs (`pairs.py`) the mask (B, 1, T - tail, T) says whom
-        the tokens from `tail` on see, and `position_ids` (B, T) at which positions all stand.
+        the tokens from `tail` on see, and `position_ids` (B, T) at which positions all stand. With `trunk` (B, T, H),
+        what `frozen` gave, the trained blocks alone run.
         """
         given = {"attention_mask": attention_mask, "position_ids": position_ids}
         given = {name: tensor for name, tensor in given.items() if tensor is not None}  # not every family takes them
-        hidden = run_branch(whole(self.transformer, tail), input_ids=input_ids, **given)
+        if trunk is None:
+            hidden = run_branch(whole(self.transformer, tail), input_ids=input_ids, **given)
+        else:
+            decoder = Decoder(self.transformer)
+            hidden = run_branch(decoder.top(decoder.blocks[self.depth :], tail), inputs_embeds=trunk, **given)
         return self.v_head(hidden).squeeze(-1).float()
+
+    def frozen(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
+        """What the frozen blocks make of packed pairs (B, T, H): the same in every epoch."""
+        inputs = {"attention_mask": attention_mask, "position_ids": position_ids}
+        return run_branch(Decoder(self.transformer).trunk(self.depth), input_ids=input_ids, **inputs)
 
     @classmethod
     def from_causal_lm(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "RewardModel":
@@ -106,7 +118,8 @@ class RewardModel(nn.Module):
         blocks = decoder_blocks(self.transformer)
         trained = max(1, int(trainable_fraction * len(blocks) + 1e-6))  # rounded down, as published: 8 of 28
         embeddings = [module for module in self.transformer.modules() if isinstance(module, nn.Embedding)]
-        for module in [*embeddings, *blocks[: len(blocks) - trained]]:
+        self.depth = len(blocks) - trained
+        for module in [*embeddings, *blocks[: self.depth]]:
             module.requires_grad_(False)
 
 

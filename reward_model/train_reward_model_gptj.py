@@ -24,6 +24,7 @@ from transformers import Trainer, TrainingArguments
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons
+from reward_model.frozen_trunk import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
@@ -68,6 +69,9 @@ class RewardArguments:
     loss: str = knob(
         "pairwise", "all tokens from the first difference (published), or the paper's", choices=list(LOSSES)
     )
+    trunk_cache_gb: float = knob(
+        64.0, "disk for the frozen blocks' outputs, computed once for all epochs where they fit; 0: never"
+    )
     trainable_fraction: float = knob(0.3, "share of blocks trained, from the top; 1: all, and the embeddings")
     # optimisation
     global_batch_size: int = knob(32, "pairs per optimizer step over all devices; accumulation follows from it")
@@ -98,7 +102,9 @@ class RewardArguments:
 class RewardTrainer(Trainer):
     """Trainer on pairs; `pairs` says how B of them become a batch, and computes the values of their texts."""
 
-    def __init__(self, pairs: PackedPairs | SeparatePairs, loss: str, global_batch_size: int, **kwargs: Any):
+    def __init__(
+        self, pairs: PackedPairs | SeparatePairs, loss: str, lengths: list[int], global_batch_size: int, **kwargs: Any
+    ):
         super().__init__(
             data_collator=pairs,
             compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T),
@@ -106,6 +112,7 @@ class RewardTrainer(Trainer):
         )
         self.pairs = pairs
         self.pair_loss = LOSSES[loss]
+        self.lengths = lengths  # of the training pairs, in tokens
         self.global_batch_size = global_batch_size
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -129,7 +136,7 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         """Optimizer steps over the same pairs, however these are split into processes and micro-batches."""
-        return LengthGroupedSampler(self.train_dataset["length"], self.global_batch_size, self.args.seed)
+        return LengthGroupedSampler(self.lengths, self.global_batch_size, self.args.seed)
 
 
 def pair_metrics(chosen: Any, rejected: Any, losses: Any) -> dict[str, float]:
@@ -141,6 +148,12 @@ def pair_metrics(chosen: Any, rejected: Any, losses: Any) -> dict[str, float]:
         "rejected": float(rejected.mean()),
         "margin": float((chosen - rejected).mean()),
     }
+
+
+def several_epochs(args: RewardArguments, pairs: int) -> bool:
+    """Whether a pair is trained on more than once."""
+    seen = args.max_steps * args.global_batch_size if args.max_steps > 0 else args.num_train_epochs * pairs
+    return seen > pairs
 
 
 def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArguments:
@@ -209,17 +222,23 @@ def main() -> None:
     if first and pack != args.pack_pairs:
         print(f"pairs are not packed: not known to work for {model.config.model_type} as it is configured")
 
+    pairs = (PackedPairs if pack else SeparatePairs)(tokenizer.pad_token_id)
+    encoded["test"] = encoded["test"].sort("length")  # little padding
+    lengths = encoded["train"]["length"][:]
+    if pack and several_epochs(args, len(lengths)) and can_keep(model):
+        encoded = keep_trunk(model, encoded, pairs, steps_dir, training, args.trunk_cache_gb)
+
     # 3. Training, and at its end the accuracy on test
     metrics = MetricsFile(steps_dir, resume=args.resume)
-    by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"].__getitem__)  # little padding
     trainer = RewardTrainer(
-        pairs=(PackedPairs if pack else SeparatePairs)(tokenizer.pad_token_id),
+        pairs=pairs,
         loss=args.loss,
+        lengths=lengths,
         global_batch_size=args.global_batch_size,
         model=model,
         args=training,
         train_dataset=encoded["train"],
-        eval_dataset=encoded["test"].select(by_length),
+        eval_dataset=encoded["test"],
         callbacks=[metrics],
     )
     trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it

@@ -282,9 +282,11 @@ def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
 
 
 def drop_step_checkpoints(steps_dir: str | Path) -> None:
-    """Remove every ``checkpoint-N``: they bridge an interruption, and the finished directory has what counts."""
+    """Remove every ``checkpoint-N`` and what else bridges an interruption: the finished directory has what counts."""
     for path in Path(steps_dir).glob("checkpoint-*"):
         shutil.rmtree(path)
+    for path in Path(steps_dir).glob("frozen_*"):  # reward_model/frozen_trunk.py
+        path.unlink()
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
