@@ -223,8 +223,9 @@ def main() -> None:
         print(f"pairs are not packed: not known to work for {model.config.model_type} as it is configured")
 
     pairs = (PackedPairs if pack else SeparatePairs)(tokenizer.pad_token_id)
-    encoded["test"] = encoded["test"].sort("length")  # little padding
     lengths = encoded["train"]["length"][:]
+    by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"][:].__getitem__)
+    encoded["test"] = encoded["test"].select(by_length)  # little padding
     if pack and several_epochs(args, len(lengths)) and can_keep(model):
         encoded = keep_trunk(model, encoded, pairs, steps_dir, training, args.trunk_cache_gb)
 
