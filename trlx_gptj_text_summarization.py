@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 
 import trlx
+from reward_model.references import reference_scores
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import check_handover, find_model
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.overrides import parse_overrides
+from summarize_rlhf.speed import CACHE_TOKENS
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.default_configs import (
@@ -32,6 +34,7 @@ from trlx.data.default_configs import (
     TrainConfig,
     TRLConfig,
 )
+from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.trainer.setup import join_processes
 
 HERE = Path(__file__).resolve().parent
@@ -114,7 +117,7 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
     prompts = []
     for row in load_rows(dataset, split, ["prompt", "label"], max_rows):
         body = cut_post(tokenizer, split_prompt(row["prompt"]), room, prompt_text)
-        prompts.append({"prompt": prompt_text(body), "body": body, "reference": row["label"]})
+        prompts.append({"prompt": prompt_text(body), "body": body, "reference": row["label"], "reference_score": None})
     return prompts
 
 
@@ -134,18 +137,25 @@ def main() -> None:
         model=config.model.model_path,
         device=device,
         dtype=dtype,
-        batch_tokens=2**12 if device.type == "cpu" else 2**14,  # what fits a CPU's cache is faster there
+        batch_tokens=CACHE_TOKENS if device.type == "cpu" else 2**14,
     )
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)
 
-    # Prompts with their references, which are scored once, before training.
+    # Prompts with their references. Those that the run will draw are scored once, before it begins.
     room = config.train.seq_length - config.method.gen_kwargs["max_new_tokens"]
     prompts = make_prompts(task.dataset, "train", task.max_train_prompts, tokenizer, room)
     eval_prompts = make_prompts(task.dataset, "valid", task.max_eval_prompts, tokenizer, room)
-    rows = prompts + eval_prompts
-    progress = "score references" if state.is_main_process else None
-    scores = scorer.score([row["body"] for row in rows], [row["reference"] for row in rows], progress)
-    for row, score in zip(rows, scores.tolist(), strict=True):
+    episodes = config.train.epochs * config.method.num_rollouts
+    drawn = PromptCursor(len(prompts), config.train.seed).take(min(episodes, len(prompts)))
+    rows = [prompts[i] for i in sorted(drawn)] + eval_prompts
+    scores = reference_scores(
+        scorer,
+        [row["body"] for row in rows],
+        [row["reference"] for row in rows],
+        Path(config.train.checkpoint_dir) / "reference_scores.json",
+        "score references" if state.is_main_process else None,
+    )
+    for row, score in zip(rows, scores, strict=True):
         row["reference_score"] = score
 
     def reward_fn(outputs, body, reference_score, **_) -> torch.Tensor:

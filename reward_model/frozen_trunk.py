@@ -149,11 +149,8 @@ def reserve(file: Path, size: int) -> None:
 
 
 def digest(model: RewardModel, pairs: datasets.Dataset) -> str:
-    """SHA-256 of all that the states depend on: the trunk's weights and the tokens."""
-    made = hashlib.sha256(model.config.to_json_string().encode())
-    for name, tensor in model.transformer.state_dict().items():
-        made.update(name.encode())
-        made.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    """SHA-256 of all that the states depend on: the model and the tokens."""
+    made = hashlib.sha256(model.digest().encode())
     for pair in pairs:
         made.update(f"{pair['chosen_ids']}{pair['rejected_ids']}".encode())
     return made.hexdigest()

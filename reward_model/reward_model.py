@@ -3,6 +3,7 @@
 Shapes: B texts, T tokens (padded on the right), H hidden size.
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -96,6 +97,14 @@ class RewardModel(nn.Module):
         # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
         model.load_state_dict(found, strict=False)
         return model.eval()
+
+    def digest(self) -> str:
+        """SHA-256 of config and weights: what a cached result depends on."""
+        made = hashlib.sha256(self.config.to_json_string().encode())
+        for name, tensor in self.state_dict().items():
+            made.update(name.encode())
+            made.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return made.hexdigest()
 
     def save(self, directory: Path) -> None:
         """Write `model.safetensors` and `config.json` into `directory`."""

@@ -67,27 +67,47 @@ def write_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path).absolute()
     check_output_dir(path)
     tmp, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    with disk_errors(path):
+        try:
+            for leftover in (tmp, old):  # of a process that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            tmp.mkdir(parents=True)
+            yield tmp
+            _sync(tmp)
+            if path.exists():
+                path.rename(old)
+            tmp.rename(path)
+            _sync_one(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(tmp, ignore_errors=True)
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+
+
+def write_file(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all; an earlier one stays until the new one is on disk."""
+    path = Path(path)
+    tmp = path.with_name(f".{path.name}.tmp")
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tmp.write_text(text, encoding="utf-8")
+            _sync_one(tmp)
+            tmp.replace(path)
+        except BaseException:
+            tmp.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Makes one line of a disk that is full or must not be written."""
     try:
-        for leftover in (tmp, old):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
-        tmp.mkdir(parents=True)
-        yield tmp
-        _sync(tmp)
-        if path.exists():
-            path.rename(old)
-        tmp.rename(path)
-        _sync_one(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(tmp, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        if isinstance(error, OSError) and error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EROFS,
-        ):
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise UserError(f"cannot write {path}: {error.strerror}. Nothing was left there") from error
         raise
 

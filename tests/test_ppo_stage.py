@@ -92,7 +92,8 @@ def trained(sft_dir, reward_dir, tldr_dir, root, tmp_path_factory) -> tuple[Path
 def test_writes_exactly_these_files(trained):
     out, _ = trained
     # 2 collections × 4 PPO epochs × 16 rollouts in batches of 4 are 32 batches
-    assert {p.name for p in out.iterdir()} == {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "samples.jsonl"}
+    files = {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "reference_scores.json", "samples.jsonl"}
+    assert {p.name for p in out.iterdir()} == files
     for name in ("best_checkpoint", "checkpoint_32"):
         assert {p.name for p in (out / name / "hf_model").iterdir()} == HF_MODEL
 

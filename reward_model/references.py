@@ -1,0 +1,48 @@
+"""The scores of the human references: each computed once, before training, and kept on disk."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from reward_model.scoring import Scorer
+from summarize_rlhf.checkpoint import write_file
+from summarize_rlhf.text import rm_text
+from summarize_rlhf.tokenizer import tokenizer_hash
+
+
+def reference_scores(
+    scorer: Scorer, bodies: Sequence[str], references: Sequence[str], file: Path, progress: str | None = None
+) -> list[float]:
+    """The score of each reference under its post. What `file` has is taken from there, the rest is scored and added.
+
+    A text is known by its hash, the reward model by the hash of its weights: after a change of either the score is
+    computed anew. All processes of a launch call this; each scores its share.
+    """
+    state = PartialState()
+    judge = f"{scorer.model.digest()} {tokenizer_hash(scorer.tokenizer)} {scorer.max_length}"
+    names = [hashlib.sha256(rm_text(*pair).encode()).hexdigest() for pair in zip(bodies, references, strict=True)]
+    known = read(file, judge)
+    state.wait_for_everyone()  # all have read before one writes
+    missing = sorted({name: i for i, name in enumerate(names) if name not in known}.values())
+    if missing:
+        mine = missing[state.process_index :: state.num_processes]
+        found = scorer.score([bodies[i] for i in mine], [references[i] for i in mine], progress).tolist()
+        shares = gather_object([(names[i], score) for i, score in zip(mine, found, strict=True)])
+        known |= dict(shares)
+        if state.is_main_process:
+            write_file(file, json.dumps({"reward_model": judge, "scores": known}))
+        state.wait_for_everyone()
+    return [known[name] for name in names]
+
+
+def read(file: Path, judge: str) -> dict[str, float]:
+    """The scores that an earlier start left; none of another reward model's, none from a damaged file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return content["scores"] if content["reward_model"] == judge else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
