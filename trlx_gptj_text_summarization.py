@@ -23,7 +23,7 @@ from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.speed import CACHE_TOKENS
-from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.default_configs import (
     ModelConfig,
@@ -114,11 +114,11 @@ def reward_device(policy: torch.device, processes: int) -> torch.device:
 
 def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, str]]:
     """Prompts of at most `room` tokens, the post cut where it is too long, each with its body and its reference."""
-    prompts = []
-    for row in load_rows(dataset, split, ["prompt", "label"], max_rows):
-        body = cut_post(tokenizer, split_prompt(row["prompt"]), room, prompt_text)
-        prompts.append({"prompt": prompt_text(body), "body": body, "reference": row["label"], "reference_score": None})
-    return prompts
+    rows = load_rows(dataset, split, ["prompt", "label"], max_rows)
+    return [
+        {"prompt": prompt_text(body), "body": body, "reference": label, "reference_score": None}
+        for body, label in zip(cut_prompts(tokenizer, rows["prompt"], room), rows["label"], strict=True)
+    ]
 
 
 @main_guard

@@ -22,7 +22,7 @@ from summarize_rlhf.errors import main_guard
 from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.report import format_table, paired_bootstrap, print_samples
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.text import cut_prompts, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -51,14 +51,14 @@ def ways(args: InferenceArguments) -> list[str]:
     return ["greedy", "sample"] if args.decoding == "both" else [args.decoding]
 
 
-def summarise(name: str, path: str, bodies: list[str], args: InferenceArguments, device) -> dict[str, list[str]]:
-    """The model's summary of each body, by way of decoding. `name` is for the progress bar."""
+def summarise(name: str, path: str, posts: list[str], args: InferenceArguments, device) -> dict[str, list[str]]:
+    """The model's summary of each post, by way of decoding. `name` is for the progress bar."""
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
     model = load_causal_lm(path, dtype=dtype_on(device)).to(device)
     room = args.max_length - args.max_new_tokens
-    prompts = [prompt_text(cut_post(tokenizer, body, room, prompt_text)) for body in bodies]
+    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, posts, room)]
     return {
         way: generate_summaries(
             model,
@@ -99,7 +99,7 @@ def main() -> None:
     summaries = {
         (name, way): texts
         for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
-        for way, texts in summarise(name, path, bodies, args, device).items()
+        for way, texts in summarise(name, path, rows["prompt"], args, device).items()
     }
     scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
     gold = scorer.score(bodies, references, progress="score references")

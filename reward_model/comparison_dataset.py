@@ -1,14 +1,17 @@
 """Pairs of summaries of one post, as token ids, for training and for testing the reward model."""
 
+import inspect
 from typing import NamedTuple
 
 import datasets
 from transformers import PreTrainedTokenizerFast
 
+from reward_model import encoding
 from reward_model.encoding import encode, first_difference
-from summarize_rlhf.data import load_rows
+from summarize_rlhf.data import load_rows, map_once
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import END, rm_text
+from summarize_rlhf.tokenizer import tokenizer_hash
 
 COLUMNS = ("prompt", "chosen", "rejected")
 MIN_WORDS = 5
@@ -66,7 +69,7 @@ def encode_comparisons(
     shared beginning once.
     """
 
-    def encode_batch(batch: dict[str, list[str]]) -> dict[str, list]:
+    def encode_batch(batch: dict[str, list[str]], _numbers: list[int]) -> dict[str, list]:
         summaries = list(zip(batch["chosen"], batch["rejected"], strict=True))
         pairs = encode(tokenizer, batch["prompt"], summaries, max_length)
         start = [first_difference(*pair) for pair in pairs]
@@ -77,7 +80,5 @@ def encode_comparisons(
             "length": [sum(map(len, pair)) - shared for pair, shared in zip(pairs, start, strict=True)],
         }
 
-    if not show_progress:
-        datasets.disable_progress_bars()
-    name = f"tokenize {rows.split}"
-    return rows.map(encode_batch, batched=True, remove_columns=rows.column_names, desc=name)
+    depends_on = [tokenizer_hash(tokenizer), max_length, inspect.getsource(encoding)]
+    return map_once(rows, encode_batch, depends_on, f"tokenize {rows.split}" if show_progress else None)

@@ -3,18 +3,21 @@
 B rows, T tokens of the longest row in the batch.
 """
 
-import numpy as np
+import functools
+
 import torch
 from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from sft.loss import IGNORED
-from summarize_rlhf.errors import UserError
+from summarize_rlhf.data import map_once
+from summarize_rlhf.errors import UserError, named
 from summarize_rlhf.text import cut_post, prompt_text, sft_text, split_prompt
+from summarize_rlhf.tokenizer import tokenizer_hash
 
 LOSS_ON = ("text", "summary")
+OFFSETS = {"return_offsets_mapping": True, "verbose": False}
 
 
 class TLDRDataset(TorchDataset):
@@ -35,49 +38,58 @@ class TLDRDataset(TorchDataset):
     ):
         if loss_on not in LOSS_ON:
             raise UserError(f"loss_on is one of {', '.join(LOSS_ON)}, not {loss_on!r}")
-        self.ids: list[np.ndarray] = []
-        self.starts: list[int] = []  # the first supervised token of each row
-        bar = tqdm(rows, desc=progress, disable=progress is None, unit="row")
-        for number, row in enumerate(bar, 1):
-            try:
-                ids, start = encode(tokenizer, row["prompt"], row["label"], max_length)
-            except UserError as error:
-                raise UserError(f"{rows.info.dataset_name} [{rows.split}], row {number}: {error}") from error
-            self.ids.append(np.array(ids, dtype=np.int32))
-            self.starts.append(start if loss_on == "summary" else 1)  # nothing predicts the first token
+        self.on_summary = loss_on == "summary"
+
+        def encode_batch(batch: dict[str, list[str]], numbers: list[int]) -> dict[str, list]:
+            name = f"{rows.info.dataset_name} [{rows.split}]"
+            return encode(tokenizer, batch["prompt"], batch["label"], max_length, [f"{name}, row {n}" for n in numbers])
+
+        self.rows = map_once(rows, encode_batch, [tokenizer_hash(tokenizer), max_length], progress)
+        self.lengths: list[int] = self.rows["length"][:]  # tokens of each row, EOS included
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row, EOS included."""
-        return [len(ids) for ids in self.ids]
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        ids, start = self.ids[index].tolist(), self.starts[index]
+        row = self.rows[index]
+        ids, start = row["input_ids"], row["start"] if self.on_summary else 1  # nothing predicts the first token
         return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, label: str, max_length: int) -> tuple[list[int], int]:
-    """The token ids of one row, EOS last, and the position at which the summary begins.
+def encode(
+    tokenizer: PreTrainedTokenizerFast, prompts: list[str], labels: list[str], max_length: int, names: list[str]
+) -> dict[str, list]:
+    """Of each row: token ids (`input_ids`), EOS last, their number (`length`), where the summary begins (`start`).
 
     Prompt and summary are tokenised as one string. The summary begins at the first token that reaches beyond the
-    prompt, so that a token across the border would be supervised.
+    prompt, so that a token across the border would be supervised. `names` say which row an error is about.
     """
+    bodies = []
+    for prompt, name in zip(prompts, names, strict=True):
+        with named(name):
+            bodies.append(split_prompt(prompt))
+    tokens = tokenizer([text_of(body, label) for body, label in zip(bodies, labels, strict=True)], **OFFSETS)
+    encoded: dict[str, list] = {"input_ids": [], "length": [], "start": []}
+    for i, (body, label) in enumerate(zip(bodies, labels, strict=True)):
+        ids, offsets = tokens.input_ids[i], tokens.offset_mapping[i]
+        if len(ids) >= max_length:
+            with named(names[i]):
+                body = cut_post(tokenizer, body, max_length - 1, functools.partial(text_of, label=label))
+            cut = tokenizer(text_of(body, label), **OFFSETS)
+            ids, offsets = cut.input_ids, cut.offset_mapping
+        border = len(prompt_text(body))
+        encoded["input_ids"].append([*ids, tokenizer.eos_token_id])
+        encoded["length"].append(len(ids) + 1)
+        encoded["start"].append(next(t for t, (_, end) in enumerate(offsets) if end > border))
+    return encoded
 
-    def render(body: str) -> str:
-        return sft_text(prompt_text(body), label)
 
-    body = cut_post(tokenizer, split_prompt(prompt), max_length - 1, render)
-    tokens = tokenizer(render(body), return_offsets_mapping=True, verbose=False)
-    border = len(prompt_text(body))
-    start = next(i for i, (_, end) in enumerate(tokens.offset_mapping) if end > border)
-    return [*tokens.input_ids, tokenizer.eos_token_id], start
+def text_of(body: str, label: str) -> str:
+    return sft_text(prompt_text(body), label)
 
 
 class PadRight:
-    """Collates rows into tensors (B, T): ids and labels.
+    """Collates rows into tensors (B, T): ids and labels; and where the tail begins whose states are read.
 
     Labels come from the rows' lengths: the pad id may be the EOS id, and a row's own EOS is supervised.
     """
@@ -91,7 +103,9 @@ class PadRight:
         def stack(name: str, filler: int) -> torch.Tensor:
             return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in rows])
 
+        first = min(next(t for t, label in enumerate(row["labels"]) if label != IGNORED) for row in rows)
         return {
             "input_ids": stack("input_ids", self.pad_token_id),
             "labels": stack("labels", IGNORED),
+            "tail": max(first - 1, 0),
         }

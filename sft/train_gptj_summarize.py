@@ -39,7 +39,7 @@ from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.sampler import LengthGroupedSampler
-from summarize_rlhf.text import cut_post, prompt_text, split_prompt
+from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -145,9 +145,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
 def summarise(trainer: Trainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
     """ROUGE of the summaries that the model writes for ``rows``, each process its share, and the summaries."""
     rank, processes = trainer.args.process_index, trainer.args.world_size
-    bodies = [
-        cut_post(tokenizer, split_prompt(p), args.max_length - args.max_new_tokens, prompt_text) for p in rows["prompt"]
-    ]
+    bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens)
     prompts = [prompt_text(body) for body in bodies]
     mine = generate_summaries(
         trainer.model.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,

@@ -1,12 +1,16 @@
 """Rows of text with named columns, from a local file, a directory of split files, or the Hub; checked on the way in."""
 
 import hashlib
+import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
+from accelerate import PartialState
 
+import summarize_rlhf.text
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
@@ -49,6 +53,36 @@ def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
         "rows": len(dataset),
         "sha256": digest.hexdigest(),
     }
+
+
+def map_once(
+    rows: datasets.Dataset,
+    function: Callable[[dict[str, list], list[int]], dict[str, list]],
+    depends_on: Sequence[Any],
+    progress: str | None = None,
+) -> datasets.Dataset:
+    """``function`` of batches of rows and their numbers (from 1), kept on disk.
+
+    The first process of a machine does the work, the others and later starts read the file. It lies in the cache of
+    ``datasets``, under a hash of the rows, of the code and of what else the result ``depends_on``. ``progress`` names
+    a bar; None shows none.
+    """
+    code = [Path(inspect.getfile(part)).read_text() for part in (inspect.unwrap(function), summarize_rlhf.text)]
+    content = [fingerprint(rows)["sha256"], code, list(depends_on)]
+    key = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
+    with PartialState().local_main_process_first():
+        return rows.map(
+            lambda batch, numbers: function(batch, [number + 1 for number in numbers]),
+            with_indices=True,
+            batched=True,
+            remove_columns=rows.column_names,
+            cache_file_name=str(file),
+            new_fingerprint=key[:32],
+            desc=progress,
+        )
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:

@@ -5,7 +5,7 @@ A *body* is everything of a prompt before its final ``TL;DR:`` (subreddit, title
 build their text here and cut too long posts here, so that what one was trained on is what the next one sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
@@ -44,6 +44,16 @@ def rm_text(body: str, summary: str) -> str:
 def count_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
     """Tokens of ``text`` as one string; texts beyond the model's length raise no warning, for they are cut next."""
     return len(tokenizer(text, verbose=False).input_ids)
+
+
+def cut_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int) -> list[str]:
+    """The bodies of prompts, each cut so that the policy reads at most ``budget`` tokens (see ``cut_post``)."""
+    bodies = [split_prompt(prompt) for prompt in prompts]
+    lengths = map(len, tokenizer([prompt_text(body) for body in bodies], verbose=False).input_ids)
+    return [
+        body if length <= budget else cut_post(tokenizer, body, budget, prompt_text)
+        for body, length in zip(bodies, lengths, strict=True)
+    ]
 
 
 def cut_post(tokenizer: PreTrainedTokenizerFast, body: str, budget: int, render: Callable[[str], str]) -> str:

@@ -1,6 +1,7 @@
 """Fixtures that every test may use. Models are tiny, made once per session; tests that change one copy it first."""
 
 import os
+import tempfile
 from pathlib import Path
 
 # Before torch and the libraries are imported: small tensors, several processes, no network, no tracker.
@@ -8,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="datasets-"))
 
 import pytest
 import torch

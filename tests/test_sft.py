@@ -20,7 +20,7 @@ from tiny import make_tokenizer, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sft.loss import IGNORED, SupervisedLM
-from sft.summarize_dataset import PadRight, TLDRDataset, encode
+from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments
 from summarize_rlhf.checkpoint import check_handover, load_causal_lm
 from summarize_rlhf.data import fingerprint, load_rows
@@ -78,13 +78,25 @@ def test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised(rows, t
 
 
 def test_a_long_post_is_cut_and_the_summary_kept(rows, tokenizer):
-    whole, _ = encode(tokenizer, rows[0]["prompt"], rows[0]["label"], 1000)
-    ids, start = encode(tokenizer, rows[0]["prompt"], rows[0]["label"], len(whole) - 10)
-    assert len(ids) == len(whole) - 10
+    whole = TLDRDataset(rows, tokenizer).lengths[0]
+    short = TLDRDataset(rows, tokenizer, max_length=whole - 10, loss_on="summary")
+    ids = short[0]["input_ids"]
+    start = short[0]["labels"].count(IGNORED)
+    assert len(ids) == short.lengths[0] == whole - 10
     text = tokenizer.decode(ids)
     assert text.endswith(f"\nTL;DR: {rows[0]['label']}<|endoftext|>")
     assert tokenizer.decode(ids[start:]) == f" {rows[0]['label']}<|endoftext|>"
     assert rows[0]["prompt"].startswith(text[: text.index("\nTL;DR:")])
+
+
+def test_rows_are_tokenized_once(rows, tokenizer, monkeypatch):
+    """A later start, or another process of the machine, reads what the first has made; other settings do not."""
+    first = TLDRDataset(rows, tokenizer, max_length=90)
+    monkeypatch.setattr("sft.summarize_dataset.encode", None)
+    again = TLDRDataset(rows, tokenizer, max_length=90, loss_on="summary")
+    assert [row["input_ids"] for row in again] == [row["input_ids"] for row in first]
+    with pytest.raises(TypeError):
+        TLDRDataset(rows, tokenizer, max_length=91)
 
 
 def test_bad_rows_are_named(tmp_path, rows, tokenizer):
@@ -102,6 +114,9 @@ def test_padding_is_masked_by_length_though_pad_is_eos(tokenizer):
     batch = PadRight(0)([{"input_ids": [5, 6, 0], "labels": [5, 6, 0]}, {"input_ids": [7, 0], "labels": [IGNORED, 0]}])
     assert batch["input_ids"].tolist() == [[5, 6, 0], [7, 0, 0]]
     assert batch["labels"].tolist() == [[5, 6, 0], [IGNORED, 0, IGNORED]]
+    assert batch["tail"] == 0
+    rows = [{"input_ids": [1] * 9, "labels": [IGNORED] * n + [1] * (9 - n)} for n in (5, 4, 8)]
+    assert PadRight(0)(rows)["tail"] == 3  # predicts the first supervised token of all
 
 
 # --- the recipe

@@ -51,17 +51,22 @@ def gradient(model):
 
 
 @pytest.mark.parametrize("way", ["at once", "in parts", "activations recomputed"])
+@pytest.mark.parametrize("on_summary", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradient_are_those_of_all_logits(family, way, monkeypatch):
+def test_loss_and_gradient_are_those_of_all_logits(family, on_summary, way, monkeypatch):
     """To 1e-5 relative, with padding, on every family, however the logits are computed."""
     model = AutoModelForCausalLM.from_config(FAMILIES[family]).train()
     batch = PadRight(0)(
         [
-            {"input_ids": [3, 4, 5, 6, 7, 0], "labels": [IGNORED, 4, 5, 6, 7, 0]},
-            {"input_ids": [8, 9, 0], "labels": [IGNORED, IGNORED, 0]},
-            {"input_ids": [8, 9, 11, 0], "labels": [IGNORED, IGNORED, 11, 0]},
+            {
+                "input_ids": [3, 4, 5, 6, 7, 0],
+                "labels": [IGNORED] * 4 + [7, 0] if on_summary else [IGNORED, 4, 5, 6, 7, 0],
+            },
+            {"input_ids": [8, 9, 10, 12, 0], "labels": [IGNORED, IGNORED, IGNORED, 12, 0]},
+            {"input_ids": [8, 9, 11, 0], "labels": [IGNORED, IGNORED, IGNORED, 0]},
         ]
     )
+    assert batch["tail"] == (2 if on_summary else 0)
     rows = plain_rows(model, batch["input_ids"], batch["labels"])
     (rows[:, 0].sum() / 4).backward()
     expected = gradient(model)
@@ -98,8 +103,9 @@ def test_the_width_and_content_of_padding_change_no_loss(family, request, rows, 
     model = load_causal_lm(request.getfixturevalue(family)).eval()
     data = TLDRDataset(rows, tokenizer)
     narrow = PadRight(0)([data[i] for i in range(6)])
-    longer = {"input_ids": [3] * 150, "labels": [IGNORED] * 150}
-    wide = {name: tensor[:6] for name, tensor in PadRight(9)([*(data[i] for i in range(6)), longer]).items()}
+    longer = {"input_ids": [3] * 150, "labels": [IGNORED] * 149 + [3]}
+    wide = PadRight(9)([*(data[i] for i in range(6)), longer])
+    wide = {"input_ids": wide["input_ids"][:6], "labels": wide["labels"][:6]}
     assert wide["input_ids"].shape[1] > narrow["input_ids"].shape[1]
     assert loss_of(model, wide).item() == pytest.approx(loss_of(model, narrow).item(), abs=1e-5)
 
