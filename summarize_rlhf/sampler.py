@@ -11,7 +11,7 @@ class LengthGroupedSampler(Sampler[int]):
 
     The order follows from seed and epoch alone: all processes draw the same one, and a resumed run the one
     it had. Rows are shuffled, sorted by length within chunks of `chunk` batches, and the batches are
-    shuffled.
+    shuffled; one with the longest row comes first, so that what does not fit into memory shows at once.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 16):
@@ -38,4 +38,7 @@ class LengthGroupedSampler(Sampler[int]):
         whole = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]  # the last one, which stays last
         shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        if shuffled:
+            longest = max(range(len(shuffled)), key=lambda i: self.lengths[int(shuffled[i][-1])])
+            shuffled.insert(0, shuffled.pop(longest))
         return iter(torch.cat([*shuffled, *rest]).tolist())

@@ -10,7 +10,6 @@ from tiny import comparison_row, sentence, write_rows
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons, usable_comparisons
 from reward_model.encoding import before_end, encode, first_difference, pad_right
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.text import END, START
 
 GOOD = {
@@ -141,24 +140,6 @@ def test_encoded_rows(tokenizer):
         assert chosen[:start] == rejected[:start]
         assert chosen[start] != rejected[start]
         assert row["length"] == start + len(chosen[start:]) + len(rejected[start:])
-
-
-def test_the_order_of_pairs_is_random_by_length_and_the_same_everywhere():
-    lengths = torch.randint(1, 500, (1003,)).tolist()
-    sampler = LengthGroupedSampler(lengths, 8, seed=1)
-    order = list(sampler)
-    assert sorted(order) == list(range(1003))
-    torch.rand(7)  # another process may have drawn other numbers
-    assert list(LengthGroupedSampler(lengths, 8, seed=1)) == order
-    assert list(LengthGroupedSampler(lengths, 8, seed=2)) != order
-    sampler.set_epoch(1)
-    assert list(sampler) != order
-
-    def padding(rows):
-        batches = [[lengths[i] for i in rows[k : k + 8]] for k in range(0, len(rows), 8)]
-        return sum(max(batch) * len(batch) for batch in batches) / sum(lengths) - 1
-
-    assert padding(order) < 0.1 < 0.5 < padding(list(range(1003)))
 
 
 def test_real_pairs(real_data, real_gptj_dir):
