@@ -32,6 +32,16 @@ SHORTEST, LONGEST, NEW, WIDTH = 50, 400, 50, 550  # tokens
 PHASES = ("generate", "reward", "policy + reference", "optimise")
 
 
+def make(folder: Path, rollouts: int, family: str, **shape) -> str:
+    """Policy, reward model and rows for so many rollouts; returns the kind of texts."""
+    kind, rows = workload.texts(WARM_UP + rollouts, shorten=False)
+    workload.make(folder, rows, family, **shape)
+    (folder / "rm").mkdir()
+    RewardModel(load_causal_lm(folder).base_model).save(folder / "rm")
+    load_tokenizer(folder).save_pretrained(folder / "rm")
+    return kind
+
+
 def prompts_of(folder: Path) -> list[dict[str, str]]:
     """The folder's rows, each post cut to a length drawn between `SHORTEST` and `LONGEST`."""
     tokenizer, lengths = load_tokenizer(folder), random.Random(0)
@@ -113,12 +123,7 @@ def main() -> None:
         return {"iterations_per_hour": 3600 / found["iteration"], **found}
 
     def prepare(folder: Path) -> dict[str, str]:
-        kind, rows = workload.texts(WARM_UP + rollouts, shorten=False)
-        workload.make(folder, rows, args.family, **({"layers": 4} if args.quick else {}))
-        model = RewardModel(load_causal_lm(folder).base_model)
-        (folder / "rm").mkdir()
-        model.save(folder / "rm")
-        load_tokenizer(folder).save_pretrained(folder / "rm")
+        kind = make(folder, rollouts, args.family, **({"layers": 4} if args.quick else {}))
         return {"texts": kind, "rollouts": rollouts, "unfrozen": args.unfrozen}
 
     phases = {phase: lambda a, b, phase=phase: b[phase] / a[phase] for phase in PHASES}

@@ -93,10 +93,10 @@ def synthetic(rows: int, seed: int) -> list[dict[str, str]]:
     ]
 
 
-def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `VOCABULARY` tokens, as GPT-2's, trained on these texts; EOS is also its pad token."""
+def make_tokenizer(texts: list[str], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of at most `size` tokens, as GPT-2's, trained on these texts; EOS is also its pad token."""
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(texts, VOCABULARY, special_tokens=[EOS], show_progress=False)
+    bpe.train_from_iterator(texts, size, special_tokens=[EOS], show_progress=False)
     return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=EOS, bos_token=EOS, pad_token=EOS)
 
 

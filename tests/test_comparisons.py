@@ -4,7 +4,6 @@ import random
 
 import datasets
 import pytest
-import torch
 from tiny import comparison_row, sentence, write_rows
 
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons, usable_comparisons
