@@ -4,6 +4,8 @@ Mutations that these tests catch, each tried: rejected sees chosen; positions of
 one too many; the causal mask strict; the shared beginning cut by one; values unpacked one position off.
 """
 
+import copy
+
 import pytest
 import torch
 from tiny import gpt2_config, gptj_config
@@ -180,7 +182,7 @@ def test_what_is_not_packed():
     """Bloom takes no positions; an eager attention would add a boolean mask to its scores."""
     bloom = AutoModel.from_config(BloomConfig(vocab_size=V, hidden_size=32, n_head=2, n_layer=1))
     assert not can_pack(bloom)
-    eager = AutoModel.from_config(CONFIGS["gpt2"], attn_implementation="eager")
+    eager = AutoModel.from_config(copy.deepcopy(CONFIGS["gpt2"]), attn_implementation="eager")
     assert not can_pack(eager)
     pairs = make_pairs()
     values = SeparatePairs(0).values(RewardModel(bloom).eval(), SeparatePairs(0)(pairs))
