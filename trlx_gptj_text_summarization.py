@@ -7,6 +7,7 @@ are the published ones. Change any of them by a JSON object of dotted names, or 
 
     … trlx_gptj_text_summarization.py '{"train.batch_size": 8, "method.init_kl_coef": 0.05}'
 
+An interrupted run goes on when the same command is given again; `--fresh` starts over.
 Names under `task.` say what is summarised and by what it is judged, all others are trlX's.
 """
 
@@ -49,6 +50,7 @@ config = TRLConfig(
         checkpoint_interval=10000,
         eval_interval=200,
         checkpoint_dir=str(HERE / "ckpts"),
+        resume_from_checkpoint="auto",
         project_name="summarize_RLHF",
     ),
     model=ModelConfig(model_path=SFT_MODEL, num_layers_unfrozen=8),
@@ -162,6 +164,7 @@ def main() -> None:
         """How much better than the human reference the reward model finds each sample."""
         return scorer.score(body, outputs) - torch.tensor(reference_score)
 
+    config.train.trainer_kwargs["identity"] = {"task": vars(task), "reward_model": scorer.model.digest()}
     trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)
 
 

@@ -24,6 +24,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer.checkpoint import Collection
 from trlx.trainer.ppo import AcceleratePPOTrainer
 
 CHUNK, BATCH, ACCUMULATION = 16, 4, 4
@@ -91,7 +92,8 @@ def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, f
         start = time.perf_counter()
         rollouts, stats = trainer.make_experience()
         collected = time.perf_counter()
-        trainer.optimise(rollouts, tqdm(disable=True))
+        trainer.collection = Collection(rollouts, stats["policy/kl"])
+        trainer.optimise(trainer.collection, tqdm(disable=True))
         whole = time.perf_counter() - start
     seconds |= {"generate": stats["time/rollout_generate"], "reward": stats["time/rollout_score"]}
     seconds["policy + reference"] = collected - start - seconds["generate"] - seconds["reward"]

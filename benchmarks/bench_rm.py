@@ -8,6 +8,7 @@ pairs an update, for five epochs as published. The published way computes both t
 first epoch; that counts. The first update of each run is a warm-up and does not count.
 """
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from reward_model.train_reward_model_gptj import (
     training_arguments,
 )
 from summarize_rlhf import hardware
+from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.tokenizer import load_tokenizer
 
 UPDATE = 4  # pairs an optimizer step
@@ -46,7 +48,8 @@ def ours(folder: Path, rows: Dataset, epochs: int) -> dict[str, float]:
     lengths = data["train"]["length"][:]
     start = time.perf_counter()
     if several_epochs(args, len(rows)):
-        data = keep_trunk(model, data, pairs, folder, training, args.trunk_cache_gb)
+        with tempfile.TemporaryDirectory(dir=folder) as cache:  # anew in each repeat
+            data = keep_trunk(model, data, pairs, Path(cache), training, args.trunk_cache_gb)
     frozen = time.perf_counter() - start
     clock = Clock()
     trainer = RewardTrainer(
@@ -57,8 +60,11 @@ def ours(folder: Path, rows: Dataset, epochs: int) -> dict[str, float]:
         model=model,
         args=training,
         train_dataset=data["train"],
-        callbacks=[clock],
+        settings={},
+        metrics=MetricsFile(folder / "ours"),
+        minutes=None,
     )
+    trainer.add_callback(clock)
     trainer.train()
     return clock.rate("pairs", epochs * len(rows), UPDATE, frozen) | {"frozen_blocks_s": frozen}
 

@@ -19,6 +19,7 @@ from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
 from summarize_rlhf import hardware
 from summarize_rlhf.checkpoint import load_causal_lm
+from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.tokenizer import load_tokenizer
 
 BATCH = 16
@@ -42,8 +43,11 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
         args=training,
         train_dataset=dataset,
         data_collator=PadRight(tokenizer.pad_token_id),
-        callbacks=[clock],
+        settings={},
+        metrics=MetricsFile(folder / "ours"),
+        minutes=None,
     )
+    trainer.add_callback(clock)
     order = list(trainer._get_train_sampler())
     trainer.train()
     return clock.rate("tokens", sum(dataset.lengths), sum(dataset.lengths[i] for i in order[:BATCH]))

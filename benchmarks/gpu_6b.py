@@ -167,6 +167,7 @@ def decoding(model: PreTrainedModel, best: dict[str, float], rows: int) -> dict[
 
 def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -> dict[str, float]:
     """An iteration of the engine under DeepSpeed ZeRO-2, by phase; a small one warms up."""
+    from trlx.trainer.checkpoint import Collection
     from trlx.trainer.ppo import AcceleratePPOTrainer
 
     config = GPTJConfig(**shape, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, pad_token_id=0)
@@ -193,7 +194,8 @@ def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -
         collected, stats = trainer.make_experience()
         synchronize()
         middle = time.perf_counter()
-        trainer.optimise(collected, tqdm(disable=True))
+        trainer.collection = Collection(collected, stats["policy/kl"])
+        trainer.optimise(trainer.collection, tqdm(disable=True))
         synchronize()
         end = time.perf_counter()
     found = {"generate_s": stats["time/rollout_generate"], "reward_s": stats["time/rollout_score"]}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,7 +35,6 @@ from summarize_rlhf.checkpoint import (
     check_output_dir,
     drop_step_checkpoints,
     find_model,
-    find_step_checkpoint,
     fit_to_tokenizer,
     load_causal_lm,
     run_record,
@@ -46,7 +45,9 @@ from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.sampler import LengthGroupedSampler
+from summarize_rlhf.stage_run import settle, steps_dir_of
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -93,13 +94,15 @@ class RewardArguments:
     per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result")
     # keeping
     save_steps: int = knob(500, "optimizer steps between checkpoints in <output_dir>-steps/")
-    resume: bool = knob(False, "go on from the last checkpoint in <output_dir>-steps/")
+    save_minutes: float | None = knob(60.0, "minutes between checkpoints, besides; None: none")
+    save_total_limit: int = knob(2, "checkpoints kept, the newest")
+    fresh: bool = knob(False, "start over; else an interrupted run goes on from its last whole checkpoint")
     logging_steps: int = knob(10, "optimizer steps between lines of metrics")
     report_to: str = knob("wandb", "wandb (offline without a login), tensorboard or none")
     seed: int = knob(42, "of the value head, the order of pairs and dropout")
 
 
-class RewardTrainer(Trainer):
+class RewardTrainer(ResumableTrainer):
     """Trainer on pairs; `pairs` says how B of them become a batch, and computes the values of their texts."""
 
     def __init__(
@@ -178,7 +181,7 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         eval_steps=args.eval_steps,
         per_device_eval_batch_size=args.per_device_eval_batch_size,
         save_steps=args.save_steps,
-        save_total_limit=1,
+        save_total_limit=args.save_total_limit,
         logging_steps=args.logging_steps,
         report_to=args.report_to,
         run_name="reward-model",
@@ -195,8 +198,7 @@ def main() -> None:
     hardware.check_versions()
     hardware.quiet_wandb()
     check_output_dir(args.output_dir)
-    steps_dir = Path(f"{Path(args.output_dir).absolute()}-steps")
-    resume_from = find_step_checkpoint(steps_dir, args.resume)
+    steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir)  # joins the process group
     first = training.process_index == 0
 
@@ -205,12 +207,17 @@ def main() -> None:
     tokenizer = load_tokenizer(args.tokenizer or source)
     if is_local(source):
         check_handover(source, expects_stage="sft", tokenizer=tokenizer)
-    rows, encoded = {}, {}
+    rows = {}
     for split, most in (("train", args.max_train_rows), ("test", args.max_eval_rows)):
         rows[split], dropped = load_comparisons(args.dataset, split, most)
-        encoded[split] = encode_comparisons(rows[split], tokenizer, args.max_length, show_progress=first)
         if first:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
+    run = settle(args, tokenizer, rows["train"])
+    if run.finished:
+        return
+    encoded = {
+        split: encode_comparisons(part, tokenizer, args.max_length, show_progress=first) for split, part in rows.items()
+    }
 
     # 2. The model of stage 1 with a value per token; its top blocks are trained
     language_model = load_causal_lm(source)
@@ -230,7 +237,7 @@ def main() -> None:
         encoded = keep_trunk(model, encoded, pairs, steps_dir, training, args.trunk_cache_gb)
 
     # 3. Training, and at its end the accuracy on test
-    metrics = MetricsFile(steps_dir, resume=args.resume)
+    metrics = MetricsFile(steps_dir)
     trainer = RewardTrainer(
         pairs=pairs,
         loss=args.loss,
@@ -240,10 +247,12 @@ def main() -> None:
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["test"],
-        callbacks=[metrics],
+        settings=run.settings,
+        metrics=metrics,
+        minutes=args.save_minutes,
     )
     trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
-    trainer.train(resume_from_checkpoint=resume_from)
+    trainer.train(resume_from_checkpoint=run.resume_from)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
     # 4. The directory for stage 3, whole or not at all
@@ -251,7 +260,8 @@ def main() -> None:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "rm", asdict(args), tokenizer, args.seed, args.max_length, data,
-            model=source, steps=trainer.state.global_step, processes=training.world_size, results=results,
+            settings=run.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
+            results=results,
         )  # fmt: skip
         with write_directory(args.output_dir) as tmp:
             model.save(tmp)

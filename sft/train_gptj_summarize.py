@@ -16,7 +16,7 @@ from typing import Any
 
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from sft.loss import SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
@@ -25,7 +25,6 @@ from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import (
     check_output_dir,
     drop_step_checkpoints,
-    find_step_checkpoint,
     fit_to_tokenizer,
     load_causal_lm,
     run_record,
@@ -37,8 +36,10 @@ from summarize_rlhf.errors import main_guard
 from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.report import print_samples
+from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.sampler import LengthGroupedSampler
+from summarize_rlhf.stage_run import settle, steps_dir_of
 from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
 
@@ -79,13 +80,15 @@ class SFTArguments:
     max_new_tokens: int = knob(50, "tokens of a generated summary at most, EOS included")
     # keeping
     save_steps: int = knob(1000, "optimizer steps between checkpoints in <output_dir>-steps/")
-    resume: bool = knob(False, "go on from the last checkpoint in <output_dir>-steps/")
+    save_minutes: float | None = knob(60.0, "minutes between checkpoints, besides; None: none")
+    save_total_limit: int = knob(2, "checkpoints kept, the newest")
+    fresh: bool = knob(False, "start over; else an interrupted run goes on from its last whole checkpoint")
     logging_steps: int = knob(50, "optimizer steps between lines of metrics")
     report_to: str = knob("wandb", "wandb (offline without a login), tensorboard or none")
     seed: int = knob(42, "of the order of rows and of dropout")
 
 
-class SFTTrainer(Trainer):
+class SFTTrainer(ResumableTrainer):
     """Trainer whose losses are means over supervised tokens: of a whole global batch, of the whole of valid.
 
     So neither accumulation, nor the number of processes, nor the evaluation's batch size changes what is optimised or
@@ -131,7 +134,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         eval_steps=args.eval_steps,
         per_device_eval_batch_size=args.per_device_eval_batch_size,
         save_steps=args.save_steps,
-        save_total_limit=2,
+        save_total_limit=args.save_total_limit,
         logging_steps=args.logging_steps,
         report_to=args.report_to,
         run_name="sft",
@@ -142,7 +145,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
     )
 
 
-def summarise(trainer: Trainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
+def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
     """ROUGE of the summaries that the model writes for ``rows``, each process its share, and the summaries."""
     rank, processes = trainer.args.process_index, trainer.args.world_size
     bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens)
@@ -165,8 +168,7 @@ def main() -> None:
     hardware.check_versions()
     hardware.quiet_wandb()
     check_output_dir(args.output_dir)
-    steps_dir = Path(f"{Path(args.output_dir).absolute()}-steps")
-    resume_from = find_step_checkpoint(steps_dir, args.resume)
+    steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir)  # joins the process group
     first = training.process_index == 0
 
@@ -176,6 +178,9 @@ def main() -> None:
         "train": load_rows(args.dataset, "train", ["prompt", "label"], args.max_train_rows),
         "valid": load_rows(args.dataset, "valid", ["prompt", "label"], args.max_eval_rows),
     }
+    run = settle(args, tokenizer, rows["train"])
+    if run.finished:
+        return
     encoded = {
         split: TLDRDataset(part, tokenizer, args.max_length, args.loss_on, f"tokenize {split}" if first else None)
         for split, part in rows.items()
@@ -188,16 +193,18 @@ def main() -> None:
         model.activation_checkpointing_enable({"use_reentrant": False})
 
     # 3. Training
-    metrics = MetricsFile(steps_dir, resume=args.resume)
+    metrics = MetricsFile(steps_dir)
     trainer = SFTTrainer(
         model=SupervisedLM(model),
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["valid"],
         data_collator=PadRight(tokenizer.pad_token_id),
-        callbacks=[metrics],
+        settings=run.settings,
+        metrics=metrics,
+        minutes=args.save_minutes,
     )
-    trainer.train(resume_from_checkpoint=resume_from)
+    trainer.train(resume_from_checkpoint=run.resume_from)
 
     # 4. What it has learnt: the loss on valid (measured after the last step), and ROUGE of the summaries it writes
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_loss" in logs)
@@ -214,7 +221,7 @@ def main() -> None:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
-            steps=trainer.state.global_step, processes=training.world_size, results=results,
+            settings=run.settings, steps=trainer.state.global_step, processes=training.world_size, results=results,
         )  # fmt: skip
         with write_directory(args.output_dir) as tmp:
             model.config.use_cache = True  # off while training, for the checkpointing of activations

@@ -73,11 +73,11 @@ def write_directory(path: str | Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
             tmp.mkdir(parents=True)
             yield tmp
-            _sync(tmp)
+            sync_directory(tmp, whole=True)
             if path.exists():
                 path.rename(old)
             tmp.rename(path)
-            _sync_one(path.parent)
+            sync_directory(path.parent)
             shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(tmp, ignore_errors=True)
@@ -103,17 +103,22 @@ def write_file(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Makes one line of a disk that is full or must not be written."""
+    """Makes one line of a disk that is full or must not be written. torch and safetensors say it in words of theirs."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise UserError(f"cannot write {path}: {error.strerror}. Nothing was left there") from error
         raise
+    except (RuntimeError, SafetensorError) as error:
+        if any(words in str(error) for words in ("No space left", "file write failed", "unexpected pos")):
+            raise UserError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}. Nothing was left there") from error
+        raise
 
 
-def _sync(directory: Path) -> None:
-    for entry in directory.rglob("*"):
+def sync_directory(directory: Path, whole: bool = False) -> None:
+    """Makes the names in a directory outlive a power cut; with ``whole`` also all that is below it."""
+    for entry in directory.rglob("*") if whole else ():
         _sync_one(entry)
     _sync_one(directory)
 
@@ -283,30 +288,13 @@ def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
             ids.bos_token_id = tokenizer.bos_token_id
 
 
-def find_step_checkpoint(steps_dir: str | Path, resume: bool) -> str | None:
-    """The last ``checkpoint-N`` of an interrupted run, if it is to be resumed; else ``None``.
-
-    Raises ``UserError`` where there is one to resume from and nobody asked, or none and somebody did.
-    """
-    steps_dir = Path(steps_dir)
-    whole = [file.parent for file in steps_dir.glob("checkpoint-*/trainer_state.json")]  # written last
-    found = sorted(whole, key=lambda path: int(path.name.rpartition("-")[2]))
-    if resume and not found:
-        raise UserError(f"nothing to resume: {steps_dir} has no checkpoint-* of an interrupted run")
-    if found and not resume:
-        raise UserError(
-            f"{steps_dir} holds {found[-1].name} of an earlier run: go on from it with "
-            f"--resume true, or remove the folder"
-        )
-    return str(found[-1]) if found else None
-
-
 def drop_step_checkpoints(steps_dir: str | Path) -> None:
     """Remove every ``checkpoint-N`` and what else bridges an interruption: the finished directory has what counts."""
     for path in Path(steps_dir).glob("checkpoint-*"):
         shutil.rmtree(path)
-    for path in Path(steps_dir).glob("frozen_*"):  # reward_model/frozen_trunk.py
-        path.unlink()
+    for name in ("frozen_*", "wandb_run_id"):  # the first are of reward_model/frozen_trunk.py
+        for path in Path(steps_dir).glob(name):
+            path.unlink()
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:

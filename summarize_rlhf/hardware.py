@@ -8,6 +8,7 @@ import json
 import netrc
 import os
 import platform
+import secrets
 import shutil
 import socket
 import subprocess
@@ -198,6 +199,20 @@ def quiet_wandb(directory: str | Path | None = None) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     if directory is not None:
         os.environ.setdefault("WANDB_DIR", str(directory))
+
+
+def name_wandb_run(folder: Path, goes_on: bool) -> None:
+    """Gives W&B's run an id that `folder` keeps: a run that goes on is the same run there, not a new one.
+
+    All processes may call this; the first decides. An id of the user's own comes first.
+    """
+    if PartialState().is_main_process:
+        file = folder / "wandb_run_id"
+        if not (goes_on and file.is_file()):
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(secrets.token_hex(4))
+        os.environ.setdefault("WANDB_RUN_ID", file.read_text())
+        os.environ.setdefault("WANDB_RESUME", "allow")
 
 
 def _in_netrc(host: str) -> bool:

@@ -138,7 +138,7 @@ MUTATIONS = [Mutation(*row) for row in [
     ("resume forgets the schedule", CHECKPOINT, '        t.scheduler.load_state_dict(state["scheduler"])\n', "", "train::test_resumed_run_is_the_uninterrupted_one"),
     ("resume runs finished collections again", CHECKPOINT, '("step", "iteration", ', '("step", ', "train::test_resumed_run_is_the_uninterrupted_one"),
     ("resume forgets the best reward", CHECKPOINT, '"best_reward", ', "", "train::test_resumed_run_is_the_uninterrupted_one"),
-    ("KL coefficient never updated", LOOP, 'self.kl_controller.update(stats["policy/kl"], self.method.num_rollouts)', "pass", "train::test_adaptive_kl_moves_once_a_collection"),
+    ("KL coefficient never updated", LOOP, "self.kl_controller.update(self.collection.kl, self.method.num_rollouts)", "pass", "train::test_adaptive_kl_moves_once_a_collection"),
     ("rewards beyond the last token lost", SCORING, "laid.index_add(0, torch.arange(len(row)).clamp(max=length - 1), row)", "torch.cat((row, laid))[:length]", "train::test_dense_rewards_may_be_counted_by_the_text"),
     # value function from a reward model
     ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "surface::test_value_head_alone_starts_linear"),

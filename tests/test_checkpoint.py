@@ -15,9 +15,7 @@ from summarize_rlhf import checkpoint
 from summarize_rlhf.checkpoint import (
     check_handover,
     check_output_dir,
-    drop_step_checkpoints,
     find_model,
-    find_step_checkpoint,
     fit_to_tokenizer,
     load_causal_lm,
     read_run,
@@ -198,22 +196,6 @@ def test_the_local_directory_counts_only_when_whole(tmp_path, gptj_dir):
     assert find_model(tmp_path, "owner/name") == "owner/name"
     (tmp_path / "config.json").write_text("{}")
     assert find_model(tmp_path, "owner/name") == "owner/name"
-
-
-def test_step_checkpoints_are_found_and_dropped(tmp_path):
-    assert find_step_checkpoint(tmp_path, resume=False) is None
-    with pytest.raises(UserError, match="nothing to resume"):
-        find_step_checkpoint(tmp_path, resume=True)
-    for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    (tmp_path / "checkpoint-11").mkdir()  # half-written
-    assert find_step_checkpoint(tmp_path, resume=True) == str(tmp_path / "checkpoint-10")
-    with pytest.raises(UserError, match="checkpoint-10 of an earlier run"):
-        find_step_checkpoint(tmp_path, resume=False)
-    (tmp_path / "metrics.jsonl").write_text("")
-    drop_step_checkpoints(tmp_path)
-    assert listing(tmp_path) == ["metrics.jsonl"]
 
 
 # --- weights

@@ -5,16 +5,12 @@ B rows, T tokens. The launches share one model and one data set of 64 rows.
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
 import types
 
 import pytest
 import torch
-from launch import OF_A_LAUNCH, deepspeed, flags, python, run
+from launch import deepspeed, flags, python, run
 from safetensors.torch import load_file
 from tiny import make_tokenizer, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -268,38 +264,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_killed_and_resumed_is_as_if_never_interrupted(root, arguments, tmp_path):
-    """Plain `python`, wherever one stands; the kill comes after a checkpoint, in mid-step."""
+def test_the_same_command_says_that_it_was_finished(trained, root, arguments):
+    """And changes nothing; under other settings it refuses by name; --fresh is told of."""
+    before = {path.name: path.stat().st_mtime_ns for path in trained.out.iterdir()}
     script = root / "sft" / "train_gptj_summarize.py"
-    long = [*arguments, *flags({"num_train_epochs": 20, "save_steps": 8, "logging_steps": 8, "eval_steps": 80})]
-    long += flags({"rouge_rows": 0, "report_to": "none"})
-    whole = python(script, [*long, "--output_dir", tmp_path / "whole"], tmp_path)
-    assert whole.returncode == 0, whole.stderr[-3000:]
-
-    cut = tmp_path / "cut"
-    env = {name: value for name, value in os.environ.items() if name not in OF_A_LAUNCH}
-    command = [sys.executable, script, *long, "--output_dir", cut]
-    process = subprocess.Popen(
-        list(map(str, command)), cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("cut-steps/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not cut.exists()
-
-    refused = python(script, [*long, "--output_dir", cut], tmp_path)
+    again = python(script, [*arguments, "--output_dir", trained.out, "--report_to", "none"], trained.folder)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert f"{trained.out} was finished before, by the same command; --fresh starts over" in again.stdout
+    other = [*arguments, "--output_dir", trained.out, "--report_to", "none", "--learning_rate", "2e-3", "--seed", 8]
+    refused = python(script, other, trained.folder)
     assert refused.returncode == 2
-    assert "of an earlier run: go on from it with --resume true" in refused.stderr
-    resumed = python(script, [*long, "--output_dir", cut, "--resume", "true"], tmp_path)
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
-    for key in ("loss", "learning_rate", "eval_loss"):
-        assert metrics_of(cut, key) == pytest.approx(metrics_of(tmp_path / "whole", key), rel=1e-5)
-    one, two = load_file(cut / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
-    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+    assert "learning_rate was 0.001, is 0.002; seed was 7, is 8. Going on would be another run" in refused.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in trained.out.iterdir()} == before
 
 
 def test_wandb_offline_and_a_file_of_arguments_and_gpt2(root, gpt2_dir, tldr_dir, tmp_path):

@@ -179,45 +179,6 @@ def test_a_family_that_cannot_be_packed_says_so_and_trains(root, pairs_dir, tmp_
     assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
 
 
-DIE_AT_STEP_6 = """
-import os, sys
-from transformers import TrainerCallback
-from reward_model import train_reward_model_gptj as stage
-
-class Die(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 6:
-            os._exit(9)
-
-stage.MetricsFile.on_step_end = Die.on_step_end
-stage.main()
-"""
-
-
-def test_a_resumed_run_ends_like_an_uninterrupted_one(trained, root, sft_dir, pairs_dir, tmp_path):
-    """Killed at step 6, in the second epoch; its last checkpoint is step 4's, in the first.
-
-    Fails if the order of pairs, the optimizer or the schedule began anew.
-    """
-    values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": tmp_path / "rm"}
-    killed = run([sys.executable, "-c", DIE_AT_STEP_6, *flags(**values)], root)
-    assert killed.returncode == 9, killed.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"rm-steps"}
-    script = root / "reward_model" / "train_reward_model_gptj.py"
-    again = run([sys.executable, script, *flags(**values)], tmp_path)
-    assert again.returncode == 2
-    assert "checkpoint-4 of an earlier run" in again.stderr
-    resumed = run([sys.executable, script, *flags(**values, resume=True)], tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert warnings_of(resumed) == []
-    alone, later = load_file(trained[0] / "model.safetensors"), load_file(tmp_path / "rm" / "model.safetensors")
-    for name, tensor in alone.items():
-        torch.testing.assert_close(later[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
-    for one, two in zip(lines_of(trained[0]), lines_of(tmp_path / "rm"), strict=True):
-        assert one["step"] == two["step"]
-        assert one.get("eval_margin", 0) == pytest.approx(two.get("eval_margin", 0), rel=1e-5)
-
-
 @pytest.mark.parametrize("folder", ["reward_model", "."])
 def test_the_reward_test_measures_what_training_reported(trained, root, pairs_dir, tmp_path, folder):
     script = "gptj_reward_test.py" if folder != "." else "reward_model/gptj_reward_test.py"

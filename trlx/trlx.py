@@ -1,12 +1,15 @@
 """`trlx.train`: from prompts and a reward function to a trained policy, in one call."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from summarize_rlhf import resume
 from summarize_rlhf.hardware import check_versions
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer.checkpoint import FREE, STATE, settings
 from trlx.trainer.ppo import AcceleratePPOTrainer
 
 ELSEWHERE = {
@@ -55,7 +58,11 @@ def train(
     room = config.train.seq_length - config.method.longest_response()
     trainer.add_prompt_pipeline(PromptPipeline(prompts, room, trainer.tokenizer))
     trainer.add_eval_pipeline(PromptPipeline(eval_prompts, room, trainer.tokenizer))
-    if config.train.resume_from_checkpoint:
-        trainer.load(config.train.resume_from_checkpoint)
+    start = config.train.resume_from_checkpoint
+    if start in ("auto", "fresh"):
+        folder = Path(config.train.checkpoint_dir)
+        start = resume.find(folder, settings(trainer), FREE, fresh=start == "fresh", needs=STATE)
+    if start:
+        trainer.load(start)
     trainer.learn()
     return trainer

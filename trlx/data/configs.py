@@ -83,11 +83,13 @@ class TrainConfig:
     seq_length: prompt and response together, in tokens.
     batch_size: rollouts per device and training batch. minibatch_size: how many of them go through the model at
     once (memory only; the gradient is the same). max_grad_norm: clip the gradient's norm, None does not.
-    eval_interval, checkpoint_interval: in training batches. A checkpoint is written at the end of the collection in
-    which it falls due, so that a resumed run is the uninterrupted one.
+    eval_interval, checkpoint_interval: in training batches. checkpoint_minutes: between checkpoints, besides; None:
+    none. save_total_limit: checkpoints kept, the newest; None: all.
     checkpoint_dir: where checkpoints, metrics.jsonl and samples go. rollout_logging_dir: where each rollout goes.
     save_best: keep the policy with the best evaluated reward. save_optimizer: checkpoints hold the full state.
-    resume_from_checkpoint: such a checkpoint's directory, to go on from.
+    resume_from_checkpoint: such a checkpoint's directory, to go on from; "auto": the newest whole one in
+    checkpoint_dir, if there is one; "fresh": none, and those in checkpoint_dir are removed.
+    guards: when to warn or to stop (trlx/trainer/guards.py).
     tracker: "wandb", "tensorboard" or None. reward_on_all_ranks: score each rank's own samples there.
     """
 
@@ -113,6 +115,9 @@ class TrainConfig:
     save_best: bool = True
     save_optimizer: bool = True
     resume_from_checkpoint: str | None = None
+    checkpoint_minutes: float | None = 60.0
+    save_total_limit: int | None = 3
+    guards: dict[str, Any] = field(default_factory=dict)
 
     tracker: str | None = "wandb"
     logging_dir: str | None = None
@@ -185,7 +190,7 @@ class TRLConfig:
 
 # Free-form dictionaries: new keys are welcome there, they belong to torch, transformers or peft.
 _OPEN = {"kwargs", "gen_kwargs", "gen_experience_kwargs", "model_extra_configs", "tokenizer_extra_configs"}
-_OPEN |= {"trainer_kwargs", "peft_config"}
+_OPEN |= {"trainer_kwargs", "peft_config", "guards"}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:

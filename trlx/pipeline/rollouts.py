@@ -23,6 +23,9 @@ class Rollout(NamedTuple):
     trunk: Tensor | None  # (Q + R, H) output of the frozen trunk
 
 
+NUMBERS = ("logprobs", "values", "advantages", "returns")  # (R) each
+
+
 class Batch(NamedTuple):
     """Rollouts side by side, padded on the right. Masks come from lengths, never from comparing ids with a pad id."""
 
@@ -63,9 +66,42 @@ def collate(rollouts: list[Rollout]) -> Batch:
     """Rollouts -> Batch."""
     batch = collate_tokens([r.prompt for r in rollouts], [r.response for r in rollouts])
     return batch._replace(
-        **{name: pad([getattr(r, name) for r in rollouts]) for name in ("logprobs", "values", "advantages", "returns")},
+        **{name: pad([getattr(r, name) for r in rollouts]) for name in NUMBERS},
         trunk=None if rollouts[0].trunk is None else pad([r.trunk for r in rollouts]),
     )
+
+
+def to_tensors(rollouts: list[Rollout]) -> dict[str, Tensor]:
+    """Rollouts one behind the other, as a safetensors file holds them; `from_tensors` takes them apart again."""
+    if not rollouts:
+        return {}
+    tensors = {
+        "prompt_lengths": torch.tensor([len(r.prompt) for r in rollouts]),
+        "response_lengths": torch.tensor([len(r.response) for r in rollouts]),
+        "prompts": torch.tensor([token for r in rollouts for token in r.prompt]),
+        "responses": torch.tensor([token for r in rollouts for token in r.response]),
+    }
+    for name in (*NUMBERS, "trunk"):
+        if getattr(rollouts[0], name) is not None:
+            tensors[name] = torch.cat([getattr(r, name).cpu() for r in rollouts]).contiguous()
+    return tensors
+
+
+def from_tensors(tensors: dict[str, Tensor], device) -> list[Rollout]:
+    """The rollouts that `to_tensors` took; their trunk goes to `device`."""
+    if not tensors:
+        return []
+    q, r = tensors["prompt_lengths"].tolist(), tensors["response_lengths"].tolist()
+    parts: dict[str, list] = {
+        "prompt": [x.tolist() for x in tensors["prompts"].split(q)],
+        "response": [x.tolist() for x in tensors["responses"].split(r)],
+        **{name: [x.clone() for x in tensors[name].split(r)] for name in NUMBERS},
+        "trunk": [None] * len(q),
+    }
+    if "trunk" in tensors:
+        whole = [a + b for a, b in zip(q, r, strict=True)]
+        parts["trunk"] = [x.clone().to(device) for x in tensors["trunk"].split(whole)]
+    return [Rollout(**dict(zip(parts, row, strict=True))) for row in zip(*parts.values(), strict=True)]
 
 
 def minibatches(

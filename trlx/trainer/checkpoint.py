@@ -3,7 +3,8 @@
 import contextlib
 import copy
 import hashlib
-import shutil
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import peft
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from summarize_rlhf import resume
 from summarize_rlhf.checkpoint import run_record, save_run, write_directory
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.tokenizer import tokenizer_hash
 from trlx.data.configs import plain
 from trlx.models.policy import PolicyWithValueHead
+from trlx.pipeline.rollouts import Rollout, from_tensors, to_tensors
+from trlx.utils.modeling import flatten_dict
 
 
 @contextlib.contextmanager
@@ -100,7 +105,7 @@ def _fingerprint(prompts) -> dict[str, Any]:
 class Progress:
     """The trainer's own state in the form that Accelerate saves and loads beside weights, optimizer and generators."""
 
-    NAMES = ("step", "iteration", "best_reward", "evaluated", "ref_std")
+    NAMES = ("step", "iteration", "best_reward", "evaluated", "evaluation_due", "ref_std")
 
     def __init__(self, trainer):
         self.trainer = trainer
@@ -112,50 +117,110 @@ class Progress:
             "moments": t.moments.state_dict(),
             "cursor": t.cursor.state_dict(),
             "scheduler": t.scheduler.state_dict(),
+            "guards": t.guards.state_dict(),
             "log": t.log.state_dict(),
+            "collection": None if t.collection is None else t.collection.progress(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         t = self.trainer
-        if state["cursor"]["n"] != t.cursor.n:
-            raise UserError(
-                f"the checkpoint was written with {state['cursor']['n']} prompts, this run has {t.cursor.n}"
-            )
         for name in self.NAMES:
             setattr(t, name, state[name])
         t.kl_controller.value = state["kl_coef"]
         t.moments.load_state_dict(state["moments"])
         t.cursor.load_state_dict(state["cursor"])
         t.scheduler.load_state_dict(state["scheduler"])
+        t.guards.load_state_dict(state["guards"])
         t.log.load_state_dict(state["log"])
+        t.collection = None if state["collection"] is None else Collection(rollouts=[], **state["collection"])
 
 
-STATE = "state"  # the last to appear: a checkpoint that has it is whole
+@dataclass
+class Collection:
+    """Rollouts that are being optimised on, and how far that has come: `update` updates of PPO epoch `epoch`."""
+
+    rollouts: list[Rollout]
+    kl: float  # nats an episode, for the controller
+    epoch: int = 0
+    update: int = 0
+
+    def progress(self) -> dict[str, Any]:
+        return {"kl": self.kl, "epoch": self.epoch, "update": self.update}
+
+
+STATE = "state"  # weights, optimizer, generators, progress, rollouts
+# What may change when a run goes on: it changes nothing that is computed, or rounding alone.
+FREE = frozenset(
+    {
+        "method.chunk_size",
+        "train.checkpoint_dir",
+        "train.checkpoint_interval",
+        "train.checkpoint_minutes",
+        "train.entity_name",
+        "train.epochs",
+        "train.eval_interval",
+        "train.gradient_checkpointing",
+        "train.group_name",
+        "train.guards",
+        "train.logging_dir",
+        "train.minibatch_size",
+        "train.project_name",
+        "train.resume_from_checkpoint",
+        "train.reward_on_all_ranks",
+        "train.rollout_logging_dir",
+        "train.run_name",
+        "train.save_best",
+        "train.save_optimizer",
+        "train.save_total_limit",
+        "train.tags",
+        "train.total_steps",
+        "train.tracker",
+    }
+)
+
+
+def settings(trainer) -> dict[str, Any]:
+    """What a run must not change when it goes on, by dotted name; `FREE` says what of it may."""
+    config = flatten_dict(plain(trainer.config.to_dict()), sep=".")
+    config = {name: value for name, value in config.items() if not name.startswith("train.guards.")}
+    return config | {
+        "prompts": _fingerprint(trainer.prompts),
+        "tokenizer": tokenizer_hash(trainer.tokenizer),
+        "stop_sequences": trainer.stop_sequences,
+        "processes": trainer.accelerator.num_processes,
+    }
 
 
 def save(trainer, directory: str | Path) -> None:
-    """Policy under `hf_model`; with `save_optimizer`, weights, optimizer, generators and progress under `state`."""
-    save_pretrained(trainer, Path(directory) / "hf_model")
-    if not trainer.config.train.save_optimizer:
-        return
-    unfinished, state = Path(directory) / f".{STATE}.tmp", Path(directory) / STATE
-    if trainer.accelerator.is_main_process:
-        for old in (unfinished, state):
-            shutil.rmtree(old, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.save_state(str(unfinished))
-    trainer.accelerator.wait_for_everyone()
-    if trainer.accelerator.is_main_process:
-        unfinished.rename(state)
-    trainer.accelerator.wait_for_everyone()
+    """Policy under `hf_model`; with `save_optimizer`, all that a run goes on from under `state`; whole or not at all.
+
+    All processes call this.
+    """
+    rank = trainer.accelerator.process_index
+    with resume.write_checkpoint(Path(directory).absolute(), settings(trainer)) as tmp:
+        save_pretrained(trainer, tmp / "hf_model")
+        if trainer.config.train.save_optimizer:
+            trainer.accelerator.save_state(str(tmp / STATE))
+            if trainer.collection is not None:
+                save_file(to_tensors(trainer.collection.rollouts), tmp / STATE / f"rollouts_{rank}.safetensors")
 
 
 def load(trainer, directory: str | Path) -> None:
-    """Goes on from `save`'s directory. Raises UserError where there is no full state."""
-    state = Path(directory) / STATE
+    """Goes on from `save`'s directory. Raises UserError where it has no full state, is damaged, or is another run's."""
+    directory = Path(directory)
+    state = directory / STATE
     if not state.is_dir():
         raise UserError(
             f"cannot resume from {directory}: it has no folder {STATE!r} with the optimizer and the run's progress. "
             "Name a directory checkpoint_<step> that was written with train.save_optimizer true"
         )
-    trainer.accelerator.load_state(str(state))
+    reason = resume.damage(directory)
+    if reason is not None:
+        raise UserError(f"cannot resume from {directory}: {reason}")
+    before = json.loads((directory / resume.MARKER).read_text(encoding="utf-8"))["settings"]
+    resume.refuse_changes(before, settings(trainer), FREE, directory)
+    with resume.tensors_only():
+        trainer.accelerator.load_state(str(state))
+    if trainer.collection is not None:
+        file = state / f"rollouts_{trainer.accelerator.process_index}.safetensors"
+        trainer.collection.rollouts = from_tensors(load_file(file), trainer.accelerator.device)

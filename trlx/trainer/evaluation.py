@@ -25,7 +25,7 @@ class Evaluation:
             means, samples = self.evaluate_with(options)
             results |= {key + suffix: mean for key, mean in means.items()}
             rows += samples if not suffix else [{"sweep": suffix.removeprefix("@"), **row} for row in samples]
-        self.evaluated = self.step
+        self.evaluated, self.evaluation_due = self.step, False
         self.log.metrics(results, self.step)
         self.log.samples(rows, self.step)
         reward = max((x for key, x in results.items() if key.startswith("reward/mean")), default=float("-inf"))
@@ -73,11 +73,11 @@ class Evaluation:
         return self.decode(prompts, [response.ids for response in responses])
 
     def metrics(self, episodes: list[Episode]) -> dict[str, list[float]]:
-        """What `metric_fn` says of each episode, a list per metric. Raises ValueError for what is no number."""
+        """What `metric_fn` says of each episode, a list per metric. Raises RewardError for what is no number."""
         results = {}
-        for name, values in scoring.call(self.metric_fn, episodes, self.tokenizer).items():
+        for name, values in scoring.blamed(self.metric_fn, episodes, self.tokenizer, "metric_fn").items():
             try:
                 results[f"metrics/{name}"] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
             except (TypeError, ValueError, RuntimeError) as error:
-                raise ValueError(f"metric_fn: {name!r} should hold numbers, not {values!r}.") from error
+                raise scoring.RewardError(f"metric_fn: {name!r} should hold numbers, not {values!r}.") from error
         return results

@@ -8,6 +8,8 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from summarize_rlhf.checkpoint import disk_errors
+
 
 class RunLog:
     """Writes on rank 0 alone. `directory` is the run's checkpoint directory.
@@ -51,12 +53,15 @@ class RunLog:
 
     def _write(self, path: Path, rows: list[dict[str, Any]], mode: str) -> None:
         if self.accelerator.is_main_process:
-            with open(path, mode, encoding="utf-8") as file:
+            with disk_errors(path), open(path, mode, encoding="utf-8") as file:
                 file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
     def state_dict(self) -> dict[str, int]:
-        """How long each file is, in bytes."""
+        """How long each file is, in bytes, all of them on disk."""
         paths = [self.directory / name for name in self.FILES]
+        for path in filter(Path.exists, paths):
+            with path.open("ab") as file:
+                os.fsync(file.fileno())
         return {path.name: path.stat().st_size for path in paths if path.exists()}
 
     def load_state_dict(self, sizes: dict[str, int]) -> None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from summarize_rlhf.errors import UserError
 from trlx.pipeline.rollouts import Rollout, collate, minibatches
-from trlx.utils.modeling import masked_mean
+from trlx.trainer.checkpoint import Collection
+from trlx.utils.modeling import masked_mean, random_stream
 
 
 class Optimisation:
@@ -27,22 +27,37 @@ class Optimisation:
         """The same on every rank."""
         return -(-self.largest_share() // (self.config.train.batch_size * self.batches_per_update()))
 
-    def optimise(self, rollouts: list[Rollout], bar: tqdm) -> None:
-        """`ppo_epochs` shuffled passes over the rollouts."""
-        train, batches = self.config.train, self.batches_per_update()
-        size, updates = train.batch_size * batches, self.updates_per_epoch()
-        order = torch.Generator().manual_seed(train.seed + 1_000_003 * self.iteration + self.accelerator.process_index)
-        lengths = [len(r.prompt) + len(r.response) for r in rollouts]
-        for _ in range(self.method.ppo_epochs):
-            for parts in minibatches(lengths, size, self.parts, updates, order):
+    def optimise(self, collection: Collection, bar: tqdm) -> None:
+        """What is left of `ppo_epochs` shuffled passes over a collection's rollouts."""
+        train, batches, rollouts = self.config.train, self.batches_per_update(), collection.rollouts
+        while collection.epoch < self.method.ppo_epochs and self.step < train.total_steps:
+            for parts in self.updates_left(collection):
                 stats = self.update([[rollouts[i] for i in rows] for rows in parts], rollouts[0])
                 self.step += batches
+                collection.update += 1
                 bar.update(batches)
                 self.log.metrics(stats, self.step)
-                if self.passed(train.eval_interval, batches):
+                for text in self.guards.update(stats, self.step):
+                    self.say(text)
+                if collection.update == self.updates_per_epoch():
+                    collection.epoch, collection.update = collection.epoch + 1, 0
+                if collection.epoch == self.method.ppo_epochs:
+                    self.close_collection()
+                self.evaluation_due = self.passed(train.eval_interval, batches)
+                if self.evaluation_due:
                     self.evaluate()
+                self.keep_or_end(due=self.passed(train.checkpoint_interval, batches))
                 if self.step >= train.total_steps:
                     return
+
+    def updates_left(self, collection: Collection) -> list[list[list[int]]]:
+        """The updates that a PPO epoch still has, each as micro-batches of rows; the order follows from the seed."""
+        train = self.config.train
+        lengths = [len(r.prompt) + len(r.response) for r in collection.rollouts]
+        size = train.batch_size * self.batches_per_update()
+        order = random_stream(train.seed, self.iteration, collection.epoch, self.accelerator.process_index)
+        updates = list(minibatches(lengths, size, self.parts, self.updates_per_epoch(), order))
+        return updates[collection.update :]
 
     def passed(self, interval: int, batches: int) -> bool:
         """Whether a multiple of `interval` lies within the last `batches` training batches."""
@@ -87,13 +102,7 @@ class Optimisation:
         self.policy.checkpoint_blocks(False)
         self.scheduler.step()
         means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
-        stats = dict(zip(sums, means, strict=True))
-        if not torch.isfinite(torch.tensor(stats["losses/total_loss"])):
-            raise UserError(
-                f"the loss is {stats['losses/total_loss']} at step {self.step}: lower optimizer.kwargs.lr, or set "
-                "train.max_grad_norm; the last checkpoint is untouched"
-            )
-        return stats | {
+        return dict(zip(sums, means, strict=True)) | {
             "policy/gradient_norm": float(norm),
             "learning_rate_group_0": self.scheduler.get_last_lr()[0],
             "time/forward": forward,

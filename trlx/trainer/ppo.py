@@ -1,25 +1,33 @@
 """The PPO trainer: collect rollouts (experience.py), optimise on them (optimisation.py), evaluate (evaluation.py)."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from summarize_rlhf import resume
+from summarize_rlhf.preemption import Preempted, Preemption
 from trlx.data.configs import TRLConfig
 from trlx.models import sampling
 from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
-from trlx.trainer import checkpoint, generation, setup
+from trlx.trainer import checkpoint, generation, scoring, setup
 from trlx.trainer.evaluation import Evaluation
 from trlx.trainer.experience import Experience
+from trlx.trainer.guards import Guards
 from trlx.trainer.log import RunLog
 from trlx.trainer.optimisation import Optimisation
 from trlx.utils.modeling import RunningMoments
 
 
 class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
-    """trlX's PPO trainer. `trlx.train` builds it, calls `learn` and returns it."""
+    """trlX's PPO trainer. `trlx.train` builds it, calls `learn` and returns it.
+
+    `identity` (of `train.trainer_kwargs`): what must be the same, besides the configuration, where a run goes on.
+    """
 
     def __init__(
         self,
@@ -27,6 +35,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         reward_fn: Callable | None = None,
         metric_fn: Callable | None = None,
         stop_sequences: list[str] | None = None,
+        identity: dict[str, Any] | None = None,
     ):
         setup.check_config(config)
         self.config, self.method = config, config.method
@@ -54,11 +63,16 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         self.kl_controller = self.method.kl_controller()
         self.moments = RunningMoments()
         self.ref_std = self.method.ref_std
+        self.guards = Guards(config.train.guards, loss_is_scaled=self.accelerator.mixed_precision == "fp16")
+        self.preemption = Preemption(config.train.checkpoint_minutes)
+        self.collection: checkpoint.Collection | None = None  # what is being optimised on
         self.step = 0  # training batches so far
         self.iteration = 0  # collections so far
         self.best_reward = float("-inf")
         self.evaluated: int | None = None  # step of the last evaluation
+        self.evaluation_due = True  # before the first step, and while one is under way
         self.saved: int | None = None  # step of the last checkpoint
+        self.resumed = False
         self.log = RunLog(self.accelerator, config.train.checkpoint_dir, config.train.rollout_logging_dir)
         self.accelerator.register_for_checkpointing(checkpoint.Progress(self))
 
@@ -91,26 +105,59 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
     # ------------------------------------------------------------------- loop
 
     def learn(self) -> None:
-        """Collect and optimise until `epochs` or `total_steps` is reached; evaluate and save on the way."""
+        """Collect and optimise until `epochs` or `total_steps` is reached; evaluate and save on the way.
+
+        A loaded run goes on in the middle of whatever it was at. SIGTERM and SIGINT end it with a checkpoint.
+        """
         train = self.config.train
-        self.log.start(resumed=self.step > 0)
-        setup.start_trackers(self.accelerator, self.config)
-        if self.step == 0:
-            self.evaluate()
+        self.log.start(resumed=self.resumed)
+        setup.start_trackers(self.accelerator, self.config, self.resumed)
         per_collection = self.updates_per_epoch() * self.batches_per_update() * self.method.ppo_epochs
         total = min(train.total_steps, train.epochs * per_collection)
         hide = not self.accelerator.is_main_process
-        with tqdm(total=total, initial=self.step, desc="PPO", unit="batch", disable=hide) as bar:
-            while self.iteration < train.epochs and self.step < train.total_steps:
-                before = self.step
-                rollouts, stats = self.make_experience()
-                self.log.metrics(stats, self.step)
-                bar.set_postfix(score=f"{stats['rollout_scores/mean']:.3f}", kl=f"{stats['policy/kl']:.2f}")
-                self.optimise(rollouts, bar)
-                self.kl_controller.update(stats["policy/kl"], self.method.num_rollouts)
-                if self.passed(train.checkpoint_interval, self.step - before):
-                    self.save()
+        with self.preemption, tqdm(total=total, initial=self.step, desc="PPO", unit="batch", disable=hide) as bar:
+            try:
+                if self.evaluation_due:
+                    self.evaluate()
+                while self.step < train.total_steps and (self.collection or self.iteration < train.epochs):
+                    if self.collection is None:
+                        self.collect(bar)
+                    self.optimise(self.collection, bar)
+            except scoring.RewardError:
+                if self.saved != self.step:
+                    self.save()  # nothing is lost but the samples
+                raise
         self.finish()
+
+    def collect(self, bar: tqdm) -> None:
+        """The next collection of rollouts. If that fails, the trainer is as it was before."""
+        position = self.cursor.position
+        try:
+            rollouts, stats = self.make_experience()
+        except scoring.RewardError:
+            self.cursor.position = position
+            raise
+        self.collection = checkpoint.Collection(rollouts, stats["policy/kl"])
+        self.log.metrics(stats, self.step)
+        bar.set_postfix(score=f"{stats['rollout_scores/mean']:.3f}", kl=f"{stats['policy/kl']:.2f}")
+        for text in self.guards.collection(stats):
+            self.say(text)
+        self.keep_or_end(due=False)
+
+    def close_collection(self) -> None:
+        """Once its rollouts are used up: the KL coefficient follows the KL that was measured on them."""
+        self.kl_controller.update(self.collection.kl, self.method.num_rollouts)
+        self.collection = None
+
+    def keep_or_end(self, due: bool) -> None:
+        """A checkpoint where one is due by steps or by the clock, or where a signal has come: then it is the end."""
+        ending, late = self.preemption.agree()
+        if due or late or ending:
+            self.save()
+        if ending:
+            self.say(f"saved at step {self.step}; the same command goes on from there")
+            self.finish_trackers()
+            raise Preempted
 
     def finish(self) -> None:
         """A last evaluation and a last checkpoint, unless the last step has just made them."""
@@ -118,6 +165,9 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
             self.evaluate()
         if self.saved != self.step:
             self.save()
+        self.finish_trackers()
+
+    def finish_trackers(self) -> None:
         for tracker in self.accelerator.trackers:  # not end_training(): the caller may go on to generate, on all ranks
             tracker.finish()
 
@@ -149,10 +199,19 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         checkpoint.save_pretrained(self, directory, merge_adapter)
 
     def save(self, directory: str | None = None) -> None:
-        """The policy, and with `save_optimizer` the full state of the run. Default: `checkpoint_<step>`."""
-        checkpoint.save(self, directory or f"{self.config.train.checkpoint_dir}/checkpoint_{self.step}")
-        self.saved = self.step
+        """The policy, and with `save_optimizer` the full state of the run. Default: `checkpoint_<step>`.
+
+        Of those with the default name the newest `save_total_limit` stay.
+        """
+        folder, keep = Path(self.config.train.checkpoint_dir), self.config.train.save_total_limit
+        checkpoint.save(self, directory or folder / f"checkpoint_{self.step}")
+        if directory is None:
+            if keep is not None and self.accelerator.is_main_process:
+                resume.rotate(folder, keep, self.step)
+            self.saved = self.step
+            self.preemption.has_saved()
 
     def load(self, directory: str) -> None:
         """The full state that `save` wrote: training goes on as if it had not been interrupted."""
         checkpoint.load(self, directory)
+        self.resumed, self.saved = True, self.step

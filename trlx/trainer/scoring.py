@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
+
+from summarize_rlhf.errors import UserError
 
 
 class Episode(NamedTuple):
@@ -19,6 +22,10 @@ class Episode(NamedTuple):
     prompt_text: str
     text: str  # of the response, without special tokens and without a stop sequence
     metadata: dict[str, Any]
+
+
+class RewardError(UserError, ValueError):
+    """A reward or metric function that raised, or returned something else than it should. Names the sample."""
 
 
 def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
@@ -37,21 +44,41 @@ def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
     return function(**given, **{key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata})
 
 
-def on_main(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
-    """What `function()` returns on rank 0, on every rank. What it raises there is raised everywhere."""
-    answer: list[Any] = [None, None]
-    failure: Exception | None = None
-    if accelerator.is_main_process:
+def tried(accelerator: Accelerator, function: Callable[[], Any], here: bool) -> Any:
+    """What `function()` returns where it runs (`here`), None elsewhere. A RewardError on one rank is one on all."""
+    result, failure = None, None
+    if here:
         try:
-            answer[0] = function()
-        except Exception as error:
-            failure, answer[1] = error, f"{type(error).__name__}: {error}"
-    result, message = broadcast_object_list(answer)
+            result = function()
+        except RewardError as error:
+            failure = error
+    failures = gather_object([None if failure is None else str(failure)])
     if failure is not None:
         raise failure
+    message = next((text for text in failures if text is not None), None)
     if message is not None:
-        raise RuntimeError(f"on rank 0: {message}")
+        raise RewardError(message)
     return result
+
+
+def on_main(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
+    """What `function()` returns on rank 0, on every rank; a RewardError there is raised everywhere."""
+    return broadcast_object_list([tried(accelerator, function, accelerator.is_main_process)])[0]
+
+
+def blamed(function: Callable, episodes: list[Episode], tokenizer, name: str) -> Any:
+    """`call`, whose errors name the sample: the first that the function fails on when it gets one alone."""
+    try:
+        return call(function, episodes, tokenizer)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{name} failed with {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        for i, episode in enumerate(episodes):
+            try:
+                call(function, [episode], tokenizer)
+            except Exception:
+                raise RewardError(f"{told}, on sample {i}: {episode.prompt_text + episode.text!r}") from error
+        raise RewardError(f"{told}, on {len(episodes)} samples together, on none of them alone") from error
 
 
 def score(
@@ -60,43 +87,47 @@ def score(
     """A score () or one value per response token (R) for each of this rank's episodes.
 
     `reward_fn` sees the episodes of all ranks once, in order, on rank 0; with `everywhere` each rank scores
-    its own. Raises ValueError for a wrong count, type or length, and for NaN or inf.
+    its own. Raises RewardError for a wrong count, type or length, for NaN or inf, and for what it raises.
     """
+
+    def scored(rows: list[Episode]) -> list[Tensor]:
+        return checked(blamed(reward_fn, rows, tokenizer, "reward_fn"), rows, tokenizer) if rows else []
+
     if everywhere:
-        return checked(call(reward_fn, episodes, tokenizer), episodes, tokenizer) if episodes else []
+        return tried(accelerator, lambda: scored(episodes), here=True)
     everyone = gather_object(episodes)
-    scores = on_main(accelerator, lambda: checked(call(reward_fn, everyone, tokenizer), everyone, tokenizer))
+    scores = on_main(accelerator, lambda: scored(everyone))
     counts = gather_object([len(episodes)])
     start = sum(counts[: accelerator.process_index])
     return scores[start : start + len(episodes)]
 
 
 def checked(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor]:
-    """What a reward function returned, as fp32 tensors () or (R). Raises ValueError that names the episode."""
+    """What a reward function returned, as fp32 tensors () or (R). Raises RewardError that names the episode."""
     try:
         rows = [torch.as_tensor(row, dtype=torch.float32).detach().cpu() for row in scores]
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise RewardError(
             f"reward_fn must return numbers, or one list of numbers per sample; it returned "
             f"{type(scores).__name__} ({error})."
         ) from error
     if len(rows) != len(episodes):
-        raise ValueError(f"reward_fn returned {len(rows)} rewards for {len(episodes)} samples.")
+        raise RewardError(f"reward_fn returned {len(rows)} rewards for {len(episodes)} samples.")
     if all(row.shape == (1,) for row in rows):  # a column of scores (N, 1), as reward models give
         rows = [row.squeeze(0) for row in rows]
     if len({row.dim() for row in rows}) > 1:
-        raise ValueError("reward_fn must return a number for every sample, or a list for every sample, not both.")
+        raise RewardError("reward_fn must return a number for every sample, or a list for every sample, not both.")
     for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
         if row.dim() == 1:
             rows[i] = row = per_token(row, episode, tokenizer)
         if row.dim() > 1 or (row.dim() == 1 and len(row) != len(episode.response)):
-            raise ValueError(
+            raise RewardError(
                 f"reward_fn returned a reward of shape {tuple(row.shape)} for sample {i}, whose response has "
                 f"{len(episode.response)} tokens: give one number, or one per token (a parameter output_ids gets them)."
             )
         if not torch.isfinite(row).all():
             bad = next(x for x in row.flatten().tolist() if not math.isfinite(x))
-            raise ValueError(f"reward_fn returned {bad} for sample {i}: {episode.prompt_text + episode.text!r}")
+            raise RewardError(f"reward_fn returned {bad} for sample {i}: {episode.prompt_text + episode.text!r}")
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from pathlib import Path
 
 import peft
 import torch
@@ -13,7 +14,14 @@ from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.hardware import deepspeed_config, precision, quiet_wandb, settle_deepspeed, world_size
+from summarize_rlhf.hardware import (
+    deepspeed_config,
+    name_wandb_run,
+    precision,
+    quiet_wandb,
+    settle_deepspeed,
+    world_size,
+)
 from summarize_rlhf.speed import tune
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx import convert
@@ -125,11 +133,13 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     return accelerator, parts
 
 
-def start_trackers(accelerator: Accelerator, config: TRLConfig) -> None:
-    """Names the run for the tracker; W&B gets project, run name, entity, group and tags."""
+def start_trackers(accelerator: Accelerator, config: TRLConfig, goes_on: bool) -> None:
+    """Names the run for the tracker; W&B gets project, run name, entity, group and tags, and goes on with its run."""
     train = config.train
     if train.tracker is None:
         return
+    if train.tracker == "wandb":
+        name_wandb_run(Path(train.checkpoint_dir), goes_on)
     settings = plain(config.to_dict())
     if train.tracker == "tensorboard":  # which takes no nesting, no lists and no None
         flat = flatten_dict(settings)

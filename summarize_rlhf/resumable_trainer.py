@@ -1,0 +1,126 @@
+"""What transformers' Trainer lacks to be interrupted at any instant: whole checkpoints, its running sums, guards."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from transformers import Trainer, TrainerCallback
+
+from summarize_rlhf import resume
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.preemption import Preempted, Preemption
+
+
+class ResumableTrainer(Trainer):
+    """A Trainer whose interrupted run goes on as if nothing had happened, on any number of processes.
+
+    `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
+    and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
+    besides `save_steps`. A gradient that is no number ends the run, with the last checkpoint kept.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], metrics: MetricsFile, minutes: float | None, **kwargs: Any):
+        super().__init__(**kwargs, callbacks=[metrics])
+        self.settings, self.metrics = settings, metrics
+        self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # ours to see to
+        self.preemption = Preemption(minutes)
+        self.resumed_from: Path | None = None
+        self.add_callback(_Interruption(self))
+        self.args.logging_nan_inf_filter = False  # a loss that is no number is not to be hidden
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
+        self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        with self.preemption:
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any):
+        """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""
+        with resume.tensors_only():
+            return super()._prepare_for_training(*args, **kwargs)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer's own checkpoint, in a folder that gets its name when it is whole."""
+        directory, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        with resume.write_checkpoint(directory / name, self.settings) as tmp:
+            self.args.output_dir = str(tmp)  # where Trainer makes a folder `name`
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = str(directory)
+            (tmp / name / f"sums_{self.args.process_index}.json").write_text(json.dumps(self._sums()))
+            PartialState().wait_for_everyone()
+            if self.args.process_index == 0:
+                for entry in (tmp / name).iterdir():
+                    entry.rename(tmp / entry.name)
+                (tmp / name).rmdir()
+        if self.args.process_index == 0:
+            resume.rotate(directory, self.keep, self.state.global_step)
+        self.preemption.has_saved()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """For a checkpoint under DeepSpeed nothing more: its own files hold the weights."""
+        if not (_internal_call and self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
+
+    def _sums(self) -> dict[str, float | int]:
+        """This process's loss since the last line of the log, and in all; how long the log is."""
+        return {
+            "metrics": self.metrics.size() if self.args.process_index == 0 else 0,
+            "_tr_loss": self._tr_loss.item(),
+            "_total_loss_scalar": self._total_loss_scalar,
+            "_globalstep_last_logged": self._globalstep_last_logged,
+        }
+
+    def take_up(self) -> None:
+        """Puts the running sums and the log back; Trainer itself starts them anew."""
+        sums: dict[str, float | int] = {"metrics": 0}
+        if self.resumed_from is not None:
+            sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text())
+        size = sums.pop("metrics")
+        if self.args.process_index == 0:
+            self.metrics.begin(size)
+        if self.resumed_from is None:
+            return
+        self._tr_loss = torch.tensor(sums.pop("_tr_loss"), device=self.args.device)
+        for name, value in sums.items():
+            setattr(self, name, value)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: float | None = None) -> float | None:
+        """The norm over all processes. Raises `UserError` where it is no number, before anything is saved.
+
+        In fp16 the loss scaler sees to that: it leaves the step out and goes on with a smaller scale.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not self.args.fp16 and not math.isfinite(norm):
+            raise UserError(
+                f"the gradient is {float(norm)} at step {self.state.global_step + 1}: lower --learning_rate, or see "
+                f"which rows it had. The last checkpoint in {self.args.output_dir} is kept"
+            )
+        return norm
+
+
+class _Interruption(TrainerCallback):
+    """Asks after each step whether the run is wanted to end; ends it once it is saved."""
+
+    def __init__(self, trainer: ResumableTrainer):
+        self.trainer = trainer
+        self.ending = False
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.trainer.take_up()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ending, due = self.trainer.preemption.agree()
+        control.should_save = control.should_save or self.ending or due
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if self.ending:
+            if state.is_world_process_zero:
+                print(f"saved at step {state.global_step}; the same command goes on from there", flush=True)
+            raise Preempted
