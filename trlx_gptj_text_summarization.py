@@ -19,13 +19,14 @@ import torch
 import trlx
 from reward_model.references import reference_scores
 from reward_model.scoring import Scorer
-from summarize_rlhf.checkpoint import check_handover, find_model
+from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.speed import CACHE_TOKENS
 from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import find_model
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,

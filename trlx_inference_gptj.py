@@ -16,7 +16,7 @@ import torch
 from reward_model.scoring import Scorer
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import check_handover, find_model, load_causal_lm
+from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.generate import generate_summaries
@@ -24,6 +24,7 @@ from summarize_rlhf.report import format_table, paired_bootstrap, print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import cut_prompts, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import find_model, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
 SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")

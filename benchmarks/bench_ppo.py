@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from benchmarks import measure, published_ppo, workload
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import load_causal_lm
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline

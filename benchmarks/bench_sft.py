@@ -18,9 +18,9 @@ from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
 from summarize_rlhf import hardware
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import load_causal_lm
 
 BATCH = 16
 

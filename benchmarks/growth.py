@@ -17,8 +17,8 @@ import torch
 from benchmarks import bench_ppo, measure, published, workload
 from benchmarks.measure import OURS, PUBLISHED, Figures
 from sft.loss import SupervisedLM
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.report import format_table
+from summarize_rlhf.weights import load_causal_lm
 
 LENGTHS, BATCHES = (128, 256, 512, 1024), (1, 4, 16)
 UNFROZEN, ROLLOUTS = (1, 2, 4, 8), (16, 32, 64)

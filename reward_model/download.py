@@ -22,8 +22,8 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import RUN_FILE
 from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf.files import RUN_FILE
 
 HERE = Path(__file__).resolve().parent
 FILE = "pytorch_model.bin"

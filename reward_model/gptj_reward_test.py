@@ -23,10 +23,10 @@ from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.scoring import Scorer
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import find_model
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.report import format_table
+from summarize_rlhf.weights import find_model
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"

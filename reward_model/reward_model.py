@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
+from summarize_rlhf.weights import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from trlx.models.branches import Decoder, run_branch, whole
 
 

@@ -30,25 +30,17 @@ from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import (
-    check_handover,
-    check_output_dir,
-    drop_step_checkpoints,
-    find_model,
-    fit_to_tokenizer,
-    load_causal_lm,
-    run_record,
-    save_run,
-    write_directory,
-)
+from summarize_rlhf.checkpoint import check_handover, run_record, save_run
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
+from summarize_rlhf.files import check_output_dir, write_directory
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.sampler import LengthGroupedSampler
-from summarize_rlhf.stage_run import settle, steps_dir_of
+from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import find_model, fit_to_tokenizer, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"

@@ -22,26 +22,20 @@ from sft.loss import SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import (
-    check_output_dir,
-    drop_step_checkpoints,
-    fit_to_tokenizer,
-    load_causal_lm,
-    run_record,
-    save_run,
-    write_directory,
-)
+from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.data import fingerprint, load_rows, write_rows
 from summarize_rlhf.errors import main_guard
+from summarize_rlhf.files import check_output_dir, write_directory
 from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.sampler import LengthGroupedSampler
-from summarize_rlhf.stage_run import settle, steps_dir_of
+from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
 from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
 

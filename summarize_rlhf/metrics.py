@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from summarize_rlhf.checkpoint import disk_errors
+from summarize_rlhf.files import disk_errors
 
 
 class MetricsFile(TrainerCallback):

@@ -20,8 +20,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from summarize_rlhf.checkpoint import disk_errors, sync_directory, write_file
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.files import disk_errors, sync_directory, write_file
 
 MARKER = "checkpoint.json"
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch

@@ -1,5 +1,6 @@
 """What stages 1 and 2 do alike around their training: where it goes on, and whether there is anything left to do."""
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerFast
 
 from summarize_rlhf import hardware, resume
-from summarize_rlhf.checkpoint import drop_step_checkpoints, read_run
+from summarize_rlhf.checkpoint import read_run
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.tokenizer import tokenizer_hash
 
@@ -74,3 +75,12 @@ def settle(args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset
     found = resume.find(steps_dir, settings, free, args.fresh)
     hardware.name_wandb_run(steps_dir, goes_on=found is not None)
     return StageRun(settings, None if found is None else str(found), finished=False)
+
+
+def drop_step_checkpoints(steps_dir: str | Path) -> None:
+    """Remove every ``checkpoint-N`` and what else bridges an interruption: the finished directory has what counts."""
+    for path in Path(steps_dir).glob("checkpoint-*"):
+        shutil.rmtree(path)
+    for name in ("frozen_*", "wandb_run_id"):  # the first are of reward_model/frozen_trunk.py
+        for path in Path(steps_dir).glob(name):
+            path.unlink()

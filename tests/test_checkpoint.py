@@ -12,19 +12,10 @@ from safetensors.torch import load_file, save_file
 from tiny import gpt2_config, gptj_config, make_model_dir, make_tokenizer
 
 from summarize_rlhf import checkpoint
-from summarize_rlhf.checkpoint import (
-    check_handover,
-    check_output_dir,
-    find_model,
-    fit_to_tokenizer,
-    load_causal_lm,
-    read_run,
-    run_record,
-    save_run,
-    state_dict_of,
-    write_directory,
-)
+from summarize_rlhf.checkpoint import check_handover, read_run, run_record, save_run
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.files import check_output_dir, write_directory
+from summarize_rlhf.weights import find_model, fit_to_tokenizer, load_causal_lm, state_dict_of
 
 
 def fill(directory, content="new"):

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
-from summarize_rlhf.checkpoint import run_record, save_run, write_directory
+from summarize_rlhf.checkpoint import run_record, save_run
+from summarize_rlhf.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HF_MODEL = {

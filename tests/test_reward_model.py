@@ -10,8 +10,8 @@ from tiny import gpt2_config, gptj_config, make_model_dir, make_tokenizer
 from transformers import AutoModelForCausalLM, GPTJForCausalLM, GPTNeoXConfig, LlamaConfig
 
 from reward_model.reward_model import RewardModel
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.weights import load_causal_lm
 
 V = len(make_tokenizer())
 SMALL = {

@@ -18,11 +18,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sft.loss import IGNORED, SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments
-from summarize_rlhf.checkpoint import check_handover, load_causal_lm
+from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import sft_text
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import load_causal_lm
 
 FILES = [
     "config.json",

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Llam
 
 from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import PadRight, TLDRDataset
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.data import load_rows
+from summarize_rlhf.weights import load_causal_lm
 
 NARROW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 

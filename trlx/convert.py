@@ -17,9 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from summarize_rlhf.checkpoint import WEIGHT_FILES, check_keys, state_dict_of, write_directory
 from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import WEIGHT_FILES, check_keys, state_dict_of
 
 REFERENCE = "frozen_head."  # copies of blocks that the model has; only training needed them
 HEAD = "v_head."

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from summarize_rlhf.checkpoint import check_keys, state_dict_of
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.weights import check_keys, state_dict_of
 
 
 def make_head(hidden: int, out: int) -> nn.Sequential:

@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from summarize_rlhf import resume
-from summarize_rlhf.checkpoint import run_record, save_run, write_directory
+from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.files import write_directory
 from summarize_rlhf.tokenizer import tokenizer_hash
 from trlx.data.configs import plain
 from trlx.models.policy import PolicyWithValueHead

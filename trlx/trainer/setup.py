@@ -12,7 +12,6 @@ from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
-from summarize_rlhf.checkpoint import load_causal_lm
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hardware import (
     deepspeed_config,
@@ -24,6 +23,7 @@ from summarize_rlhf.hardware import (
 )
 from summarize_rlhf.speed import tune
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.weights import load_causal_lm
 from trlx import convert
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known

@@ -1,0 +1,135 @@
+"""Reading weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.hub import is_local, unreachable, use_hub
+from summarize_rlhf.speed import tune
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# GPT-J checkpoints of 2022 carry the causal mask as buffers. They hold no weights; nothing else may be left over.
+OLD_BUFFERS = re.compile(r"\.attn\.(masked_)?bias$")
+
+
+def is_whole(directory: str | Path) -> bool:
+    """Whether a directory has a model's config and weights. (A half-written one never gets its name.)"""
+    directory = Path(directory)
+    return (directory / "config.json").is_file() and any((directory / name).is_file() for name in WEIGHT_FILES)
+
+
+def find_model(local_dir: str | Path, hub_id: str) -> str:
+    """The local directory if a stage has filled it, else the Hub id."""
+    return str(local_dir) if is_whole(local_dir) else hub_id
+
+
+def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwargs: Any) -> PreTrainedModel:
+    """A causal language model whose every weight came from the checkpoint: nothing random, nothing left over.
+
+    Raises ``UserError`` for missing, unexpected or mismatched keys (named), for damaged files, and for a Hub
+    id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
+    trainer's work.
+    """
+    tune()
+    if not is_local(path):
+        use_hub()
+    elif not is_whole(path):
+        raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
+    report = transformers_logging.get_logger("transformers.modeling_utils")
+    report.disabled = True  # its table of keys becomes our error
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
+    except (OSError, ValueError, KeyError) as error:
+        if Path(path).exists():
+            raise UserError(f"{path}: no causal language model that transformers can load ({error})") from error
+        raise unreachable("model", path, error) from error
+    finally:
+        report.disabled = False
+    check_keys(
+        path,
+        missing=info["missing_keys"],
+        unexpected=info["unexpected_keys"],
+        mismatched=[
+            f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
+        ],
+    )
+    return model
+
+
+def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+    """Check that the model can read this tokenizer's ids and ``max_length`` positions, and give it their EOS and pad.
+
+    A model may have more embeddings than the tokenizer has tokens (GPT-J: 50,400 for 50,257). Raises ``UserError``.
+    """
+    config = model.config
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the model {config.name_or_path} "
+            f"embeds {config.vocab_size}: they do not belong together"
+        )
+    positions = getattr(config, "max_position_embeddings", None)  # families without a table have no limit
+    if positions is not None and max_length > positions:
+        raise UserError(
+            f"max_length is {max_length} tokens, but the model {config.name_or_path} reads {positions} at most"
+        )
+    for ids in (config, model.generation_config):
+        ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        if tokenizer.bos_token_id is not None:
+            ids.bos_token_id = tokenizer.bos_token_id
+
+
+def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
+    """``UserError`` naming the keys by which a checkpoint differs from its model; old mask buffers are tolerated."""
+    unexpected = [key for key in unexpected if not OLD_BUFFERS.search(key)]
+    faults = [
+        f"{len(keys)} {what}: {', '.join(sorted(keys)[:5])}{' …' if len(keys) > 5 else ''}"
+        for what, keys in (
+            ("missing", missing),
+            ("not part of the model", unexpected),
+            ("of another shape", mismatched),
+        )
+        if keys
+    ]
+    if faults:
+        raise UserError(f"the weights in {path} do not fit the model; keys {'; '.join(faults)}")
+
+
+def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:
+    """All tensors of a weight file, or of a directory's safetensors or ``pytorch_model.bin`` (whole or in shards).
+
+    Pickled files are read with ``weights_only=True``. Raises ``UserError`` for damaged or missing files.
+    """
+    path = Path(path)
+    file = path
+    if path.is_dir():
+        file = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), path / WEIGHT_FILES[0])
+    if not file.is_file():
+        raise UserError(f"no weights at {file}")
+    if file.suffix == ".json":
+        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+        return {key: value for shard in shards for key, value in state_dict_of(file.parent / shard).items()}
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever a damaged pickle or zip provokes
+        raise UserError(
+            f"{file}: damaged or no weight file ({type(error).__name__}: {error}); copy it again"
+        ) from error
