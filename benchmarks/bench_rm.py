@@ -29,6 +29,7 @@ from reward_model.train_reward_model_gptj import (
 )
 from summarize_rlhf import hardware
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
 
 UPDATE = 4  # pairs an optimizer step
@@ -55,14 +56,13 @@ def ours(folder: Path, rows: Dataset, epochs: int) -> dict[str, float]:
     trainer = RewardTrainer(
         pairs=pairs,
         loss=args.loss,
-        lengths=lengths,
-        global_batch_size=UPDATE,
         model=model,
         args=training,
         train_dataset=data["train"],
         settings={},
         metrics=MetricsFile(folder / "ours"),
         minutes=None,
+        order=LengthGroupedSampler(lengths, UPDATE, args.seed),
     )
     trainer.add_callback(clock)
     trainer.train()

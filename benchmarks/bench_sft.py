@@ -19,6 +19,7 @@ from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
 from summarize_rlhf import hardware
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import load_causal_lm
 
@@ -46,9 +47,10 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
         settings={},
         metrics=MetricsFile(folder / "ours"),
         minutes=None,
+        order=LengthGroupedSampler(dataset.lengths, BATCH, args.seed),
     )
     trainer.add_callback(clock)
-    order = list(trainer._get_train_sampler())
+    order = list(trainer.order)
     trainer.train()
     return clock.rate("tokens", sum(dataset.lengths), sum(dataset.lengths[i] for i in order[:BATCH]))
 

@@ -97,9 +97,7 @@ class RewardArguments:
 class RewardTrainer(ResumableTrainer):
     """Trainer on pairs; `pairs` says how B of them become a batch, and computes the values of their texts."""
 
-    def __init__(
-        self, pairs: PackedPairs | SeparatePairs, loss: str, lengths: list[int], global_batch_size: int, **kwargs: Any
-    ):
+    def __init__(self, pairs: PackedPairs | SeparatePairs, loss: str, **kwargs: Any):
         super().__init__(
             data_collator=pairs,
             compute_metrics=lambda prediction: pair_metrics(*prediction.predictions.T),
@@ -107,8 +105,6 @@ class RewardTrainer(ResumableTrainer):
         )
         self.pairs = pairs
         self.pair_loss = LOSSES[loss]
-        self.lengths = lengths  # of the training pairs, in tokens
-        self.global_batch_size = global_batch_size
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mean loss of B pairs; with `return_outputs` also what each adds (B, 3): both scores and its loss."""
@@ -128,10 +124,6 @@ class RewardTrainer(ResumableTrainer):
         """
         _, pairs = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
         return None, pairs, torch.zeros_like(pairs)
-
-    def _get_train_sampler(self, train_dataset=None):
-        """Optimizer steps over the same pairs, however these are split into processes and micro-batches."""
-        return LengthGroupedSampler(self.lengths, self.global_batch_size, self.args.seed)
 
 
 def pair_metrics(chosen: Any, rejected: Any, losses: Any) -> dict[str, float]:
@@ -233,14 +225,13 @@ def main() -> None:
     trainer = RewardTrainer(
         pairs=pairs,
         loss=args.loss,
-        lengths=lengths,
-        global_batch_size=args.global_batch_size,
         model=model,
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["test"],
         settings=run.settings,
         metrics=metrics,
+        order=LengthGroupedSampler(lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
     )
     trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it

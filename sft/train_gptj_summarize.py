@@ -96,10 +96,6 @@ class SFTTrainer(ResumableTrainer):
         )
         self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedSampler(self.train_dataset.lengths, batch, self.args.seed)
-
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
         output.metrics["eval_loss"] = output.metrics.pop("eval_token_loss")  # instead of the mean over batches
@@ -196,6 +192,7 @@ def main() -> None:
         data_collator=PadRight(tokenizer.pad_token_id),
         settings=run.settings,
         metrics=metrics,
+        order=LengthGroupedSampler(encoded["train"].lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
     )
     trainer.train(resume_from_checkpoint=run.resume_from)

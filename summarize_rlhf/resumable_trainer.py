@@ -15,6 +15,7 @@ from summarize_rlhf import resume
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.preemption import Preempted, Preemption
+from summarize_rlhf.sampler import LengthGroupedSampler
 
 
 class ResumableTrainer(Trainer):
@@ -22,12 +23,20 @@ class ResumableTrainer(Trainer):
 
     `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
     and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
-    besides `save_steps`. A gradient that is no number ends the run, with the last checkpoint kept.
+    besides `save_steps`. `order` is that of the training rows, which follows from seed and epoch. A gradient that is no
+    number ends the run, with the last checkpoint kept.
     """
 
-    def __init__(self, settings: Mapping[str, Any], metrics: MetricsFile, minutes: float | None, **kwargs: Any):
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        metrics: MetricsFile,
+        minutes: float | None,
+        order: LengthGroupedSampler,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs, callbacks=[metrics])
-        self.settings, self.metrics = settings, metrics
+        self.settings, self.metrics, self.order = settings, metrics, order
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # ours to see to
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
@@ -38,6 +47,9 @@ class ResumableTrainer(Trainer):
         self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         with self.preemption:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        return self.order
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""
@@ -114,6 +126,10 @@ class _Interruption(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.trainer.take_up()
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        # Trainer tells the sampler, but not through the wrappers of a dataloader that skips what was trained on.
+        self.trainer.order.set_epoch(int(state.epoch + 1e-6))
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.ending, due = self.trainer.preemption.agree()

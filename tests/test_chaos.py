@@ -1,0 +1,48 @@
+"""The short form of chaos.py: a signal, and kills in a checkpoint and elsewhere, in each stage; bit-equal at the end."""
+
+import os
+import random
+import signal
+
+import chaos
+import psutil
+import pytest
+
+from summarize_rlhf.preemption import EXIT_CODE
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return chaos.make_inputs(tmp_path_factory.mktemp("chaos"))
+
+
+def end_by_signal(process, case) -> None:
+    """SIGTERM to one of the training processes, once there is a checkpoint: all write another one and end."""
+    assert chaos.wait_for(process, lambda: chaos.newest_of(case) >= 0), chaos.output_of(process)[-2000:]
+    newest = chaos.newest_of(case)
+    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "LOCAL_RANK" in p.environ()]
+    workers = [p for p in workers if any(name in " ".join(p.cmdline()) for name in ("train_", "trlx_gptj"))]
+    os.kill(workers[-1].pid, signal.SIGTERM)
+    process.wait(60)
+    told = chaos.output_of(process)
+    assert process.returncode == EXIT_CODE or f"exitcode  : {EXIT_CODE}" in told, told[-2000:]  # torchrun says it so
+    assert "saved at step" in told
+    assert chaos.newest_of(case) > newest
+    assert not chaos.being_written(case)
+
+
+@pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 1), ("ppo", 2)])
+def test_signalled_and_killed_a_run_ends_as_if_nothing_had_happened(inputs, tmp_path, stage, processes):
+    expected = chaos.undisturbed(stage, inputs, tmp_path / "whole", processes)
+    case = chaos.STAGES[stage](inputs, tmp_path / "cut", processes)
+    end_by_signal(chaos.start(case), case)
+    told: list[str] = []
+    for while_saving in (True, False):
+        process = chaos.start(case)
+        where = chaos.kill_somewhere(process, case, random.Random(0), while_saving)
+        if where is None:
+            chaos.finish(process)
+        told.append(str(where))
+    chaos.finish(chaos.start(case))
+    assert any(where != "None" for where in told), "it was never killed"
+    assert chaos.differences(chaos.result_of(case), expected) == [], told
