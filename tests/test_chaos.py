@@ -1,4 +1,4 @@
-"""The short form of chaos.py: a signal, and kills in a checkpoint and elsewhere, in each stage; bit-equal at the end."""
+"""The short form of chaos.py: a signal, and kills in a checkpoint and elsewhere, in each stage; bit-equal at last."""
 
 import os
 import random

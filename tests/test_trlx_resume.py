@@ -151,7 +151,7 @@ def test_what_changes_nothing_may_change(gptj_dir, tmp_path) -> None:
 
 
 class Fails:
-    """A reward function that fails in its n-th call, in the way of `how`, on responses at odd places."""
+    """A reward function that fails in its n-th call, in the way of `how`."""
 
     def __init__(self, at: int, how: str):
         self.at, self.how, self.calls = at, how, 0
@@ -162,9 +162,8 @@ class Fails:
         if self.calls < self.at:
             return scores
         if self.how == "raises":
-            for i, text in enumerate(samples):
-                if text == samples[i] and "so" in text:
-                    raise ZeroDivisionError("no length")
+            if any("so" in text for text in samples):
+                raise ZeroDivisionError("no length")
             return scores
         return {
             "nan": [*scores[:-1], math.nan],
@@ -180,7 +179,7 @@ class Fails:
     [
         (
             "raises",
-            r"reward_fn failed with ZeroDivisionError: no length \(.*test_trlx_resume.py:\d+\), on sample \d: '.*so",
+            r"reward_fn failed with ZeroDivisionError: no length \(.*test_trlx_resume.py:\d+\), on sample \d: .*so",
         ),
         ("nan", r"reward_fn returned nan for sample \d: '"),
         ("inf", r"reward_fn returned inf for sample 0: '"),
@@ -189,10 +188,8 @@ class Fails:
     ],
 )
 def test_a_reward_that_fails_is_named_and_costs_nothing(gptj_dir, tmp_path, expected, at, how, told) -> None:
-    prompts = ["so"] * 4 if how == "raises" else None
     with pytest.raises(RewardError, match=told):
         train(gptj_dir, tmp_path, reward_fn=Fails(at, how))
-    assert prompts is None or len(prompts) == 4
     (made,) = tmp_path.glob("checkpoint_*")
     assert damage(made) is None
     train(gptj_dir, tmp_path)
