@@ -37,7 +37,7 @@ from trlx.data.default_configs import (
     TRLConfig,
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
-from trlx.trainer.setup import join_processes
+from trlx.trainer.setup import check_config, join_processes
 
 HERE = Path(__file__).resolve().parent
 SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
@@ -103,9 +103,11 @@ def configure() -> tuple[TRLConfig, Task]:
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
     try:
-        return TRLConfig.update(config.to_dict(), overrides), task
+        updated = TRLConfig.update(config.to_dict(), overrides)
+        check_config(updated)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
+    return updated, task
 
 
 def reward_device(policy: torch.device, processes: int) -> torch.device:

@@ -8,6 +8,7 @@ whole, the file is called `pytorch_model.bin.part`; the same command goes on wit
 
 import http.client
 import os
+import re
 import shutil
 import sys
 import urllib.error
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.files import RUN_FILE
+from summarize_rlhf.files import RUN_FILE, sha256_of
 
 HERE = Path(__file__).resolve().parent
 FILE = "pytorch_model.bin"
@@ -36,15 +37,19 @@ class DownloadArguments:
     repo: str = knob("CarperAI/openai_summarize_tldr_rm_checkpoint", "repository on the Hub")
     revision: str = knob("main", "branch, tag or commit of the repository")
     base_url: str = knob("https://huggingface.co", "a mirror's address; https, except on this machine")
+    sha256: str | None = knob(None, "hash that the file must have; default: the one that the Hub announces")
     output_dir: str = knob(str(HERE / "rm_checkpoint"), f"where {FILE} goes")
     timeout: float = knob(60.0, "seconds without an answer after which the download ends")
 
 
 class SecureRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows the Hub to its file servers, but never from https to something else."""
+    """Follows the Hub to its file servers, but never from https to something else. `sha256`: what the Hub announces."""
+
+    sha256: str | None = None
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         require_https(newurl)
+        self.sha256 = hash_in(headers["X-Linked-Etag"]) or self.sha256
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -54,9 +59,15 @@ def require_https(url: str) -> None:
         raise UserError(f"refusing to download from {url}: only https is safe on the way")
 
 
-def download(url: str, target: Path, timeout: float = 60.0) -> None:
-    """Fetch `url` to `target`, which appears only when it is whole: it has as many bytes as the server
-    announced.
+def hash_in(etag: str | None) -> str | None:
+    """The Hub names a large file by its SHA-256."""
+    found = (etag or "").strip('"')
+    return found if re.fullmatch(r"[0-9a-f]{64}", found) else None
+
+
+def download(url: str, target: Path, timeout: float = 60.0, sha256: str | None = None) -> None:
+    """Fetch `url` to `target`, which appears only when it is whole: it has as many bytes as the server announced, and
+    the hash that is given or announced.
 
     Goes on with `<target>.part` if the server still has the file that was begun (its ETag, kept in
     `<target>.part.etag`). Raises `UserError` for every failure; what has arrived stays in the `.part` file.
@@ -71,7 +82,9 @@ def download(url: str, target: Path, timeout: float = 60.0) -> None:
         request.add_header("If-Range", tag.read_text())
     handlers = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(url).hostname in LOOPBACK else []
     try:
-        with urllib.request.build_opener(SecureRedirects, *handlers).open(request, timeout=timeout) as answer:
+        redirects = SecureRedirects()
+        with urllib.request.build_opener(redirects, *handlers).open(request, timeout=timeout) as answer:
+            sha256 = sha256 or redirects.sha256 or hash_in(answer.headers["X-Linked-Etag"])
             done = done if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
             if answer.headers["Content-Length"] is None:
                 raise UserError(f"{url} does not say how long the file is, so that nobody could tell if it is whole")
@@ -100,6 +113,12 @@ def download(url: str, target: Path, timeout: float = 60.0) -> None:
         raise UserError(
             f"the download ended after {part.stat().st_size} of {total} bytes; run the command again to go on"
         )
+    if sha256 is not None:
+        found = sha256_of(part)
+        if found != sha256:
+            part.unlink()
+            tag.unlink(missing_ok=True)
+            raise UserError(f"{url} is not the file it should be: SHA-256 {found} instead of {sha256}; it was removed")
     part.replace(target)
     tag.unlink(missing_ok=True)
 
@@ -121,7 +140,8 @@ def main() -> None:
     if (folder / FILE).is_file():
         print(f"{folder / FILE} is already there")
         return
-    download(f"{args.base_url.rstrip('/')}/{args.repo}/resolve/{args.revision}/{FILE}", folder / FILE, args.timeout)
+    url = f"{args.base_url.rstrip('/')}/{args.repo}/resolve/{args.revision}/{FILE}"
+    download(url, folder / FILE, args.timeout, args.sha256)
     print(f"wrote {folder / FILE}")
 
 

@@ -31,7 +31,7 @@ from reward_model.reward_model import RewardModel
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import check_handover, run_record, save_run
-from summarize_rlhf.data import fingerprint
+from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.files import check_output_dir, write_directory
 from summarize_rlhf.hub import is_local
@@ -196,6 +196,8 @@ def main() -> None:
         rows[split], dropped = load_comparisons(args.dataset, split, most)
         if first:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
+    if first:
+        warn_of_repeats(rows["train"], rows["test"])
     run = settle(args, tokenizer, rows["train"])
     if run.finished:
         return

@@ -23,7 +23,7 @@ from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import run_record, save_run
-from summarize_rlhf.data import fingerprint, load_rows, write_rows
+from summarize_rlhf.data import fingerprint, load_rows, warn_of_repeats, write_rows
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.files import check_output_dir, write_directory
 from summarize_rlhf.generate import generate_summaries
@@ -168,6 +168,8 @@ def main() -> None:
         "train": load_rows(args.dataset, "train", ["prompt", "label"], args.max_train_rows),
         "valid": load_rows(args.dataset, "valid", ["prompt", "label"], args.max_eval_rows),
     }
+    if first:
+        warn_of_repeats(rows["train"], rows["valid"])
     run = settle(args, tokenizer, rows["train"])
     if run.finished:
         return

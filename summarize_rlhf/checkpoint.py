@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from summarize_rlhf.files import RUN_FILE
 from summarize_rlhf.hardware import commit, versions
 from summarize_rlhf.text import TEMPLATE
 from summarize_rlhf.tokenizer import tokenizer_hash
+
+SECRET_NAME = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credential)s?$")
+# Tokens of the Hub and of GitHub, keys of AWS, and user:password@ in an address.
+SECRET = re.compile(r"\bhf_\w{20,}|\bgh[pousr]_\w{20,}|\bAKIA\w{16}\b|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 
 def run_record(
@@ -47,8 +52,18 @@ def run_record(
 
 def save_run(directory: Path, record: dict[str, Any]) -> None:
     """Write the record as ``run.json``. Paths and dataclasses become plain JSON; what JSON cannot hold raises."""
-    text = json.dumps(record, indent=2, default=_plain)
+    text = json.dumps(without_secrets(record), indent=2, default=_plain)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def without_secrets(value: Any) -> Any:
+    """``value`` with what looks like a credential, by its name or its form, replaced by stars."""
+    if isinstance(value, dict):
+        hide = {name for name, x in value.items() if SECRET_NAME.search(str(name)) and isinstance(x, str)}
+        return {name: "***" if name in hide else without_secrets(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(x) for x in value]
+    return SECRET.sub("***", value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

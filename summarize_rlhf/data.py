@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from accelerate import PartialState
 
 import summarize_rlhf.text
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.files import disk_errors
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
 ENDINGS = (".jsonl", ".json", ".parquet")
@@ -40,6 +42,18 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
         raise UserError(f"{where} has no rows")
     info = datasets.DatasetInfo(dataset_name=str(name))
     return datasets.Dataset.from_dict(table, info=info, split=datasets.NamedSplit(split))
+
+
+def warn_of_repeats(train: datasets.Dataset, held_out: datasets.Dataset) -> None:
+    """Says if rows stand in ``train`` more than once, or in both splits: what is measured there is memory."""
+    rows, others = ([json.dumps(row, sort_keys=True) for row in part] for part in (train, held_out))
+    seen = set(rows)
+    twice, shared = len(rows) - len(seen), sum(row in seen for row in others)
+    if twice:
+        warnings.warn(f"{twice} of {len(rows)} rows of {train.split} repeat another one", stacklevel=2)
+    if shared:
+        places = f"rows of {held_out.split} stand in {train.split} too"
+        warnings.warn(f"{shared} of {len(others)} {places}: figures on them measure memory", stacklevel=2)
 
 
 def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
@@ -73,7 +87,7 @@ def map_once(
     file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"
     file.parent.mkdir(parents=True, exist_ok=True)
     (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
-    with PartialState().local_main_process_first():
+    with PartialState().local_main_process_first(), disk_errors(file):
         return rows.map(
             lambda batch, numbers: function(batch, [number + 1 for number in numbers]),
             with_indices=True,
@@ -106,10 +120,11 @@ def _find_file(path: Path, split: str) -> Path:
 
 def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
     """JSON Lines, or one JSON array; rows are counted from 1, so that they are line numbers in JSON Lines."""
+    start, number = "", 0
     with path.open(encoding="utf-8") as file:
-        start = file.read(1)
-        file.seek(0)
         try:
+            start = file.read(1)
+            file.seek(0)
             if start == "[":
                 yield from enumerate(json.load(file), 1)
                 return

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch.distributed
+
 
 class UserError(Exception):
     """Something the user can put right. The message says where, what was found, what was expected, what to do."""
@@ -26,7 +28,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
 
     Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning`` is one
-    line as well.
+    line as well, and so are Ctrl-C and a port that is taken.
     """
 
     @functools.wraps(main)
@@ -34,12 +36,27 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
         warnings.formatwarning = _one_line
         try:
             return main(*args, **kwargs)
+        except torch.distributed.DistNetworkError as error:
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            _tell(
+                f"the processes cannot meet at {where} ({str(error).splitlines()[0]}). Is another launch there? Give "
+                "the launcher another --master_port (accelerate: --main_process_port)"
+            )
+            sys.exit(2)
+        except KeyboardInterrupt:
+            _tell("interrupted before there was anything to save")
+            sys.exit(130)
         except UserError as error:
-            if os.environ.get("LOCAL_RANK", "0") == "0":
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            _tell(str(error))
             sys.exit(2)
 
     return guarded
+
+
+def _tell(text: str) -> None:
+    """To stderr, on the first process of each machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 _as_python_does = warnings.formatwarning

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from summarize_rlhf.errors import UserError
 
 RUN_FILE = "run.json"
+CHUNK = 1 << 22  # bytes read at once
 
 
 def check_output_dir(path: str | Path) -> None:
@@ -107,3 +109,11 @@ def _sync_one(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

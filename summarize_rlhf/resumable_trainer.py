@@ -11,7 +11,7 @@ from accelerate import PartialState
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from summarize_rlhf import resume
+from summarize_rlhf import hardware, resume
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.preemption import Preempted, Preemption
@@ -45,6 +45,8 @@ class ResumableTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
         self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        if "wandb" in self.args.report_to:
+            hardware.name_wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
         with self.preemption:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 

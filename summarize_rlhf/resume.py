@@ -6,7 +6,6 @@ says, is passed over, and the one before it is taken.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -21,12 +20,11 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.files import disk_errors, sync_directory, write_file
+from summarize_rlhf.files import disk_errors, sha256_of, sync_directory, write_file
 
 MARKER = "checkpoint.json"
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
 NAME = re.compile(r"checkpoint[-_](\d+)")
-CHUNK = 1 << 22  # bytes read at once
 
 
 def step_of(path: Path) -> int:
@@ -73,7 +71,7 @@ def seal(directory: Path, settings: Mapping[str, Any]) -> None:
     """Syncs every file and writes the marker: sizes, hashes, and the settings that the run has."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(8) as pool:
-        hashes = list(pool.map(sha256, files))
+        hashes = list(pool.map(sha256_of, files))
     described = {
         str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": found}
         for path, found in zip(files, hashes, strict=True)
@@ -81,14 +79,6 @@ def seal(directory: Path, settings: Mapping[str, Any]) -> None:
     sync_directory(directory, whole=True)
     write_file(directory / MARKER, json.dumps({"settings": settings, "files": described}, indent=1))
     sync_directory(directory)
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def damage(directory: Path) -> str | None:
@@ -106,7 +96,7 @@ def damage(directory: Path) -> str | None:
         if path.stat().st_size != wanted["bytes"]:
             return f"{path.relative_to(directory)} has {path.stat().st_size} bytes instead of {wanted['bytes']}"
     with ThreadPoolExecutor(8) as pool:
-        for path, found in zip(files, pool.map(sha256, files), strict=True):
+        for path, found in zip(files, pool.map(sha256_of, files), strict=True):
             if found != files[path]["sha256"]:
                 return f"{path.relative_to(directory)} is not what was written (its hash differs)"
     return None

@@ -73,7 +73,6 @@ def settle(args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset
             print(f"{output_dir} was finished before, by the same command; --fresh starts over")
         return StageRun(settings, None, finished=True)
     found = resume.find(steps_dir, settings, free, args.fresh)
-    hardware.name_wandb_run(steps_dir, goes_on=found is not None)
     return StageRun(settings, None if found is None else str(found), finished=False)
 
 

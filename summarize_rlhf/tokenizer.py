@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
+FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of which has the tokens
 # Letters, digits, blanks, line ends, a contraction, non-ASCII, the markers: what tokenizers disagree about.
 PROBE = "<|startoftext|>SUBREDDIT: r/test\nTITLE: I'm 24,  née Ω\nPOST: 10 dollars?\n\nTL;DR: ok<|endoftext|>"
 
@@ -21,6 +22,8 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
     """
     if not is_local(path):
         use_hub()
+    elif not any((Path(path) / name).is_file() for name in FILES):  # transformers would make up an empty one
+        raise UserError(f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
     except (OSError, ValueError, KeyError) as error:

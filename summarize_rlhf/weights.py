@@ -1,12 +1,13 @@
 """Reading weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
@@ -21,6 +22,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+TRAINABLE = {"F64", "F32", "F16", "BF16"}
 # GPT-J checkpoints of 2022 carry the causal mask as buffers. They hold no weights; nothing else may be left over.
 OLD_BUFFERS = re.compile(r"\.attn\.(masked_)?bias$")
 
@@ -48,6 +50,8 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         use_hub()
     elif not is_whole(path):
         raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
+    else:
+        refuse_quantised(Path(path))
     report = transformers_logging.get_logger("transformers.modeling_utils")
     report.disabled = True  # its table of keys becomes our error
     try:
@@ -56,6 +60,9 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         )
     except SafetensorError as error:
         raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
     except (OSError, ValueError, KeyError) as error:
         if Path(path).exists():
             raise UserError(f"{path}: no causal language model that transformers can load ({error})") from error
@@ -71,6 +78,22 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         ],
     )
     return model
+
+
+def refuse_quantised(path: Path) -> None:
+    """``UserError`` where the weights are not of a precision that one can train on."""
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, "pt") as weights:
+                kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118  no dictionary
+        except SafetensorError as error:
+            raise UserError(f"{file}: damaged weights ({error}); copy or train the checkpoint again") from error
+        foreign = sorted(kinds - TRAINABLE)
+        if foreign:
+            raise UserError(
+                f"{file} holds weights of type {', '.join(foreign)}: a quantised checkpoint cannot be trained. Use the "
+                f"original, in one of {', '.join(sorted(TRAINABLE))}"
+            )
 
 
 def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:

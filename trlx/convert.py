@@ -32,12 +32,16 @@ def weight_names(directory: str | Path) -> list[str]:
     file = next((Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()), None)
     if file is None:
         return []
-    if file.suffix == ".json":
-        return list(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
-    if file.suffix == ".safetensors":
-        with safe_open(file, "pt") as weights:
-            return list(weights.keys())
-    return list(torch.load(file, map_location="cpu", mmap=True, weights_only=True))
+    try:
+        if file.suffix == ".json":
+            return list(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as weights:
+                return list(weights.keys())
+        return list(torch.load(file, map_location="cpu", mmap=True, weights_only=True))
+    except Exception as error:  # torch.load raises whatever a damaged pickle or zip provokes
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{file}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
 
 
 def is_of_trlx(directory: str | Path) -> bool:

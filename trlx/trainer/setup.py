@@ -30,6 +30,7 @@ from trlx.data.scope import check_known
 from trlx.models import value_head
 from trlx.models.policy import PolicyWithValueHead
 from trlx.trainer import generation
+from trlx.trainer.guards import Guards
 from trlx.utils.modeling import flatten_dict
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -53,6 +54,7 @@ def check_config(config: TRLConfig) -> None:
     generation.check_options(method.gen_kwargs, "method.gen_kwargs")
     if method.gen_experience_kwargs:
         generation.check_options(method.gen_experience_kwargs, "method.gen_experience_kwargs")
+    Guards(train.guards)
     if train.seq_length <= method.longest_response():
         raise ValueError(
             f"train.seq_length {train.seq_length} leaves no token for a prompt beside max_new_tokens "
