@@ -11,7 +11,8 @@ An interrupted run goes on when the same command is given again; `--fresh` start
 Names under `task.` say what is summarised and by what it is judged, all others are trlX's.
 """
 
-from dataclasses import dataclass, fields
+import typing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.speed import CACHE_TOKENS
 from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.values import check_bounds, of_type
 from summarize_rlhf.weights import find_model
 from trlx.data.default_configs import (
     ModelConfig,
@@ -94,15 +96,20 @@ def configure() -> tuple[TRLConfig, Task]:
     """The values above with the overrides of the command line. Raises UserError for a name that does not exist."""
     defaults = config.to_dict() | {"task": vars(Task())}
     overrides = parse_overrides(__doc__, defaults)
-    task = Task()
-    for name in [name for name in overrides if name.startswith("task.")]:
-        known = [field.name for field in fields(Task)]
-        if name.removeprefix("task.") not in known:
-            raise UserError(f"the override {name!r} names no option; known: {', '.join(f'task.{k}' for k in known)}")
-        setattr(task, name.removeprefix("task."), overrides.pop(name))
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
+    hints = typing.get_type_hints(Task)
+    task = Task()
     try:
+        for name in [name for name in overrides if name.startswith("task.")]:
+            kind = hints.get(name.removeprefix("task."))
+            if kind is None:
+                raise ValueError(
+                    f"the override {name!r} names no option; known: {', '.join(f'task.{k}' for k in hints)}"
+                )
+            setattr(task, name.removeprefix("task."), of_type(name, overrides.pop(name), kind))
+        check_bounds("task.max_train_prompts", task.max_train_prompts, {"least": 1})
+        check_bounds("task.max_eval_prompts", task.max_eval_prompts, {"least": 1})
         updated = TRLConfig.update(config.to_dict(), overrides)
         check_config(updated)
     except (TypeError, ValueError) as error:

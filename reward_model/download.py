@@ -39,7 +39,7 @@ class DownloadArguments:
     base_url: str = knob("https://huggingface.co", "a mirror's address; https, except on this machine")
     sha256: str | None = knob(None, "hash that the file must have; default: the one that the Hub announces")
     output_dir: str = knob(str(HERE / "rm_checkpoint"), f"where {FILE} goes")
-    timeout: float = knob(60.0, "seconds without an answer after which the download ends")
+    timeout: float = knob(60.0, "seconds without an answer after which the download ends", above=0)
 
 
 class SecureRedirects(urllib.request.HTTPRedirectHandler):

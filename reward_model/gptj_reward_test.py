@@ -41,9 +41,9 @@ class TestArguments:
     )
     dataset: str = knob("CarperAI/openai_summarize_comparisons", "local directory, file or Hub id")
     split: str = knob("test", "split of the data set")
-    max_rows: int | None = knob(5000, "first rows of the split")
-    max_length: int | None = knob(None, "tokens per text; default: as in training")
-    batch_tokens: int = knob(16384, "tokens per forward pass, with padding; changes no score")
+    max_rows: int | None = knob(5000, "first rows of the split", least=1)
+    max_length: int | None = knob(None, "tokens per text; default: as in training", least=1)
+    batch_tokens: int = knob(16384, "tokens per forward pass, with padding; changes no score", least=1)
     dtype: str = knob(
         "float16" if torch.cuda.is_available() else "float32",
         "precision of the model; published: float16",

@@ -15,6 +15,7 @@ from summarize_rlhf.hardware import commit, versions
 from summarize_rlhf.text import TEMPLATE
 from summarize_rlhf.tokenizer import tokenizer_hash
 
+NEEDED = ("stage", "template", "tokenizer_sha256", "commit")  # of a record, by those who read it
 SECRET_NAME = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credential)s?$")
 # Tokens of the Hub and of GitHub, keys of AWS, and user:password@ in an address.
 SECRET = re.compile(r"\bhf_\w{20,}|\bgh[pousr]_\w{20,}|\bAKIA\w{16}\b|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
@@ -81,9 +82,13 @@ def read_run(path: str | Path) -> dict[str, Any] | None:
         warnings.warn(f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2)
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no valid JSON ({error}): the checkpoint is damaged, write it anew") from error
+    absent = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
+    if absent:
+        raise UserError(f"{file} does not say {', '.join(absent)}: the checkpoint is damaged, write it anew")
+    return record
 
 
 def check_handover(

@@ -142,15 +142,14 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
     import pyarrow.lib
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.lib.ArrowInvalid as error:
-        raise UserError(f"{path}: no readable parquet file ({error}); is the file complete?") from error
     number = 0
-    for batch in file.iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (pyarrow.lib.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: no readable parquet file ({error}); is the file complete?") from error
 
 
 def _read_hub(name: str, split: str) -> Iterator[tuple[int, dict]]:
@@ -175,4 +174,8 @@ def _cell(row: dict, column: str, where: str) -> str:
         raise UserError(f"{where}: column {column!r} should be text, but is {type(row[column]).__name__}")
     if not row[column].strip():
         raise UserError(f"{where}: column {column!r} is empty; fill it in or leave out the row")
+    try:
+        row[column].encode()
+    except UnicodeEncodeError as error:  # JSON can say half of a character: "\\ud83d"
+        raise UserError(f"{where}: column {column!r} holds half a character at {error.start}; correct it") from error
     return row[column]

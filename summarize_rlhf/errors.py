@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch.distributed
+from tqdm.auto import tqdm
 
 
 class UserError(Exception):
@@ -56,7 +57,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
 def _tell(text: str) -> None:
     """To stderr, on the first process of each machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {text}", file=sys.stderr, flush=True)
+        tqdm.write(f"error: {text}", file=sys.stderr)  # on a line of its own, below the bars
 
 
 _as_python_does = warnings.formatwarning

@@ -25,6 +25,8 @@ from summarize_rlhf.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON_LEAST = "3.10"
+TRACKERS = ["wandb", "tensorboard", "none"]
+SCHEDULES = ["linear", "cosine", "constant_with_warmup", "constant", "polynomial", "inverse_sqrt"]
 
 
 def requirements() -> list[Requirement]:

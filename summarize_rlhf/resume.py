@@ -6,6 +6,7 @@ says, is passed over, and the one before it is taken.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -77,27 +78,36 @@ def seal(directory: Path, settings: Mapping[str, Any]) -> None:
         for path, found in zip(files, hashes, strict=True)
     }
     sync_directory(directory, whole=True)
-    write_file(directory / MARKER, json.dumps({"settings": settings, "files": described}, indent=1))
+    write_file(directory / MARKER, json.dumps(signed({"settings": settings, "files": described}), indent=1))
     sync_directory(directory)
+
+
+def signed(marker: Mapping[str, Any]) -> dict[str, Any]:
+    """With a hash of its own content."""
+    content = {name: value for name, value in marker.items() if name != "sha256"}
+    return {**content, "sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
 
 def damage(directory: Path) -> str | None:
     """What is wrong with a checkpoint, by the name of the file; None for a whole one."""
     try:
         marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-        files = {directory / name: wanted for name, wanted in marker["files"].items()}
+        files = {directory / name: (int(x["bytes"]), str(x["sha256"])) for name, x in marker["files"].items()}
+        if signed(marker) != marker:
+            return f"{MARKER} is not what was written (its hash differs)"
+        marker["settings"].items()
     except FileNotFoundError:
         return f"{MARKER} is missing: it was not finished"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MARKER} is damaged"
-    for path, wanted in files.items():
+    for path, (size, _) in files.items():
         if not path.is_file():
             return f"{path.relative_to(directory)} is missing"
-        if path.stat().st_size != wanted["bytes"]:
-            return f"{path.relative_to(directory)} has {path.stat().st_size} bytes instead of {wanted['bytes']}"
+        if path.stat().st_size != size:
+            return f"{path.relative_to(directory)} has {path.stat().st_size} bytes instead of {size}"
     with ThreadPoolExecutor(8) as pool:
         for path, found in zip(files, pool.map(sha256_of, files), strict=True):
-            if found != files[path]["sha256"]:
+            if found != files[path][1]:
                 return f"{path.relative_to(directory)} is not what was written (its hash differs)"
     return None
 

@@ -26,10 +26,10 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
         raise UserError(f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
         if Path(path).exists():
             raise UserError(
-                f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected"
+                f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected ({error})"
             ) from error
         raise unreachable("tokenizer", path, error) from error
     if not tokenizer.is_fast:

@@ -60,12 +60,14 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
         )
     except SafetensorError as error:
         raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"{path} does not fit into the memory that is left ({error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a damaged config.json provokes in the model's own code
         if Path(path).exists():
-            raise UserError(f"{path}: no causal language model that transformers can load ({error})") from error
+            raise UserError(f"{path}: no causal language model that transformers can load ({error!r})") from error
         raise unreachable("model", path, error) from error
     finally:
         report.disabled = False

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.files import write_directory
+from summarize_rlhf.resume import newest_whole
 from summarize_rlhf.tokenizer import load_tokenizer
 
 Values = dict[str, Any]
@@ -118,6 +120,10 @@ DATA = {
     ),
     "empty cell": (data(lambda rows, c: third(rows, **{c: " \n"})), "row 3: column '{c}' is empty; fill it in"),
     "a number": (data(lambda rows, c: third(rows, **{c: 7})), "row 3: column '{c}' should be text, but is int"),
+    "half a character": (
+        data(lambda rows, c: third(rows, **{c: "\ud83d"})),
+        "column '{c}' holds half a character at 0",
+    ),
     "a list": (data(lambda rows, c: third(rows, **{c: ["a"]})), "row 3: column '{c}' should be text, but is list"),
     "not UTF-8": (
         data(lambda rows, c: lines(rows) + b'{"prompt": "\xff\xfe"}\n'),
@@ -254,6 +260,8 @@ def under_a_file(_world: World, tmp: Path) -> Values:
 
 CONFIGS = {
     "a typo": (lambda *_: {"lerning_rate": 1}, "unknown argument --lerning_rate; did you mean --learning_rate?"),
+    "no batch": (lambda *_: {"global_batch_size": 0}, "--global_batch_size is 0: it should be at least 1"),
+    "a rate that is no number": (lambda *_: {"learning_rate": "nan"}, "--learning_rate is nan: a finite number"),
     "an impossible batch": (
         lambda *_: {"per_device_train_batch_size": 3},
         "a global batch of 8 cannot be made of 1 process(es) × 3 rows",
@@ -273,6 +281,17 @@ OVERRIDES = {
     "no such scale": (
         lambda *_: {"method.scale_reward": "sd"},
         "method.scale_reward 'sd': use None, 'running' or 'ref'",
+    ),
+    "text for a number": (
+        lambda *_: {"train.batch_size": "x"},
+        "TrainConfig.batch_size should be a whole number, but is 'x'",
+    ),
+    "no batch": (lambda *_: {"train.batch_size": 0}, "train.batch_size is 0: it should be at least 1"),
+    "no rows": (lambda *_: {"task.max_eval_prompts": 0}, "task.max_eval_prompts is 0: it should be at least 1"),
+    "no room for a prompt": (lambda *_: {"train.seq_length": 12}, "train.seq_length 12 leaves no token for a prompt"),
+    "a beta above 1": (
+        lambda *_: {"optimizer.kwargs.betas": [2, 0.9]},
+        "optimizer.kwargs or scheduler.kwargs do not fit",
     ),
     "no such guard": (lambda *_: {"train.guards": {"kll": 1}}, "train.guards has no option 'kll'"),
     "no reward model": (lambda world, tmp: {"reward_model": tmp / "none"}, "no reward model at"),
@@ -300,6 +319,17 @@ def test_one_line_and_nothing_left(server, world, tmp_path, stage, fault, told) 
     left = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     kept = {path for path in left if path.name == "reference_scores.json"}  # stage 3's, whole and of use again
     assert {path: before.get(path) for path in left.keys() - kept} == {path: left[path] for path in left.keys() - kept}
+
+
+@pytest.mark.parametrize("stage", ["sft", "rm"])
+def test_a_gradient_that_is_no_number_ends_the_run(server, world, tmp_path, stage) -> None:
+    """Before it spoils the weights; the checkpoint before it is whole."""
+    much = {"learning_rate": 1e30, "warmup_steps": 0, "save_steps": 1, "max_grad_norm": 0, "max_steps": 9}
+    ended = server.run(stage, arguments(stage, world.values(stage, tmp_path) | much), tmp_path)
+    assert ended.code == 2, ended.err[-3000:]
+    assert re.search(r"the gradient is (nan|inf) at step \d: lower --learning_rate", ended.error), ended.error
+    assert newest_whole(tmp_path / "out-steps") is not None
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_port_that_is_taken(server, world, tmp_path) -> None:

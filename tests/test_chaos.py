@@ -3,12 +3,14 @@
 import os
 import random
 import signal
+from pathlib import Path
 
 import chaos
 import psutil
 import pytest
 
 from summarize_rlhf.preemption import EXIT_CODE
+from summarize_rlhf.resume import checkpoints, damage
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,26 @@ def end_by_signal(process, case) -> None:
     assert not chaos.being_written(case)
 
 
+def check_damage(checkpoint: Path) -> None:
+    """A flipped bit and a missing byte in each of its files are seen, and told of by the file's name."""
+    assert damage(checkpoint) is None
+    for file in [path for path in checkpoint.rglob("*") if path.is_file()]:
+        whole = file.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 4
+        for content in (bytes(flipped), whole[:-1]):
+            file.write_bytes(content)
+            assert str(file.relative_to(checkpoint)) in damage(checkpoint)
+        file.write_bytes(whole)
+    assert damage(checkpoint) is None
+
+
 @pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 1), ("ppo", 2)])
 def test_signalled_and_killed_a_run_ends_as_if_nothing_had_happened(inputs, tmp_path, stage, processes):
     expected = chaos.undisturbed(stage, inputs, tmp_path / "whole", processes)
     case = chaos.STAGES[stage](inputs, tmp_path / "cut", processes)
     end_by_signal(chaos.start(case), case)
+    check_damage(checkpoints(case.checkpoints)[0])
     told: list[str] = []
     for while_saving in (True, False):
         process = chaos.start(case)

@@ -148,6 +148,16 @@ def test_the_record_comes_back(handed_over, tokenizer):
     assert len(record["tokenizer_sha256"]) == 64
 
 
+def test_the_record_holds_no_credentials(tmp_path):
+    token = "hf_" + "a" * 30
+    said = {"hub_token": "x", "api_key": "y", "dataset": "https://me:secret@host/data", "words": [f"use {token}!"]}
+    kept = {"max_new_tokens": 50, "tokenizer": "gpt2", "url": "https://host/data"}
+    save_run(tmp_path, {"arguments": said | kept})
+    read = json.loads((tmp_path / "run.json").read_text())["arguments"]
+    hidden = {"hub_token": "***", "api_key": "***", "dataset": "https://***@host/data", "words": ["use ***!"]}
+    assert read == hidden | kept
+
+
 def test_a_wrong_stage_is_refused(handed_over):
     with pytest.raises(UserError, match=r"holds a checkpoint of stage 'sft', but rm is needed"):
         check_handover(handed_over, expects_stage="rm")

@@ -1,12 +1,13 @@
 """Rows come in checked: what is wrong is named with its file, row and column."""
 
 import json
+import warnings
 
 import datasets
 import pytest
 from tiny import tldr_row, write_rows
 
-from summarize_rlhf.data import fingerprint, load_rows
+from summarize_rlhf.data import fingerprint, load_rows, warn_of_repeats
 from summarize_rlhf.errors import UserError
 
 ROWS = [{"prompt": f"POST: {i}\nTL;DR:", "label": f"number {i}", "extra": i} for i in range(5)]
@@ -100,3 +101,18 @@ def test_rows_of_the_tests_have_the_schema():
     import random
 
     assert set(tldr_row(random.Random(0))) == {"prompt", "label"}
+
+
+def test_rows_that_stand_twice_and_in_both_splits_are_told_of(tmp_path):
+    for split, labels in (("train", "aabc"), ("valid", "cd"), ("test", "ef")):
+        write_rows(tmp_path / f"{split}.jsonl", [{"prompt": "p", "label": label} for label in labels])
+    train, valid, test = (load_rows(tmp_path, split, ["prompt", "label"]) for split in ("train", "valid", "test"))
+    with pytest.warns(UserWarning, match="rows of") as told:
+        warn_of_repeats(train, valid)
+    assert [str(each.message) for each in told] == [
+        "1 of 4 rows of train repeat another one",
+        "1 of 2 rows of valid stand in train too: figures on them measure memory",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_repeats(valid, test)

@@ -1,5 +1,6 @@
 """The download of the published reward model, from a server on this machine."""
 
+import hashlib
 import http.server
 import re
 import subprocess
@@ -24,6 +25,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         if state.get("redirect"):
             self.send_response(302)
             self.send_header("Location", state["redirect"])
+            self.send_header("X-Linked-Etag", state.get("linked", '"no hash"'))
             self.end_headers()
             return
         if not self.path.endswith(PATH):
@@ -99,6 +101,30 @@ def test_an_interrupted_download_looks_unfinished_and_goes_on(server, tmp_path):
     assert target.read_bytes() == CONTENT
     assert names(tmp_path) == {"pytorch_model.bin"}
     assert server.state["requests"][1]["Range"] == "bytes=700000-"
+
+
+@pytest.mark.parametrize("said_by", ["the Hub", "the user"])
+def test_the_hash_is_checked(server, tmp_path, said_by):
+    """The Hub announces it where it redirects to its file servers; a user may know it from elsewhere."""
+    right, wrong = hashlib.sha256(CONTENT).hexdigest(), "0" * 64
+    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    other.state = {"redirect": server.url, "requests": []}
+    threading.Thread(target=other.serve_forever).start()
+    url, file = f"http://127.0.0.1:{other.server_port}/x", tmp_path / "file"
+
+    def fetch(expected: str) -> None:
+        other.state["linked"] = f'"{expected if said_by == "the Hub" else right}"'
+        download(url, file, sha256=expected if said_by == "the user" else None)
+
+    try:
+        with pytest.raises(UserError, match=f"SHA-256 {right} instead of {wrong}; it was removed"):
+            fetch(wrong)
+        assert names(tmp_path) == set()
+        fetch(right)
+        assert names(tmp_path) == {"file"}
+    finally:
+        other.shutdown()
+        other.server_close()
 
 
 def test_another_version_is_fetched_from_the_start(server, tmp_path):

@@ -4,14 +4,13 @@ import csv
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from launch import BIN, flags, python, run
 from safetensors.torch import load_file
-from tiny import make_model_dir, make_tokenizer
+from tiny import make_model_dir
 from transformers import AutoModelForCausalLM
 
 from reward_model.reward_model import RewardModel
@@ -197,50 +196,6 @@ def test_real_text(real_data, real_gptj_dir, root, tmp_path):
     losses = [line["losses/total_loss"] for line in lines if "losses/total_loss" in line]
     assert len(losses) == 8  # 32 batches, 4 to an update
     assert all(map(math.isfinite, losses))
-
-
-BAD = {
-    "typo": ({"train.batchsize": 8}, "The override 'train.batchsize' names no option. Did you mean 'batch_size'?"),
-    "typo in a task": ({"task.data": "x"}, "the override 'task.data' names no option"),
-    "method": ({"method.name": "ILQLConfig"}, "ILQL is not part of this engine"),
-    "scale": ({"method.scale_reward": "sd"}, "method.scale_reward 'sd': use None, 'running' or 'ref'"),
-    "no object": ("[1, 2]", "the overrides should be an object"),
-    "no json": ('{"train.seed": 1', "the overrides are no valid JSON"),
-    "no file": ("missing.yaml", "cannot read the overrides from missing.yaml"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_overrides_end_with_one_line(name, root, monkeypatch, capsys):
-    """In process, for speed: `main` as the script calls it."""
-    values, message = BAD[name]
-    argument = values if isinstance(values, str) else json.dumps(values)
-    assert run_main(monkeypatch, argument) == 2
-    assert message in capsys.readouterr().err
-
-
-def run_main(monkeypatch, argument: str) -> int:
-    import trlx_gptj_text_summarization as stage
-
-    monkeypatch.setattr(sys, "argv", ["trlx_gptj_text_summarization.py", argument])
-    with pytest.raises(SystemExit) as end:
-        stage.main()
-    return end.value.code
-
-
-def test_bad_inputs_are_refused_by_name(sft_dir, reward_dir, tldr_dir, tmp_path, monkeypatch, capsys):
-    other = make_tokenizer(vocab_size=380)
-    foreign = make_reward_model(tmp_path / "foreign", sft_dir, other)
-    cases = {
-        "was trained with another tokenizer": overrides(sft_dir, foreign, tldr_dir, tmp_path / "a"),
-        "no reward model at": overrides(sft_dir, tmp_path / "none", tldr_dir, tmp_path / "a"),
-        "holds a checkpoint of stage 'rm'": overrides(reward_dir, reward_dir, tldr_dir, tmp_path / "a"),
-        "does not exist": overrides(sft_dir, reward_dir, tmp_path / "none", tmp_path / "a"),
-    }
-    for message, values in cases.items():
-        assert run_main(monkeypatch, json.dumps(values)) == 2
-        assert message in capsys.readouterr().err
-    assert not (tmp_path / "a").exists()
 
 
 def test_help_names_every_option(root):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from launch import deepspeed, flags, python, run
 from safetensors.torch import load_file
-from tiny import make_tokenizer, write_rows
+from tiny import write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sft.loss import IGNORED, SupervisedLM
@@ -294,26 +294,6 @@ def test_wandb_offline_and_a_file_of_arguments_and_gpt2(root, gpt2_dir, tldr_dir
     assert complaints(result) == []
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["arguments"]["loss_on"] == "summary"
-
-
-@pytest.mark.parametrize("fault", ["column", "tokenizer"])
-def test_a_users_error_is_one_line(root, arguments, tmp_path, fault):
-    if fault == "column":
-        write_rows(tmp_path / "train.jsonl", [{"prompt": "POST: x\nTL;DR:", "summary": "x"}])
-        wrong = ["--dataset", tmp_path]
-        message = f"error: {tmp_path}/train.jsonl, row 1: no column 'label'; it has 'prompt', 'summary'"
-    else:
-        bigger = make_tokenizer()
-        bigger.add_tokens([f"<{i}>" for i in range(100)])
-        bigger.save_pretrained(tmp_path / "bigger")
-        wrong = ["--tokenizer", tmp_path / "bigger"]
-        message = "they do not belong together"
-    words = [*arguments, "--output_dir", tmp_path / "out", "--report_to", "none", *wrong]
-    result = python(root / "sft" / "train_gptj_summarize.py", words, tmp_path)
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert message in result.stderr.splitlines()[-1]
-    assert not (tmp_path / "out").exists()
 
 
 def test_real_text_trains(root, real_data, real_gptj_dir, tmp_path):

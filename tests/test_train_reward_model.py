@@ -2,16 +2,13 @@
 
 import csv
 import json
-import os
 import random
-import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launch import deepspeed, flags, python
 from safetensors.torch import load_file
 from tiny import make_model_dir, make_tokenizer, sentence, write_rows
 from transformers import BloomConfig
@@ -36,29 +33,6 @@ TINY = {
 }
 # What the launcher says of a machine without GPU and hostfile, and torch of DeepSpeed's calls on several processes.
 NOT_OURS = ("real_accelerator.py", "runner.py", "torch.distributed", "c10d_logger.py")
-
-
-def flags(**values) -> list[str]:
-    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
-
-
-def launch(script: str, cwd: Path, *arguments: str, processes: int = 1) -> subprocess.CompletedProcess:
-    """`deepspeed SCRIPT …` as a user types it, but for a port of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    deepspeed = Path(sys.executable).parent / "deepspeed"
-    command = [deepspeed, "--master_port", str(port), "--num_gpus", str(processes), script, *arguments]
-    return run(command, cwd)
-
-
-def run(command: list, cwd: Path) -> subprocess.CompletedProcess:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    }
-    return subprocess.run(
-        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-    )
 
 
 def warnings_of(done: subprocess.CompletedProcess) -> list[str]:
@@ -94,7 +68,7 @@ def trained(root, sft_dir, pairs_dir, tmp_path_factory):
     """One run, started in its folder as documented."""
     output = tmp_path_factory.mktemp("out") / "rm_checkpoint"
     values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": output}
-    done = launch("train_reward_model_gptj.py", root / "reward_model", *flags(**values))
+    done = deepspeed("train_reward_model_gptj.py", flags(values), root / "reward_model")
     assert done.returncode == 0, done.stdout + done.stderr
     return output, done
 
@@ -154,7 +128,7 @@ def test_two_processes_other_micro_batches_and_no_packing_train_the_same_model(
     values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3, "pack_pairs": False}
     (tmp_path / "arguments.json").write_text(json.dumps(values))
     script = "reward_model/train_reward_model_gptj.py"
-    done = launch(script, root, str(tmp_path / "arguments.json"), processes=2)
+    done = deepspeed(script, [tmp_path / "arguments.json"], root, processes=2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert warnings_of(done) == []
     assert json.loads((tmp_path / "rm" / "run.json").read_text())["processes"] == 2
@@ -173,7 +147,7 @@ def test_a_family_that_cannot_be_packed_says_so_and_trains(root, pairs_dir, tmp_
     config = BloomConfig(vocab_size=len(make_tokenizer()), hidden_size=32, n_head=2, n_layer=2)
     make_model_dir(tmp_path / "bloom", config)
     values = TINY | {"model": tmp_path / "bloom", "dataset": pairs_dir, "output_dir": tmp_path / "rm", "max_steps": 1}
-    done = run([sys.executable, root / "reward_model" / "train_reward_model_gptj.py", *flags(**values)], tmp_path)
+    done = python(root / "reward_model" / "train_reward_model_gptj.py", flags(values), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "pairs are not packed: not known to work for bloom" in done.stdout
     assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
@@ -182,8 +156,8 @@ def test_a_family_that_cannot_be_packed_says_so_and_trains(root, pairs_dir, tmp_
 @pytest.mark.parametrize("folder", ["reward_model", "."])
 def test_the_reward_test_measures_what_training_reported(trained, root, pairs_dir, tmp_path, folder):
     script = "gptj_reward_test.py" if folder != "." else "reward_model/gptj_reward_test.py"
-    arguments = flags(reward_model=trained[0], dataset=pairs_dir, output_dir=tmp_path, batch_tokens=300)
-    done = run([sys.executable, script, *arguments], root / folder)
+    arguments = flags({"reward_model": trained[0], "dataset": pairs_dir, "output_dir": tmp_path, "batch_tokens": 300})
+    done = python(script, arguments, root / folder)
     assert done.returncode == 0, done.stderr
     assert warnings_of(done) == []
     result = json.loads((tmp_path / "reward_test.json").read_text())
@@ -203,53 +177,6 @@ def test_the_checkpoint_scores_text(trained):
     assert scorer.score(["POST: my cat moved."], ["My cat moved."]).isfinite().all()
 
 
-def foreign_tokenizer(sft_dir: Path, tmp_path: Path) -> dict:
-    make_tokenizer(vocab_size=300).save_pretrained(tmp_path / "tokenizer")
-    return {"tokenizer": tmp_path / "tokenizer"}
-
-
-def reward_model_as_start(sft_dir: Path, tmp_path: Path) -> dict:
-    shutil.copytree(sft_dir, tmp_path / "other")
-    record = json.loads((sft_dir / "run.json").read_text()) | {"stage": "rm"}
-    (tmp_path / "other" / "run.json").write_text(json.dumps(record))
-    return {"model": tmp_path / "other"}
-
-
-def somebodys_files(sft_dir: Path, tmp_path: Path) -> dict:
-    (tmp_path / "rm").mkdir()
-    (tmp_path / "rm" / "pytorch_model.bin").write_text("a download of hours")
-    return {}
-
-
-def column_missing(sft_dir: Path, tmp_path: Path) -> dict:
-    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "chosen": "b"}\n')
-    return {"dataset": tmp_path}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda *_: {"lerning_rate": 1e-3}, "unknown argument --lerning_rate; did you mean --learning_rate?"),
-        (lambda *_: {"per_device_train_batch_size": 3}, "a global batch of 8 cannot be made of 1 process(es) × 3 rows"),
-        (lambda *_: {"max_length": 1000}, "max_length is 1000 tokens, but the model"),
-        (foreign_tokenizer, "was trained with another tokenizer than the one given"),
-        (reward_model_as_start, "holds a checkpoint of stage 'rm', but sft is needed here"),
-        (somebodys_files, "holds files that no stage wrote"),
-        (column_missing, "train.jsonl, row 1: no column 'rejected'; it has 'prompt', 'chosen'"),
-    ],
-)
-def test_bad_input_is_one_line_and_leaves_nothing(change, message, root, sft_dir, pairs_dir, tmp_path):
-    values = TINY | {"model": sft_dir, "dataset": pairs_dir, "output_dir": tmp_path / "rm"} | change(sft_dir, tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    done = run([sys.executable, root / "reward_model" / "train_reward_model_gptj.py", *flags(**values)], tmp_path)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert message in errors[0]
-    assert "Traceback" not in done.stderr
-    assert [path for path in sorted(tmp_path.rglob("*")) if "rm-steps" not in path.parts] == before
-
-
 def test_real_text(root, real_data, real_gptj_dir, tmp_path):
     """Two dozen steps on real posts and lengths, with the paper's loss."""
     values = TINY | {"model": real_gptj_dir, "dataset": real_data / "openai_summarize_comparisons"}
@@ -260,7 +187,7 @@ def test_real_text(root, real_data, real_gptj_dir, tmp_path):
         "max_train_rows": 200,
         "loss": "last_token",
     }
-    done = launch("train_reward_model_gptj.py", root / "reward_model", *flags(**values))
+    done = deepspeed("train_reward_model_gptj.py", flags(values), root / "reward_model")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
     results = json.loads((tmp_path / "rm" / "run.json").read_text())["results"]

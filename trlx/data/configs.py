@@ -6,6 +6,7 @@ a dotted override.
 
 import copy
 import difflib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,20 +16,27 @@ import yaml
 from peft import PeftConfig
 from transformers import PretrainedConfig
 
+from summarize_rlhf.values import of_type
 from trlx.data.method_configs import MethodConfig, get_method
 
 
 def known_only(cls, values: Mapping[str, Any]):
-    """Builds the dataclass `cls` from `values`. Raises ValueError that names an unknown key and its nearest."""
+    """Builds the dataclass `cls` from `values`. Raises ValueError for an unknown key, with its nearest, for one that
+    is missing, and for a value of another type."""
     names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
             raise ValueError(f"{cls.__name__} has no option {key!r}.{_did_you_mean(key, names)}")
-    return cls(**values)
+    hints = typing.get_type_hints(cls)
+    typed = {key: of_type(f"{cls.__name__}.{key}", value, hints[key]) for key, value in values.items()}
+    try:
+        return cls(**typed)
+    except TypeError as error:  # which Python words well: the names of the missing arguments
+        raise ValueError(str(error)) from error
 
 
-def _did_you_mean(key: str, names) -> str:
-    near = difflib.get_close_matches(key, list(names), n=1)
+def _did_you_mean(key: Any, names) -> str:
+    near = difflib.get_close_matches(str(key), list(names), n=1)
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(sorted(names))}."
 
 
@@ -156,6 +164,8 @@ class TRLConfig:
         missing = sorted(sections - set(config))
         if missing:
             raise ValueError(f"TRLConfig lacks the section {missing[0]!r}; it needs {', '.join(sorted(sections))}.")
+        for name in sections:
+            of_type(name, config[name], dict)
         classes = {
             "method": get_method(config["method"].get("name")),
             "model": ModelConfig,

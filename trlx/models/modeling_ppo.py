@@ -73,7 +73,7 @@ class PPOConfig(MethodConfig):
     cliprange: float = 0.2
     cliprange_value: float = 0.2
     vf_coef: float = 1.0
-    scale_reward: str | None = None
+    scale_reward: str | bool | None = None
     ref_mean: float | None = None
     ref_std: float | None = None
     cliprange_reward: float | None = 10.0

@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from summarize_rlhf.values import check_bounds, of_type
+
 # What PPO trains on is the whole distribution, divided by the temperature. Everything else bends it.
 WHOLE_DISTRIBUTION = {"do_sample": True, "use_cache": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 # Options that hold a list by nature; a list for any other is a sweep.
@@ -29,6 +31,9 @@ def check_options(options: dict[str, Any], where: str) -> None:
             raise ValueError(f"{where}: {name!r} is not supported; {INSTEAD[name]}.")
     if "max_new_tokens" not in options:
         raise ValueError(f"{where} needs max_new_tokens: how many tokens a response has at most.")
+    longest = options["max_new_tokens"]
+    for each in longest if isinstance(longest, list) and longest else [longest]:
+        check_bounds(f"{where}.max_new_tokens", of_type(f"{where}.max_new_tokens", each, int), {"least": 1})
     sweeps = [name for name, value in options.items() if isinstance(value, list) and name not in LISTS]
     if len(sweeps) > 1:
         raise ValueError(f"{where}: only one option can be swept, not {' and '.join(sweeps)}.")

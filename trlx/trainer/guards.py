@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.values import check_bounds, of_type
 
 DEFAULTS: dict[str, Any] = {
     "action": "warn",  # or "stop"; a loss or a gradient that is no number always stops
@@ -34,6 +35,9 @@ class Guards:
             self.watched.append("policy/gradient_norm")
         if self.limits["action"] not in ("warn", "stop"):
             raise ValueError(f"train.guards: action is 'warn' or 'stop', not {self.limits['action']!r}.")
+        for name in ("kl", "eos_rate", "length", "ratio"):
+            limit = of_type(f"train.guards.{name}", self.limits[name], float | None)
+            check_bounds(f"train.guards.{name}", limit, {"above": 0})
         self.first: dict[str, float] = {}  # of the first collection
         self.warned: list[str] = []
 

@@ -46,7 +46,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         set_seed(config.train.seed)
         self.tokenizer = setup.build_tokenizer(config.tokenizer)
         policy = setup.build_policy(config, self.tokenizer)
-        optimizer = setup.build_optimizer(config.optimizer, policy)
+        optimizer = setup.build_optimizer(config.optimizer, policy.parameters())
         self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
         self.scheduler = setup.build_scheduler(config.scheduler, self.optimizer)
         # From here on every rank draws its own responses. Weights were made alike above.

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import peft
@@ -23,6 +24,7 @@ from summarize_rlhf.hardware import (
 )
 from summarize_rlhf.speed import tune
 from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.values import check_bounds
 from summarize_rlhf.weights import load_causal_lm
 from trlx import convert
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
@@ -41,9 +43,28 @@ SCHEDULERS = {
 }
 
 
+ONE, ZERO, POSITIVE = {"least": 1}, {"least": 0}, {"above": 0}
+BOUNDS: dict[str, dict[str, dict[str, float]]] = {
+    "train": {
+        "total_steps": ONE, "seq_length": ONE, "epochs": ONE, "batch_size": ONE, "checkpoint_interval": ONE,
+        "eval_interval": ONE, "minibatch_size": ONE, "save_total_limit": ONE, "checkpoint_minutes": ZERO,
+        "max_grad_norm": POSITIVE, "seed": {"least": 0, "below": 2**32},
+    },
+    "model": {"num_layers_unfrozen": {"least": -1}},
+    "method": {
+        "ppo_epochs": ONE, "num_rollouts": ONE, "chunk_size": ONE, "init_kl_coef": ZERO, "target": POSITIVE,
+        "horizon": ONE, "gamma": ZERO, "lam": ZERO, "cliprange": POSITIVE, "cliprange_value": POSITIVE,
+        "vf_coef": ZERO, "ref_std": POSITIVE, "cliprange_reward": ZERO, "num_value_layers_unfrozen": ZERO,
+    },
+}  # fmt: skip
+
+
 def check_config(config: TRLConfig) -> None:
     """Before anything is loaded: raises ValueError for what this engine does not do, and for what cannot work."""
     train, method = config.train, config.method
+    for section, bounds in BOUNDS.items():
+        for name, each in bounds.items():
+            check_bounds(f"{section}.{name}", getattr(getattr(config, section), name), each)
     check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer",))
     check_known("train.pipeline", train.pipeline, ("PromptPipeline",))
     check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
@@ -55,6 +76,10 @@ def check_config(config: TRLConfig) -> None:
     if method.gen_experience_kwargs:
         generation.check_options(method.gen_experience_kwargs, "method.gen_experience_kwargs")
     Guards(train.guards)
+    try:
+        build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
+    except Exception as error:  # torch checks its arguments in many ways
+        raise ValueError(f"optimizer.kwargs or scheduler.kwargs do not fit: {error!r}.") from error
     if train.seq_length <= method.longest_response():
         raise ValueError(
             f"train.seq_length {train.seq_length} leaves no token for a prompt beside max_new_tokens "
@@ -186,10 +211,9 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
     return policy
 
 
-def build_optimizer(config: OptimizerConfig, policy: PolicyWithValueHead) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """Over what trains and nothing else."""
-    trained = [p for p in policy.parameters() if p.requires_grad]
-    return OPTIMIZERS[config.name.lower()](trained, **config.kwargs)
+    return OPTIMIZERS[config.name.lower()]([p for p in parameters if p.requires_grad], **config.kwargs)
 
 
 def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
