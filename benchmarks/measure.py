@@ -6,8 +6,6 @@ itself: with `--side ours` it does the work once and prints one JSON line, which
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,7 +20,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from summarize_rlhf.hardware import commit, versions
+from summarize_rlhf import hardware
 from summarize_rlhf.report import format_table
 
 Figures = dict[str, float]
@@ -140,14 +138,11 @@ def medians(runs: list[Figures]) -> Figures:
 
 def machine() -> dict[str, Any]:
     """What a figure depends on: hardware, threads, versions, commit."""
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "hardware": hardware.machine(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "commit": commit(),
-        "versions": versions(),
+        "commit": hardware.commit(),
+        "versions": hardware.versions(),
     }
 
 

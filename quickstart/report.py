@@ -9,12 +9,8 @@ the models never see.
 import argparse
 import csv
 import json
-import os
-import platform
 import shutil
 from pathlib import Path
-
-import torch
 
 from quickstart.gold import gold_score
 from summarize_rlhf import hardware
@@ -136,19 +132,10 @@ def collect(run: Path, seed: int) -> dict:
         "reference_gold": mean([gold_score(p, r) for p, r in zip(*_references(folder), strict=True)]),
         "seconds": {stage: int((run / "seconds" / stage).read_text()) for stage in STAGES},
         "seed": seed,
-        "machine": machine(),
+        "machine": hardware.machine(),
         "commit": hardware.commit(),
         "versions": hardware.versions(),
     }
-
-
-def machine() -> str:
-    """The processor, its cores as this process sees them, and the GPU if there is one."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{processor}, {os.cpu_count()} cores{gpu}"
 
 
 def _references(folder: Path) -> tuple[list[str], list[str]]:

@@ -80,6 +80,15 @@ def commit() -> str | None:
         return None
 
 
+def machine() -> str:
+    """The processor, its cores as this process sees them, and the GPU if there is one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}, {os.cpu_count()} cores{gpu}"
+
+
 def precision() -> dict[str, bool]:
     """bf16 where the GPU has it, else fp16; on CPU neither, which is fp32. As arguments of TrainingArguments."""
     if not torch.cuda.is_available():

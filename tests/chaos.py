@@ -266,9 +266,9 @@ def main() -> int:
             record.append({"stage": stage, "processes": processes, "kills": told, "differences": wrong})
             tqdm.write(f"{stage} on {processes}: {len(told)} kills, {wrong or 'EQUAL'}")
     if args.out:
-        from summarize_rlhf.hardware import commit, versions
+        from benchmarks.measure import machine
 
-        content = {"command": " ".join(sys.argv), "commit": commit(), "versions": versions(), "runs": record}
+        content = {"command": " ".join(sys.argv), "machine": machine(), "runs": record}
         args.out.write_text(json.dumps(content, indent=1) + "\n")
     print(f"{sum(len(run['kills']) for run in record)} kills, {failures} of {len(record)} runs differ")
     return 1 if failures else 0

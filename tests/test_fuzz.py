@@ -319,9 +319,9 @@ def main() -> int:
     total = sum(sum(count.values()) for count in counts.values())
     print(f"{total} inputs, {failed} of {len(counts)} readers failed")
     if args.out:
-        from summarize_rlhf.hardware import commit, versions
+        from benchmarks.measure import machine
 
-        content = {"command": " ".join(sys.argv), "commit": commit(), "versions": versions(), "inputs": total}
+        content = {"command": " ".join(sys.argv), "machine": machine(), "inputs": total}
         args.out.write_text(json.dumps(content | {"counts": counts}, indent=1) + "\n")
     return 1 if failed else 0
 
