@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.report import BLOCKS, DOCUMENTS, MARKED, filled
+
 ROOT = Path(__file__).resolve().parents[1]
 # Code by any name; configurations by their path (a bare `run.json` is something that a run writes).
 REFERENCE = re.compile(r"`([\w/.]+\.(?:py|sh)|\w+/[\w/.]+\.(?:json|yaml))(?:: ([\w.]+))?`")
@@ -21,7 +23,7 @@ def home_of(file: str) -> Path | None:
     return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
 
-@pytest.mark.parametrize("document", ["docs/details.md", "README.md"])
+@pytest.mark.parametrize("document", ["docs/details.md", "docs/speed.md", "docs/reliability.md", "README.md"])
 def test_files_and_functions_exist(document):
     found = references(document)
     assert found
@@ -45,3 +47,15 @@ def test_results_of_the_readme_are_those_of_the_raw_files():
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.split(BEGIN)[1].split(END)[0].strip() == results().strip()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_figures_are_those_of_the_raw_files(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert MARKED.search(text)
+    assert filled(document) == text
+
+
+def test_every_figure_that_can_be_shown_is():
+    shown = [name for document in DOCUMENTS for _, name, _ in MARKED.findall((ROOT / document).read_text())]
+    assert set(shown) == set(BLOCKS)
