@@ -26,12 +26,14 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
         raise UserError(f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
-    except Exception as error:  # tokenizers raises a bare Exception for a damaged file
-        if Path(path).exists():
+    except Exception as error:
+        if Path(path).exists():  # tokenizers raises a bare Exception for a damaged file
             raise UserError(
                 f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected ({error})"
             ) from error
-        raise unreachable("tokenizer", path, error) from error
+        if isinstance(error, OSError | ValueError | KeyError):
+            raise unreachable("tokenizer", path, error) from error
+        raise
     if not tokenizer.is_fast:
         raise UserError(f"{path} has only a slow tokenizer; a tokenizer.json (fast tokenizer) is needed")
     if tokenizer.eos_token_id is None:

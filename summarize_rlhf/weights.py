@@ -65,10 +65,12 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
-    except Exception as error:  # whatever a damaged config.json provokes in the model's own code
-        if Path(path).exists():
+    except Exception as error:
+        if Path(path).exists():  # whatever a damaged config.json provokes in the model's own code
             raise UserError(f"{path}: no causal language model that transformers can load ({error!r})") from error
-        raise unreachable("model", path, error) from error
+        if isinstance(error, OSError | ValueError | KeyError):
+            raise unreachable("model", path, error) from error
+        raise
     finally:
         report.disabled = False
     check_keys(
