@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from benchmarks import measure, published_ppo, workload
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
+from summarize_rlhf.speed import CACHE_TOKENS
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import load_causal_lm
@@ -71,7 +72,7 @@ def settings(folder: Path, rollouts: int, unfrozen: int) -> TRLConfig:
 def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
     """The trainer and the reward function of `trlx_gptj_text_summarization.py`."""
     os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = str(ACCUMULATION)
-    scorer = Scorer.from_pretrained(folder / "rm", batch_tokens=2**12)
+    scorer = Scorer.from_pretrained(folder / "rm", batch_tokens=CACHE_TOKENS)
     start = time.perf_counter()
     references = scorer.score([row["body"] for row in rows[WARM_UP:]], [row["reference"] for row in rows[WARM_UP:]])
     seconds = {"references": time.perf_counter() - start}

@@ -27,6 +27,7 @@ from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.loss import SupervisedLM
 from summarize_rlhf.report import format_table
+from summarize_rlhf.speed import CACHE_TOKENS
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.models import sampling
@@ -230,7 +231,7 @@ def main() -> None:
             [" ".join(row.values()) for row in workload.texts(200)[1]], shape["vocab_size"]
         )
         tokenizer.save_pretrained(folder)
-        scorer = Scorer(reward_model.eval(), tokenizer, WIDTH, batch_tokens=2**14 if CUDA else 2**12)
+        scorer = Scorer(reward_model.eval(), tokenizer, WIDTH, batch_tokens=2**14 if CUDA else CACHE_TOKENS)
         if CUDA:
             (Path(folder) / "ds.json").write_text(json.dumps(DEEPSPEED))
             os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": f"{folder}/ds.json"}

@@ -18,6 +18,19 @@ from summarize_rlhf.tokenizer import load_tokenizer
 MAX_LENGTH = 550  # tokens per text, as the published reward model was trained
 
 
+def next_batch(lengths: Sequence[int], most: int) -> int:
+    """How many of the texts, the longest first, are computed together: `most` tokens with their padding, at least one.
+
+    From half of that on, none is taken of which a tenth would be padding.
+    """
+    longest = lengths[0]
+    fit = max(1, most // longest)
+    count = 0
+    while count < min(fit, len(lengths)) and (lengths[count] >= 0.9 * longest or count * longest <= most // 2):
+        count += 1
+    return count
+
+
 class Scorer:
     """A reward model and its tokenizer. A text's score depends on nothing but the text.
 
@@ -98,7 +111,7 @@ class Scorer:
         scores = torch.empty(len(texts))
         with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
             while order:
-                count = max(1, self.batch_tokens // len(texts[order[0]]))
+                count = next_batch([len(texts[i]) for i in order], self.batch_tokens)
                 rows, order = order[:count], order[count:]
                 ids, lengths = pad_right([texts[i] for i in rows], self.tokenizer.pad_token_id)
                 ids, lengths = ids.to(device), lengths.to(device)

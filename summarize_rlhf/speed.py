@@ -8,7 +8,7 @@ import sys
 import torch
 from transformers.activations import ACT2FN, GELUTanh
 
-CACHE_TOKENS = 2**12  # of a forward pass whose activations stay in a CPU's cache; more at once is slower there
+CACHE_TOKENS = 3000  # of a forward pass whose activations stay in a CPU's cache; more at once is slower there
 # glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 

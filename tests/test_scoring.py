@@ -15,7 +15,7 @@ from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.loss import end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs
 from reward_model.reward_model import RewardModel
-from reward_model.scoring import Scorer
+from reward_model.scoring import Scorer, next_batch
 from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import END, rm_text
@@ -187,3 +187,11 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(scorer, rm_dir):
     scorer.tokenizer.add_tokens(["<one>", "<more>"])
     with pytest.raises(UserError, match="they do not belong together"):
         Scorer(scorer.model, scorer.tokenizer, 120)
+
+
+def test_batches_hold_little_padding():
+    assert next_batch([100], 50) == 1  # a text longer than a batch may be
+    assert next_batch([10] * 9, 50) == 5
+    assert next_batch([10] * 3, 50) == 3
+    assert next_batch([100, 95, 90, 89, 89], 500) == 3  # half full: the next would be padded by more than a tenth
+    assert next_batch([100, 60, 60, 60, 60], 500) == 3  # not yet
