@@ -35,18 +35,22 @@ def comparison(name: str, what: str, figure: str, unit: str, other: str = "publi
     memory = record["peak_rss_gb"]
     return {
         "": what,
-        "ours": f"{record['ours'][figure]:.3g} {unit}",
-        other: f"{record[other][figure]:.3g} {unit}",
+        "ours": f"{_short(record['ours'][figure])} {unit}",
+        other: f"{_short(record[other][figure])} {unit}",
         "times faster": spread(record),
         "memory, GB": f"{memory['ours']:.2f} : {memory[other]:.2f}",
     }
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def origin(*names: str, folder: str = RAW) -> str:
     """Commit, machine and versions of raw files, and the files."""
     machines = [read(name, folder)["machine"] for name in names]
     commits = ", ".join(sorted({f"`{machine['commit'][:10]}`" for machine in machines}))
-    hardware = "; ".join(sorted({f"{machine['hardware']}, {machine['threads']} threads" for machine in machines}))
+    hardware = "; ".join(sorted({f"{machine['hardware']}, threads: {machine['threads']}" for machine in machines}))
     libraries = {f"torch {m['versions']['torch']}, transformers {m['versions']['transformers']}" for m in machines}
     files = ", ".join(f"[{name}]({folder}/{name}.json)" for name in names)
     return f"Commit {commits}; {hardware}; {'; '.join(sorted(libraries))}. Raw files: {files}."
