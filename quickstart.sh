@@ -4,7 +4,7 @@
 #   ./quickstart.sh [--seed N] [--fresh]
 #
 # makes its own virtual environment, then runs the documented scripts by the real launchers; only sizes and
-# paths are overridden. Results: results/quickstart/. A second run takes up finished stages, --fresh starts over.
+# paths are overridden. Results: results/quickstart/. The same command goes on where it was interrupted, --fresh starts over.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -49,7 +49,8 @@ sft() (
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
         --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
-        --learning_rate 5e-4 --warmup_steps 20 --eval_steps 75 --logging_steps 10 --rouge_rows 100
+        --learning_rate 5e-4 --warmup_steps 20 --eval_steps 75 --logging_steps 10 --rouge_rows 100 \
+        --save_minutes 1
 )
 
 reward_model() (
@@ -57,7 +58,7 @@ reward_model() (
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
         --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
         --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
-        --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20
+        --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20 --save_minutes 1
 )
 
 ppo() {
@@ -67,7 +68,7 @@ ppo() {
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
          "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
          "train.tracker": null, "train.seq_length": 256, "train.epochs": 10, "train.batch_size": 8,
-         "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0,
+         "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0, "train.checkpoint_minutes": 1,
          "model.num_layers_unfrozen": 2, "method.num_rollouts": 128, "method.chunk_size": 64,
          "method.init_kl_coef": 0.15, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
 JSON
