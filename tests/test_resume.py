@@ -94,6 +94,13 @@ def test_a_damaged_marker_is_no_marker(tmp_path, content):
     assert newest_whole(tmp_path) == good
 
 
+def test_a_marker_that_was_changed_is_seen(tmp_path):
+    """So a flipped bit in a setting is damage, not another setting."""
+    marker = make(tmp_path, 10) / MARKER
+    marker.write_text(marker.read_text().replace('"batch": 4', '"batch": 5'))
+    assert damage(marker.parent) == "checkpoint.json is not what was written (its hash differs)"
+
+
 def test_steps_are_numbers_and_other_folders_are_left_alone(tmp_path):
     for step in (9, 10, 100):
         make(tmp_path, step)
