@@ -79,7 +79,12 @@ def phases() -> str:
         for name in names
     ]
     once = f"Scoring the references, once per run: {record['ours']['references']:.2f} s for these 64 rows."
-    return f"{format_table(rows)}\n\n{once} {origin('ppo')}"
+    before = read("ppo_earlier")
+    earlier = (
+        f"An earlier run, before scoring's batches were made tighter, saw {spread(before)} for the iteration and "
+        f"{spread(before, 'reward')} for the reward: most of the difference is the machine's."
+    )
+    return f"{format_table(rows)}\n\n{once} {earlier} {origin('ppo', 'ppo_earlier')}"
 
 
 TRL = {
