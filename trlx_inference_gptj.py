@@ -3,7 +3,8 @@
     python trlx_inference_gptj.py
 
 summarises the TL;DR test set with the model of stage 1 and that of stage 3, scores the summaries and the human
-references with the reward model of stage 2, prints both tables and writes them with every summary as CSV.
+references with the reward model of stage 2, measures how far stage 3 has moved from stage 1 (KL), prints both tables
+and writes them with every summary as CSV.
 """
 
 import csv
@@ -19,11 +20,13 @@ from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.errors import main_guard
-from summarize_rlhf.generate import generate_summaries
-from summarize_rlhf.report import format_table, paired_bootstrap, print_samples
+from summarize_rlhf.generate import Generated, generate
+from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
+from summarize_rlhf.kl import kl_of_responses
+from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import cut_prompts, prompt_text, split_prompt
-from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
 from summarize_rlhf.weights import find_model, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +46,7 @@ class InferenceArguments:
     max_new_tokens: int = knob(50, "tokens of a summary at most, EOS included", least=1)
     decoding: str = knob("greedy", "sample: from the model's own distribution", choices=["greedy", "sample", "both"])
     temperature: float = knob(1.0, "divides the logits when sampling", above=0)
+    kl: bool = knob(True, "KL of PPO to SFT along PPO's summaries; holds both models in memory at once")
     batch_size: int = knob(32, "prompts generated at once; memory and speed alone", least=1)
     seed: int = knob(0, "of the samples", least=0, below=2**32)
     output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
@@ -52,7 +56,7 @@ def ways(args: InferenceArguments) -> list[str]:
     return ["greedy", "sample"] if args.decoding == "both" else [args.decoding]
 
 
-def summarise(name: str, path: str, posts: list[str], args: InferenceArguments, device) -> dict[str, list[str]]:
+def summarise(name: str, path: str, posts: list[str], args: InferenceArguments, device) -> dict[str, list[Generated]]:
     """The model's summary of each post, by way of decoding. `name` is for the progress bar."""
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
@@ -61,7 +65,7 @@ def summarise(name: str, path: str, posts: list[str], args: InferenceArguments, 
     room = args.max_length - args.max_new_tokens
     prompts = [prompt_text(body) for body in cut_prompts(tokenizer, posts, room)]
     return {
-        way: generate_summaries(
+        way: generate(
             model,
             tokenizer,
             prompts,
@@ -82,6 +86,29 @@ def dtype_on(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if kind["bf16"] else torch.float16 if kind["fp16"] else torch.float32
 
 
+def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, device) -> dict[str, list[float]]:
+    """KL(PPO ‖ SFT) in nats along each of PPO's summaries, by way of decoding; empty where it cannot be had."""
+    if not args.kl:
+        return {}
+    if len({tokenizer_hash(load_tokenizer(path)) for path in (args.sft_model, args.ppo_model)}) == 2:
+        print("KL of PPO to SFT is left out: they have different tokenizers")
+        return {}
+    ppo, sft = (
+        load_causal_lm(path, dtype=dtype_on(device)).to(device).eval() for path in (args.ppo_model, args.sft_model)
+    )
+    return {
+        way: kl_of_responses(
+            ppo,
+            sft,
+            [summary.prompt for summary in given],
+            [summary.response for summary in given],
+            args.batch_size,
+            f"KL {way}",
+        )
+        for way, given in summaries.items()
+    }
+
+
 def write_csv(path: Path, rows: list[dict]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -98,26 +125,48 @@ def main() -> None:
     bodies, references = [split_prompt(prompt) for prompt in rows["prompt"]], [label.strip() for label in rows["label"]]
 
     summaries = {
-        (name, way): texts
+        name: summarise(name, path, rows["prompt"], args, device)
         for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
-        for way, texts in summarise(name, path, rows["prompt"], args, device).items()
     }
+    kl = divergence(summaries["PPO"], args, device)
     scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
     gold = scorer.score(bodies, references, progress="score references")
 
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     rouge_table, reward_table, rewards = [], [], {}
-    for (name, way), texts in summaries.items():
+    for name, way in ((name, way) for name in summaries for way in ways(args)):
+        given = summaries[name][way]
+        texts = [summary.text for summary in given]
         scores = rewards[name, way] = scorer.score(bodies, texts, progress=f"score {name} {way}")
         label = f"{name} ({way})" if args.decoding == "both" else name
         figures = rouge(texts, references)
         keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
         rouge_table.append({"model": label} | {head: figures[key] for head, key in keys.items()})
-        reward_table.append({"model": label, "reward": scores.mean().item(), "Δ": (scores - gold).mean().item()})
-        columns = zip(rows["prompt"], references, texts, scores.tolist(), gold.tolist(), strict=True)
-        names = ("prompt", "reference", "summary", "reward", "reference_reward")
-        write_csv(folder / f"{name.lower()}_{way}.csv", [dict(zip(names, row, strict=True)) for row in columns])
+        columns = {
+            "prompt": rows["prompt"],
+            "reference": references,
+            "summary": texts,
+            "reward": scores.tolist(),
+            "reference_reward": gold.tolist(),
+            "tokens": [len(summary.response) for summary in given],
+            "ended": [int(summary.ended) for summary in given],
+        }
+        if name == "PPO" and way in kl:
+            columns["kl"] = kl[way]
+        write_csv(
+            folder / f"{name.lower()}_{way}.csv",
+            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+        )
+        reward_table.append(
+            {
+                "model": label,
+                "reward": scores.mean().item(),
+                "Δ": (scores - gold).mean().item(),
+                "tokens": sum(columns["tokens"]) / len(given),
+                "ended by EOS": sum(columns["ended"]) / len(given),
+            }
+        )
 
     way = ways(args)[0]
     print_samples(
@@ -125,8 +174,8 @@ def main() -> None:
             {
                 "post": bodies[i],
                 "reference": references[i],
-                "SFT": summaries["SFT", way][i],
-                "PPO": summaries["PPO", way][i],
+                "SFT": summaries["SFT"][way][i].text,
+                "PPO": summaries["PPO"][way][i].text,
             }
             for i in range(min(3, len(rows)))
         ]
@@ -136,9 +185,12 @@ def main() -> None:
     gains = {way: paired_bootstrap(rewards["PPO", way].tolist(), rewards["SFT", way].tolist()) for way in ways(args)}
     for way, gain in gains.items():
         print(f"PPO − SFT, {way}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}")
+    divergences = {way: dict(zip(("mean", "se"), mean_and_se(values), strict=True)) for way, values in kl.items()}
+    for way, found in divergences.items():
+        print(f"KL of PPO to SFT, {way}: {found['mean']:.2f} ± {found['se']:.2f} nats a summary")
     write_csv(folder / "rouge.csv", rouge_table)
     write_csv(folder / "reward.csv", reward_table)
-    record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains}
+    record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}
     record |= {"data": fingerprint(rows), "arguments": asdict(args)}
     record |= {"commit": hardware.commit(), "versions": hardware.versions()}
     (folder / "inference.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,8 +9,8 @@ comparisons' test split, prints a table and writes `reward_test.json` and, with 
 
 import csv
 import json
-import math
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
+from summarize_rlhf.intervals import accuracy
 from summarize_rlhf.report import format_table
 from summarize_rlhf.weights import find_model
 
@@ -52,16 +53,18 @@ class TestArguments:
     output_dir: str = knob(str(HERE.parent / "results" / "reward_test"), "where the two files go")
 
 
-def summary_of(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, float | int]:
-    """Accuracy and its standard error, mean scores, their difference and the number of pairs, from scores (N,)."""
-    accuracy = (chosen > rejected).double().mean().item()
+def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str]) -> dict[str, float | int]:
+    """Accuracy with its error and interval, mean scores, their difference, number of pairs, from scores (N,).
+
+    `posts` (N) are what the pairs are about: pairs on one post are not independent.
+    """
     return {
-        "accuracy": accuracy,
-        "accuracy_se": math.sqrt(accuracy * (1 - accuracy) / len(chosen)),
+        **accuracy((chosen > rejected).tolist(), posts),
         "chosen": chosen.mean().item(),
         "rejected": rejected.mean().item(),
         "margin": (chosen - rejected).mean().item(),
         "pairs": len(chosen),
+        "posts": len(set(posts)),
     }
 
 
@@ -83,8 +86,12 @@ def main() -> None:
     scores = scorer.score_ids([*pairs["chosen_ids"], *pairs["rejected_ids"]], progress="score")
     chosen, rejected = scores.split(len(rows))
 
-    result = summary_of(chosen, rejected)
-    print(format_table([result]))
+    result = summary_of(chosen, rejected, rows["prompt"])
+    print(format_table([{name: result[name] for name in ("chosen", "rejected", "margin", "pairs", "posts")}]))
+    print(
+        f"accuracy {result['accuracy']:.3f} ± {result['accuracy_se']:.3f} (n = {result['pairs']}), "
+        f"95 % interval {result['accuracy_low']:.3f} to {result['accuracy_high']:.3f}"
+    )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "reward_test.csv").open("w", newline="", encoding="utf-8") as file:

@@ -1,13 +1,31 @@
 """Summaries from a causal LM: one function for SFT's evaluation, PPO's tables and the inference script."""
 
+from typing import NamedTuple
+
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trlx.models import sampling
 
 
-@torch.no_grad()
+class Generated(NamedTuple):
+    """A summary as text, and the ids that it was sampled as: those of the post, those of the response."""
+
+    text: str
+    prompt: list[int]
+    response: list[int]  # ends with EOS, or is `max_new_tokens` long
+    ended: bool  # by EOS
+
+
 def generate_summaries(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], **options
+) -> list[str]:
+    """The text alone of what `generate` gives; same arguments."""
+    return [summary.text for summary in generate(model, tokenizer, prompts, **options)]
+
+
+@torch.no_grad()
+def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
@@ -18,8 +36,8 @@ def generate_summaries(
     temperature: float = 1.0,
     seed: int = 0,
     progress: str | None = "generate",
-) -> list[str]:
-    """What `model` writes after each of `prompts` (which end with "TL;DR:"), stripped, in the order given.
+) -> list[Generated]:
+    """What `model` writes after each of `prompts` (which end with "TL;DR:"), its text stripped, in the order given.
 
     Greedy by default; with `do_sample` from the model's own distribution (no top-k, no top-p), divided by
     `temperature`, reproducible by `seed` whatever the `batch_size`, which is of prompts read at once.
@@ -40,4 +58,8 @@ def generate_summaries(
     noise = sampling.noise(len(prompts), config, seed)
     responses = sampling.sample(model, config, ids, noise, batch_size, progress)
     model.train(was_training)
-    return [text.strip() for text in tokenizer.batch_decode([r.ids for r in responses], skip_special_tokens=True)]
+    texts = tokenizer.batch_decode([r.ids for r in responses], skip_special_tokens=True)
+    return [
+        Generated(text.strip(), prompt, response.ids, response.ids[-1] == tokenizer.eos_token_id)
+        for text, prompt, response in zip(texts, ids, responses, strict=True)
+    ]

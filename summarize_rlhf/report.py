@@ -1,6 +1,5 @@
-"""What a run shows at its end: tables, samples, intervals."""
+"""What a run shows at its end: tables and samples."""
 
-import random
 import textwrap
 from collections.abc import Sequence
 
@@ -26,21 +25,3 @@ def print_samples(samples: Sequence[dict[str, str]], width: int = 100) -> None:
                 shown = ["…", *shown[-4:]]
             for label, line in zip([name, "", "", "", ""], shown, strict=False):
                 print(f"{label:<11} {line}")
-
-
-def paired_bootstrap(
-    ours: Sequence[float], theirs: Sequence[float], samples: int = 2000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, float]:
-    """The mean of ``ours - theirs`` over rows, and its percentile interval when rows are drawn anew.
-
-    Keys ``mean``, ``low``, ``high``. Row by row the two must belong together (Efron and Tibshirani 1993, section 13.3).
-    """
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    rng = random.Random(seed)
-    means = sorted(sum(rng.choices(differences, k=len(differences))) / len(differences) for _ in range(samples))
-    tail = (1 - confidence) / 2
-    return {
-        "mean": sum(differences) / len(differences),
-        "low": means[round(tail * (samples - 1))],
-        "high": means[round((1 - tail) * (samples - 1))],
-    }

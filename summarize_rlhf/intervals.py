@@ -1,0 +1,100 @@
+"""Standard errors and 95 % intervals, for posts alone and for several seeds on the same posts.
+
+Differences between two models are arrays (S, N): S seeds, each with models of its own, N posts that all seeds share.
+Rows and columns are both drawn from something larger, so both must count: an interval over posts alone says nothing
+about the next seed.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+Interval = dict[str, float]
+
+
+def bootstrap(differences: Sequence[Sequence[float]], samples: int = 2000, seed: int = 0) -> Interval:
+    """The mean of `differences` (S, N) and its 95 % percentile interval: keys `mean`, `low`, `high`.
+
+    Each replicate draws S seeds and N posts with replacement and takes every drawn seed at every drawn post: the
+    pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap"), which errs to the wide side where single cells are
+    noisy. With one seed it is the ordinary bootstrap over posts. A replicate can be no more extreme than the most
+    extreme seed: where seeds differ more than posts do, the truth lies between three of them three times in four at
+    most. So with few seeds its share of the interval is rough, and `t_interval` is to be read beside it.
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    seeds, posts = x.shape
+    means = [x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))].mean() for _ in range(samples)]
+    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    return {"mean": x.mean().item(), "low": low, "high": high}
+
+
+def paired_bootstrap(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """`bootstrap` of ours − theirs over posts. Row by row the two belong together (Efron and Tibshirani 1993, 13.3)."""
+    return bootstrap([[a - b for a, b in zip(ours, theirs, strict=True)]])
+
+
+def t_interval(differences: Sequence[Sequence[float]]) -> Interval:
+    """The mean of `differences` (S, N) and its 95 % interval for few seeds: keys `mean`, `se`, `df`, `low`, `high`.
+
+        se² = s²(means of the seeds)/S + s²(means of the posts)/N          mean ± t(.975, df)·se
+
+    with Welch and Satterthwaite's degrees of freedom; near S − 1 where seeds differ most, so three seeds are
+    multiplied by up to 4.3. Both terms hold the noise of single cells, which is counted twice: it errs to the wide side
+    by that. With one seed, the interval over posts alone.
+    """
+    x = np.asarray(differences, dtype=np.float64)
+    parts = [(means.var(ddof=1) / len(means), len(means) - 1) for means in (x.mean(1), x.mean(0)) if len(means) > 1]
+    variance = sum(part for part, _ in parts) if parts else math.nan  # one value says nothing of its spread
+    df = variance**2 / sum(part**2 / freedom for part, freedom in parts) if variance > 0 else 1.0
+    mean, se = x.mean().item(), math.sqrt(variance)
+    reach = t_quantile(0.975, df) * se
+    return {"mean": mean, "se": se, "df": float(df), "low": mean - reach, "high": mean + reach}
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Quantile above the median of Student's t with `df` degrees of freedom, by bisection of its integral.
+
+    With t = √df·tan θ the integral is that of cos θ to the power df − 1.
+    """
+
+    def integral(angle: float) -> float:
+        theta = (np.arange(4000) + 0.5) * angle / 4000
+        return float(np.sum(np.cos(theta) ** (df - 1)) * angle / 4000)
+
+    wanted = (2 * probability - 1) * integral(math.pi / 2)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if integral(middle) < wanted else (low, middle)
+    return math.sqrt(df) * math.tan(low)
+
+
+def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, float]:
+    """The share of `right`, its standard error and 95 % interval: keys `accuracy`, `accuracy_se`, `…_low`, `…_high`.
+
+    Answers on one post are alike, so `posts` are counted as drawn, not pairs (Liang and Zeger 1986):
+
+        se = √(Σ_post (Σ_pair of the post (right − accuracy))²) / n
+
+    which is √(p(1 − p)/n) where each post comes once. The interval is Wilson's (1927), for as many independent answers
+    as would have this standard error; it stays within 0 and 1.
+    """
+    share = sum(right) / len(right)
+    sums: dict[Hashable, float] = {}
+    for post, hit in zip(posts, right, strict=True):
+        sums[post] = sums.get(post, 0.0) + hit - share
+    se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)
+    n = share * (1 - share) / se**2 if se else len(sums)
+    z = NormalDist().inv_cdf(0.975)
+    centre, reach = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((centre + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
+    return {"accuracy": share, "accuracy_se": se, "accuracy_low": max(0.0, low), "accuracy_high": min(1.0, high)}
+
+
+def mean_and_se(xs: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard error of the mean of independent `xs`; the error is NaN for one value."""
+    x = np.asarray(xs, dtype=np.float64)
+    return x.mean().item(), (x.std(ddof=1) / math.sqrt(len(x))).item() if len(x) > 1 else math.nan

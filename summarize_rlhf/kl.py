@@ -1,0 +1,59 @@
+"""How far a policy has moved from its reference: the KL divergence along given responses, exact at each step.
+
+Shapes: R tokens of a response, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+
+def kl_of_logits(logits: Tensor, reference_logits: Tensor) -> Tensor:
+    """KL(π ‖ π_ref) in nats between the softmax of two tensors (…, V), in fp32. Shape (…)."""
+    logprobs, reference = logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)
+    return (logprobs.exp() * (logprobs - reference)).sum(-1)
+
+
+@torch.no_grad()
+def kl_of_responses(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    batch_size: int = 16,
+    progress: str | None = None,
+) -> list[float]:
+    """KL(π ‖ π_ref) in nats along each of `responses` (ids, EOS included) to `prompts` (ids), in the order given:
+
+        Σ_t KL(π(· | x, y_<t) ‖ π_ref(· | x, y_<t))
+
+    On responses sampled from π at temperature 1 the mean is an unbiased estimate of the KL between the two
+    distributions of responses, with less variance than that of log π(y) − log π_ref(y), whose expectation at each step
+    it is. On greedy responses it is the divergence met on the way, and no KL between distributions of responses.
+    `progress` names the bar; None shows none.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)  # memory shows at once
+    values = [0.0] * len(prompts)
+    with tqdm(total=len(order), desc=progress, disable=progress is None, unit="sample", leave=False) as bar:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            texts = [torch.tensor([*prompts[i], *responses[i]]) for i in rows]
+            ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)  # on the right: nothing sees its padding
+            mask = (torch.arange(ids.shape[1]) < torch.tensor([len(text) for text in texts])[:, None]).long()
+            first = min(len(prompts[i]) for i in rows) - 1  # the position whose logits are of a first response token
+            ours, theirs = (_logits(model, ids, mask, first) for model in (policy, reference))
+            for row, i in enumerate(rows):
+                begin = len(prompts[i]) - 1 - first
+                steps = slice(begin, begin + len(responses[i]))
+                values[i] = kl_of_logits(ours[row, steps], theirs[row, steps].to(ours.device)).sum().item()
+            bar.update(len(rows))
+    return values
+
+
+def _logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, first: int) -> Tensor:
+    """Logits from position `first` on."""
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    return model(ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - first).logits
