@@ -1,23 +1,27 @@
 #!/usr/bin/env bash
 # The whole chain on the embedded data, on two CPU cores in minutes: SFT, reward model, PPO, both tables.
 #
-#   ./quickstart.sh [--seed N] [--fresh]
+#   ./quickstart.sh [--seed N] [--kl X] [--fresh]
 #
 # makes its own virtual environment, then runs the documented scripts by the real launchers; only sizes and
 # paths are overridden. Results: results/quickstart/. The same command goes on where it was interrupted, --fresh starts over.
+# --kl X trains PPO once more under another KL coefficient, beside the quickstart's own, and stops there.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-seed=1 fresh=false
+seed=1 fresh=false own_kl=0.15
+kl=$own_kl
 while (($#)); do
     case $1 in
         --seed) seed=${2:?--seed needs a number}; shift 2 ;;
+        --kl) kl=${2:?--kl needs a number}; shift 2 ;;
         --fresh) fresh=true; shift ;;
-        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "quickstart.sh: unknown argument $1 (--help shows them)" >&2; exit 2 ;;
     esac
 done
 [[ $seed =~ ^[0-9]+$ ]] || { echo "quickstart.sh: --seed needs a number, not '$seed'" >&2; exit 2; }
+[[ $kl =~ ^[0-9]+(\.[0-9]+)?$ ]] || { echo "quickstart.sh: --kl needs a number such as 0.01, not '$kl'" >&2; exit 2; }
 
 . ./setup_env.sh requirements.txt
 
@@ -25,7 +29,10 @@ run=$PWD/results/quickstart/seed_$seed
 model=$PWD/quickstart/model
 tldr=$PWD/quickstart/data/openai_summarize_tldr
 pairs=$PWD/quickstart/data/openai_summarize_comparisons
-if $fresh; then rm -rf "$run"; fi
+policy=ppo
+if [[ $kl != "$own_kl" ]]; then policy=ppo_kl_$kl; fi
+if $fresh && [[ $policy == ppo ]]; then rm -rf "$run"; fi
+if $fresh; then rm -rf "$run/$policy" "$run/seconds/$policy"; fi
 mkdir -p "$run/seconds"
 # A port of our own: another training may hold the launchers' default.
 port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -66,11 +73,11 @@ ppo() {
         trlx_gptj_text_summarization.py "$(
         cat <<JSON
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
-         "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/ppo",
+         "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/$policy",
          "train.tracker": null, "train.seq_length": 256, "train.epochs": 10, "train.batch_size": 8,
          "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0, "train.checkpoint_minutes": 1,
          "model.num_layers_unfrozen": 2, "method.num_rollouts": 128, "method.chunk_size": 64,
-         "method.init_kl_coef": 0.15, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
+         "method.init_kl_coef": $kl, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
 JSON
     )"
 }
@@ -87,7 +94,8 @@ inference() {
 
 stage sft "$run/sft/run.json" sft
 stage rm "$run/rm/run.json" reward_model
-stage ppo "$run/ppo/best_checkpoint/hf_model/run.json" ppo
+stage "$policy" "$run/$policy/best_checkpoint/hf_model/run.json" ppo
+if [[ $policy != ppo ]]; then exit; fi
 stage reward_test "$run/reward_test/reward_test.json" reward_test
 stage inference "$run/inference/inference.json" inference
 python -m quickstart.report "$run" --seed "$seed"

@@ -1,14 +1,17 @@
-"""The README's results, written from the raw files and never by hand.
+"""The quickstart's figures in the documents, written from the raw files and never by hand.
 
-python -m quickstart.readme           # rewrites the tables between the markers
-python -m quickstart.readme --check   # only says whether they are those of the raw files
+python -m quickstart.readme                                  # rewrites what stands between the markers
+python -m quickstart.readme --check                          # only says whether it is that of the raw files
+python -m quickstart.readme results/quickstart/seed_{1,2,3}  # takes the raw files from these runs first
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
-from statistics import mean
 
+from quickstart import overoptimisation
+from quickstart.tables import changes, gains, inventions, is_measured, models, one_run
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.report import format_table
 
@@ -18,62 +21,39 @@ BEGIN, END = "<!-- results:begin (python -m quickstart.readme) -->", "<!-- resul
 
 
 def results(root: Path = ROOT) -> str:
-    """The section between the markers: means over the seeds, each seed's own figures, and where they come from."""
+    """The README's section: means over the seeds, each seed's own figures, and where they come from."""
     files = sorted((root / RAW).glob("seed_*/summary.json"))
     if not files:
         raise UserError(f"{root / RAW} has no seed_*/summary.json: run ./quickstart.sh and copy its summary there")
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return "\n\n".join(
-        [
-            f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
-            "of the references; gold is the generator's own score, which no model sees.",
-            format_table(models(runs)),
-            "Each seed, PPO less SFT on the same posts, with 95 % intervals of a paired bootstrap:",
-            format_table([one_run(run) for run in runs]),
-            provenance(runs),
+    sections = [
+        f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
+        "of the references; gold is the generator's own score, which no model sees.",
+        format_table(models(runs)),
+    ]
+    if is_measured(runs):
+        sections += [
+            "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
+            "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
+            "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
+            "intervals over seeds and posts (Student's t):",
+            format_table(changes(runs)),
+            inventions(runs),
         ]
-    )
-
-
-def models(runs: list[dict]) -> list[dict[str, object]]:
-    """One row per model and baseline."""
-    rows = []
-    for name, key in (("SFT", "sft"), ("PPO", "ppo")):
-        row = {column: mean(run[key][column] for run in runs) for column in runs[0][key]}
-        rows.append(
-            {
-                **_rouge(name, row),
-                "reward": row["reward"],
-                "Δ": row["reward_delta"],
-                "gold": row["gold"],
-                "gold, sampled": row["gold_sampled"],
-            }
-        )
-    blank = {name: "" for name in ("reward", "Δ", "gold", "gold, sampled")}
-    rows += [{**_rouge(f"{name} baseline", runs[0]["baselines"][name]), **blank} for name in ("lead", "title")]
-    return rows
-
-
-def _rouge(name: str, row: dict[str, float]) -> dict[str, object]:
-    keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
-    return {"": name} | {head: row[key] for head, key in keys.items()}
-
-
-def one_run(run: dict) -> dict[str, object]:
-    gain = run["ppo_minus_sft"]
-    return {
-        "seed": run["seed"],
-        "RM accuracy": run["rm"]["accuracy"],
-        "reward": _interval(gain["reward_greedy"]),
-        "gold": _interval(gain["gold_greedy"]),
-        "reward, sampled": _interval(gain["reward_sample"]),
-        "gold, sampled": _interval(gain["gold_sample"]),
-        "KL": run["ppo"]["kl"],
-    }
-
-
-def _interval(gain: dict[str, float]) -> str:
-    return f"{gain['mean']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
+    if is_measured(runs) and len(runs) > 1:
+        sections += [
+            f"PPO less SFT over {len(runs)} seeds and {len(runs[0]['posts']['reference']['gold'])} posts together. "
+            "The bootstrap draws seeds and posts anew, but can draw nothing beyond the most extreme seed; Student's t "
+            "allows for that. All seeds share data and starting model, so this is the spread of training, not of data "
+            "sets:",
+            format_table(gains(runs)),
+        ]
+    sections += [
+        "Each seed, PPO less SFT on the same posts, with 95 % intervals over posts alone; ± is a standard error:",
+        format_table([one_run(run) for run in runs]),
+        provenance(runs),
+    ]
+    return "\n\n".join(sections)
 
 
 def provenance(runs: list[dict]) -> str:
@@ -83,26 +63,51 @@ def provenance(runs: list[dict]) -> str:
     machines = "; ".join(sorted({run["machine"] for run in runs}))
     torch = ", ".join(sorted({run["versions"]["torch"] for run in runs}))
     seconds = ", ".join(f"{stage} {time} s" for stage, time in runs[0]["seconds"].items())
+    kl = (
+        "KL is that of PPO to SFT along PPO's summaries of the test posts, in nats a summary. "
+        if "kl" in runs[0]
+        else ""
+    )
     return (
         f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward "
         "model's ceiling, the share of held-out labels that the gold score itself agrees with, is "
-        f"{runs[0]['rm']['ceiling']:.3f}. KL is in nats an episode, of the last rollouts. "
-        f"Seed {runs[0]['seed']} had the machine to itself: {seconds}. Raw files: [{RAW}]({RAW})."
+        f"{runs[0]['rm']['ceiling']:.3f}. {kl}"
+        f"Time of seed {runs[0]['seed']}: {seconds}. Raw files: [{RAW}]({RAW})."
     )
+
+
+DOCUMENTS = {"README.md": results, "docs/details.md": overoptimisation.section}
+
+
+def filled(document: str, root: Path = ROOT) -> str:
+    """A document with what the raw files say between its markers."""
+    head, rest = (root / document).read_text(encoding="utf-8").split(BEGIN)
+    return f"{head}{BEGIN}\n{DOCUMENTS[document](root)}\n{END}{rest.split(END)[1]}"
+
+
+def take(run: Path) -> None:
+    """Copy a run's raw files to the documents' folder."""
+    target = ROOT / RAW / run.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("summary.json", "ppo_curves.png"):
+        if not (run / name).is_file():
+            raise UserError(f"{run} has no {name}: ./quickstart.sh did not come to its end there")
+        shutil.copy(run / name, target / name)
 
 
 @main_guard
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where the README differs")
-    check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    fresh = f"{head}{BEGIN}\n{results()}\n{END}{rest.split(END)[1]}"
-    if check and fresh != text:
-        raise UserError(f"{readme} does not show the figures of {RAW}: run python -m quickstart.readme")
-    readme.write_text(fresh, encoding="utf-8")
+    parser.add_argument("runs", type=Path, nargs="*", help="folders of ./quickstart.sh to take the raw files from")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a document differs")
+    args = parser.parse_args()
+    for run in args.runs:
+        take(run)
+    for document in DOCUMENTS:
+        fresh = filled(document)
+        if args.check and fresh != (ROOT / document).read_text(encoding="utf-8"):
+            raise UserError(f"{document} does not show what its raw files say: run python -m quickstart.readme")
+        (ROOT / document).write_text(fresh, encoding="utf-8")
 
 
 if __name__ == "__main__":

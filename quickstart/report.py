@@ -7,27 +7,24 @@ the models never see.
 """
 
 import argparse
-import csv
 import json
+import re
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 from quickstart.gold import gold_score
+from quickstart.measures import OF_A_MODEL, WAYS, measure, measure_model, read_csv
+from quickstart.tables import changes, inventions, models, rm_accuracy
 from summarize_rlhf import hardware
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import main_guard
-from summarize_rlhf.report import format_table, paired_bootstrap
+from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
+from summarize_rlhf.report import format_table
 from summarize_rlhf.rouge import rouge
 
 DATA = Path(__file__).resolve().parent / "data"
 STAGES = ("sft", "rm", "ppo", "reward_test", "inference")
-
-
-def read_csv(path: Path) -> dict[str, list[str]]:
-    """A CSV file as columns."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def read_json(path: Path) -> dict:
@@ -38,32 +35,18 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def judge(folder: Path, model: str, way: str) -> dict[str, list[float]]:
-    """Reward and gold score of each of a model's summaries, and the reference's reward."""
-    table = read_csv(folder / f"{model}_{way}.csv")
-    return {
-        "summary": table["summary"],
-        "reference": table["reference"],
-        "reward": [float(x) for x in table["reward"]],
-        "reference_reward": [float(x) for x in table["reference_reward"]],
-        "gold": [gold_score(p, s) for p, s in zip(table["prompt"], table["summary"], strict=True)],
-    }
+def as_json(record: dict) -> str:
+    """`record` as JSON with an indented line per name, and a list of numbers on one line."""
+    text = json.dumps(record, indent=2)
+    return re.sub(r"\[[\d\s.,eE+-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
-def mean(xs: list[float]) -> float:
-    return sum(xs) / len(xs)
-
-
-def figures(greedy: dict, sampled: dict) -> dict[str, float]:
-    """A model's row of summary.json: greedy summaries, and what sampled ones reach."""
-    return {
-        **rouge(greedy["summary"], greedy["reference"]),
-        "reward": mean(greedy["reward"]),
-        "reward_delta": mean(greedy["reward"]) - mean(greedy["reference_reward"]),
-        "gold": mean(greedy["gold"]),
-        "reward_sampled": mean(sampled["reward"]),
-        "gold_sampled": mean(sampled["gold"]),
-    }
+def figures(table: dict[str, list[str]], measured: dict[str, dict[str, list[float]]], model: str) -> dict[str, float]:
+    """A model's row of summary.json: ROUGE and means of greedy summaries, and of sampled ones as `…_sampled`."""
+    greedy, sampled = (measured[f"{model}_{way}"] for way in WAYS)
+    row = {**rouge(table["summary"], table["reference"])} | {name: fmean(greedy[name]) for name in OF_A_MODEL}
+    row["reward_delta"] = row["reward"] - fmean(measured["reference"]["reward"])
+    return row | {f"{name}_sampled": fmean(sampled[name]) for name in OF_A_MODEL}
 
 
 def baselines() -> dict[str, dict[str, float]]:
@@ -80,7 +63,7 @@ def gold_curve(samples: Path) -> dict[int, float]:
     scores: dict[int, list[float]] = {}
     for row in read_metrics(samples):
         scores.setdefault(row["step"], []).append(gold_score(row["prompt"], row["output"]))
-    return {step: mean(values) for step, values in scores.items()}
+    return {step: fmean(values) for step, values in scores.items()}
 
 
 def draw_curves(metrics: list[dict[str, float]], gold: dict[int, float], path: Path) -> None:
@@ -111,67 +94,58 @@ def draw_curves(metrics: list[dict[str, float]], gold: dict[int, float], path: P
 
 def collect(run: Path, seed: int) -> dict:
     """summary.json of the run in `run`."""
-    folder = run / "inference"
-    sft, ppo = ({way: judge(folder, model, way) for way in ("greedy", "sample")} for model in ("sft", "ppo"))
-    rounds = [line for line in read_metrics(run / "ppo/metrics.jsonl") if "policy/kl" in line]
-    gain = {
-        f"{name}_{way}": paired_bootstrap(ppo[way][name], sft[way][name])
-        for name in ("reward", "gold")
-        for way in ("greedy", "sample")
+    given = {
+        f"{model}_{way}": read_csv(run / f"inference/{model}_{way}.csv") for model in ("sft", "ppo") for way in WAYS
     }
+    measured = {name: measure_model(table) for name, table in given.items()}
+    first = given["sft_greedy"]
+    measured["reference"] = measure(first["prompt"], first["reference"])
+    measured["reference"]["reward"] = [float(x) for x in first["reference_reward"]]
+    rm = read_json(run / "reward_test/reward_test.json")
+    kept = ("accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "pairs")
     return {
-        "rm": {
-            "accuracy": read_json(run / "reward_test/reward_test.json")["accuracy"],
-            "ceiling": read_json(DATA / "ceiling.json")["test"],
+        "rm": {name: rm[name] for name in kept} | {"ceiling": read_json(DATA / "ceiling.json")["test"]},
+        "sft": figures(given["sft_greedy"], measured, "sft"),
+        "ppo": figures(given["ppo_greedy"], measured, "ppo"),
+        "reference": {name: fmean(values) for name, values in measured["reference"].items()},
+        "kl": {way: dict(zip(("mean", "se"), mean_and_se(measured[f"ppo_{way}"]["kl"]), strict=True)) for way in WAYS},
+        "ppo_minus_sft": {
+            f"{name}_{way}": paired_bootstrap(measured[f"ppo_{way}"][name], measured[f"sft_{way}"][name])
+            for name in OF_A_MODEL
+            for way in WAYS
         },
-        "sft": figures(**{"greedy": sft["greedy"], "sampled": sft["sample"]}),
-        "ppo": figures(**{"greedy": ppo["greedy"], "sampled": ppo["sample"]}) | {"kl": rounds[-1]["policy/kl"]},
-        "ppo_minus_sft": gain,
         "baselines": baselines(),
         "gold_by_step": gold_curve(run / "ppo/samples.jsonl"),
-        "reference_gold": mean([gold_score(p, r) for p, r in zip(*_references(folder), strict=True)]),
         "seconds": {stage: int((run / "seconds" / stage).read_text()) for stage in STAGES},
         "seed": seed,
         "machine": hardware.machine(),
         "commit": hardware.commit(),
         "versions": hardware.versions(),
+        "posts": {
+            name: {column: [round(x, 4) for x in values] for column, values in columns.items()}
+            for name, columns in measured.items()
+        },
     }
 
 
-def _references(folder: Path) -> tuple[list[str], list[str]]:
-    table = read_csv(folder / "sft_greedy.csv")
-    return table["prompt"], table["reference"]
-
-
 def tables(summary: dict) -> str:
-    """Both tables of the README, and what they rest on."""
-    names = {"SFT": summary["sft"], "PPO": summary["ppo"]}
-    keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
-    all_rows = names | {"lead sentence": summary["baselines"]["lead"], "title": summary["baselines"]["title"]}
-    rouges = [{"model": n} | {head: row[key] for head, key in keys.items()} for n, row in all_rows.items()]
-    rewards = [
-        {
-            "model": name,
-            "reward": row["reward"],
-            "Δ": row["reward_delta"],
-            "gold": row["gold"],
-            "reward (sampled)": row["reward_sampled"],
-            "gold (sampled)": row["gold_sampled"],
-        }
-        for name, row in names.items()
-    ]
+    """Both tables of the README, what PPO changes, and what they rest on."""
     lines = [
-        f"\nROUGE of greedy summaries, test\n{format_table(rouges)}",
-        "\nAverage reward, Δ = less the reference's, and the gold score that no model sees "
-        f"(references: {summary['reference_gold']:.3f})\n{format_table(rewards)}\n",
+        "\nGreedy summaries, test: ROUGE, reward, Δ = less the references', and the gold score that no model sees\n"
+        f"{format_table(models([summary]))}",
+        f"\nWhat PPO changes, with 95 % intervals over posts\n{format_table(changes([summary]))}\n",
+        inventions([summary]),
     ]
-    for name, gain in summary["ppo_minus_sft"].items():
-        interval = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
-        lines.append(f"PPO − SFT, {name.replace('_', ', ')}: {gain['mean']:+.3f}, {interval}")
+    for name in ("reward", "gold"):
+        for way, word in WAYS.items():
+            gain = summary["ppo_minus_sft"][f"{name}_{way}"]
+            interval = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+            lines.append(f"PPO − SFT, {name}, {word}: {gain['mean']:+.3f}, {interval}")
     rm = summary["rm"]
-    lines.append(f"Reward model: accuracy {rm['accuracy']:.3f} on held-out pairs (at best {rm['ceiling']:.3f})")
-    seconds = ", ".join(f"{stage} {time} s" for stage, time in summary["seconds"].items())
-    lines.append(f"KL of PPO to SFT: {summary['ppo']['kl']:.2f} nats. Time: {seconds}")
+    lines.append(f"Reward model: accuracy {rm_accuracy(rm)} on held-out pairs, at best {rm['ceiling']:.3f}")
+    kl = ", ".join(f"{value['mean']:.2f} ± {value['se']:.2f} ({WAYS[way]})" for way, value in summary["kl"].items())
+    lines.append(f"KL of PPO to SFT along its summaries, nats: {kl}")
+    lines.append("Time: " + ", ".join(f"{stage} {time} s" for stage, time in summary["seconds"].items()))
     return "\n".join(lines)
 
 
@@ -182,7 +156,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     args = parser.parse_args()
     summary = collect(args.run, args.seed)
-    (args.run / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (args.run / "summary.json").write_text(as_json(summary), encoding="utf-8")
     metrics, samples = read_metrics(args.run / "ppo/metrics.jsonl"), args.run / "ppo/samples.jsonl"
     draw_curves(metrics, gold_curve(samples), args.run / "ppo_curves.png")
     shown = [

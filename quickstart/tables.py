@@ -1,0 +1,117 @@
+"""The tables of the quickstart's results, for one run or several: a run is what its summary.json holds."""
+
+from statistics import fmean, stdev
+
+from quickstart.measures import WAYS, differences, mean_of, over_seeds, shown, trend
+from summarize_rlhf.intervals import Interval, t_interval
+
+ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
+CHANGES = {
+    "key facts kept": "kept",
+    "with an invention": "invented",
+    "side facts": "side",
+    "words": "words",
+    "4-grams copied": "copied",
+    "ended by EOS": "ended",
+}
+Row = dict[str, object]
+
+
+def is_measured(runs: list[dict]) -> bool:
+    """Whether all runs hold a value per post; those of earlier versions do not."""
+    return all("posts" in run for run in runs)
+
+
+def models(runs: list[dict]) -> list[Row]:
+    """ROUGE, reward and gold of greedy summaries; one row per model and baseline."""
+    rewards = {"reward": "reward", "Δ": "reward_delta", "gold": "gold", "gold, sampled": "gold_sampled"}
+    rows = []
+    for name, key in (("SFT", "sft"), ("PPO", "ppo")):
+        row = {column: fmean(run[key][column] for run in runs) for column in runs[0][key]}
+        rows.append({"": name} | {head: row[column] for head, column in (ROUGE | rewards).items()})
+    blank = dict.fromkeys(ROUGE | rewards, "")
+    if is_measured(runs):
+        human = {"reward": mean_of(runs, "reference", "reward"), "gold": mean_of(runs, "reference", "gold")}
+        rows.append({"": "reference"} | blank | human)
+    for name in ("lead", "title"):
+        baseline = runs[0]["baselines"][name]
+        rows.append({"": f"{name} baseline"} | blank | {head: baseline[column] for head, column in ROUGE.items()})
+    return rows
+
+
+def changes(runs: list[dict]) -> list[Row]:
+    """What PPO changes beside the reward: means per model, and PPO less SFT with 95 % t-intervals."""
+    known = {head: name for head, name in CHANGES.items() if name != "ended"}
+    rows = [
+        {"": "references"}
+        | {head: mean_of(runs, "reference", name) for head, name in known.items()}
+        | {"ended by EOS": ""}
+    ]
+    for way, word in WAYS.items():
+        for model in ("sft", "ppo"):
+            means = {head: mean_of(runs, model, name, way) for head, name in CHANGES.items()}
+            rows.append({"": f"{model.upper()}, {word}"} | means)
+        gains = {head: shown(t_interval(differences(runs, name, way))) for head, name in CHANGES.items()}
+        rows.append({"": f"PPO − SFT, {word}"} | gains)
+    return rows
+
+
+def inventions(runs: list[dict]) -> str:
+    """Whether PPO makes summaries say what the post does not say: a sentence for each way of decoding."""
+    sentences = []
+    for way, word in WAYS.items():
+        ppo, sft = (100 * mean_of(runs, model, "invented", way) for model in ("ppo", "sft"))
+        gain = t_interval(differences(runs, "invented", way))
+        points = {key: 100 * value for key, value in gain.items()}
+        sentences.append(
+            f"Inventions {trend(gain)} in {word} summaries: {sft:.1f} % of SFT's and {ppo:.1f} % of PPO's have a value "
+            f"that the post does not have, {shown(points, 1)} points."
+        )
+    return " ".join(sentences)
+
+
+def gains(runs: list[dict]) -> list[Row]:
+    """Reward and gold score of PPO less SFT over seeds and posts, with both intervals."""
+    rows = []
+    for name in ("reward", "gold"):
+        for way, word in WAYS.items():
+            by_t, by_bootstrap = over_seeds(runs, name, way)
+            seeds = [fmean(row) for row in differences(runs, name, way)]
+            rows.append(
+                {
+                    "PPO − SFT": f"{name}, {word}",
+                    "mean": f"{by_t['mean']:+.2f}",
+                    "s.d. of seeds": f"{stdev(seeds):.2f}",
+                    "95 %, t": _range(by_t),
+                    "95 %, bootstrap": _range(by_bootstrap),
+                }
+            )
+    return rows
+
+
+def _range(gain: Interval) -> str:
+    return f"{gain['low']:+.2f} to {gain['high']:+.2f}"
+
+
+def one_run(run: dict) -> Row:
+    """A seed's own figures: intervals over posts alone."""
+    gain = run["ppo_minus_sft"]
+    row = {
+        "seed": run["seed"],
+        "RM accuracy": rm_accuracy(run["rm"]),
+        "reward": shown(gain["reward_greedy"]),
+        "gold": shown(gain["gold_greedy"]),
+        "reward, sampled": shown(gain["reward_sample"]),
+        "gold, sampled": shown(gain["gold_sample"]),
+    }
+    if "kl" in run:
+        row |= {
+            f"KL, {word}": f"{run['kl'][way]['mean']:.2f} ± {run['kl'][way]['se']:.2f}" for way, word in WAYS.items()
+        }
+    return row
+
+
+def rm_accuracy(rm: dict[str, float]) -> str:
+    """.833 ± .012 (n = 960), the standard error after ±; without them for runs of earlier versions."""
+    error = f" ± {rm['accuracy_se']:.3f} (n = {rm['pairs']})" if "pairs" in rm else ""
+    return f"{rm['accuracy']:.3f}{error}"
