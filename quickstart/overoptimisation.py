@@ -72,7 +72,7 @@ def check_alike(runs: list[Record]) -> None:
         if differing:
             raise UserError(
                 f"runs to be compared differ in {', '.join(differing)} (seeds {runs[0]['seed']} and {run['seed']}): "
-                "delete results/quickstart and run python -m quickstart.overoptimisation again"
+                f"run those out of date again, ./quickstart.sh --seed N [--kl {WEAK}] --fresh"
             )
 
 

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from tiny import make_model_dir
+from tiny import make_model_dir, make_tokenizer
 from transformers import AutoModelForCausalLM
 
 from summarize_rlhf.generate import generate
 from summarize_rlhf.kl import kl_of_logits, kl_of_responses
+from trlx_inference_gptj import InferenceArguments, divergence
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13], [14, 15]]
 RESPONSES = [[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28]]  # two ended by EOS, one cut off
@@ -72,3 +73,10 @@ def test_the_mean_over_samples_is_the_kl_between_the_distributions_of_responses(
     )
     assert values.mean().item() == pytest.approx(exact, abs=4 * values.std().item() / 2000**0.5)
     assert values.std() > 0
+
+
+def test_models_of_different_tokenizers_have_no_kl(gptj_dir, tmp_path, capsys):
+    other = make_model_dir(tmp_path / "other", tokenizer=make_tokenizer(vocab_size=300))
+    args = InferenceArguments(sft_model=str(gptj_dir), ppo_model=str(other))
+    assert divergence({"greedy": []}, args, torch.device("cpu")) == {}
+    assert "they have different tokenizers" in capsys.readouterr().out

@@ -173,6 +173,11 @@ def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     )
     assert "ROUGE-L" in done.stdout
     assert "95 % interval" in done.stdout
+    kl = [float(r["kl"]) for r in rows]
+    assert min(kl) > 0
+    assert math.isclose(record["kl"]["greedy"]["mean"], sum(kl) / 16, abs_tol=1e-9)
+    assert f"KL of PPO to SFT, greedy: {sum(kl) / 16:.2f} ± " in done.stdout
+    assert {int(r["ended"]) for r in rows if int(r["tokens"]) < 12} <= {1}
 
 
 def test_two_processes(sft_dir, reward_dir, tldr_dir, root, tmp_path):
