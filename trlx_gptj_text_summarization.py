@@ -14,6 +14,7 @@ Names under `task.` say what is summarised and by what it is judged, all others 
 import typing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,12 +22,12 @@ import trlx
 from reward_model.references import reference_scores
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import check_handover
-from summarize_rlhf.data import load_rows
+from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.overrides import parse_overrides
 from summarize_rlhf.speed import CACHE_TOKENS
-from summarize_rlhf.text import cut_prompts, prompt_text
-from summarize_rlhf.tokenizer import load_tokenizer
+from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
+from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 from summarize_rlhf.values import check_bounds, of_type
 from summarize_rlhf.weights import find_model
 from trlx.data.default_configs import (
@@ -124,13 +125,18 @@ def reward_device(policy: torch.device, processes: int) -> torch.device:
     return policy
 
 
-def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, str]]:
-    """Prompts of at most `room` tokens, the post cut where it is too long, each with its body and its reference."""
+def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, Any]]:
+    """Prompts of at most `room` tokens, the post cut where it is too long, each with its body and its reference.
+
+    Their ids are given with them (`input_ids`): those that stages 1 and 2 make of the same text, BOS included.
+    """
     rows = load_rows(dataset, split, ["prompt", "label"], max_rows)
-    return [
-        {"prompt": prompt_text(body), "body": body, "reference": label, "reference_score": None}
-        for body, label in zip(cut_prompts(tokenizer, rows["prompt"], room), rows["label"], strict=True)
-    ]
+    where = places(rows)
+    bodies, labels = cut_prompts(tokenizer, rows["prompt"], room, where), split_labels(rows["label"], where)
+    texts = [prompt_text(body) for body in bodies]
+    columns = zip(texts, token_ids(tokenizer, texts), bodies, labels, where, strict=True)
+    names = ("prompt", "input_ids", "body", "reference", "place")
+    return [dict(zip(names, row, strict=True)) | {"reference_score": None} for row in columns]
 
 
 @main_guard
@@ -166,6 +172,7 @@ def main() -> None:
         [row["reference"] for row in rows],
         Path(config.train.checkpoint_dir) / "reference_scores.json",
         "score references" if state.is_main_process else None,
+        [row["place"] for row in rows],
     )
     for row, score in zip(rows, scores, strict=True):
         row["reference_score"] = score

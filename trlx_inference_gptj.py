@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 
 from reward_model.scoring import Scorer
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import check_handover
-from summarize_rlhf.data import fingerprint, load_rows
+from summarize_rlhf.data import fingerprint, load_rows, places
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.generate import Generated, generate
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
 from summarize_rlhf.kl import kl_of_responses
 from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.text import cut_prompts, prompt_text, split_prompt
+from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
 from summarize_rlhf.weights import find_model, load_causal_lm
 
@@ -56,14 +57,14 @@ def ways(args: InferenceArguments) -> list[str]:
     return ["greedy", "sample"] if args.decoding == "both" else [args.decoding]
 
 
-def summarise(name: str, path: str, posts: list[str], args: InferenceArguments, device) -> dict[str, list[Generated]]:
+def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, device) -> dict[str, list[Generated]]:
     """The model's summary of each post, by way of decoding. `name` is for the progress bar."""
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
     model = load_causal_lm(path, dtype=dtype_on(device)).to(device)
     room = args.max_length - args.max_new_tokens
-    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, posts, room)]
+    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places(rows))]
     return {
         way: generate(
             model,
@@ -122,15 +123,15 @@ def main() -> None:
     hardware.check_versions()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
-    bodies, references = [split_prompt(prompt) for prompt in rows["prompt"]], [label.strip() for label in rows["label"]]
+    bodies, references = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))
 
     summaries = {
-        name: summarise(name, path, rows["prompt"], args, device)
+        name: summarise(name, path, rows, args, device)
         for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
     }
     kl = divergence(summaries["PPO"], args, device)
     scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
-    gold = scorer.score(bodies, references, progress="score references")
+    gold = scorer.score(bodies, references, progress="score references", places=places(rows))
 
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from reward_model import encoding
 from reward_model.encoding import encode, first_difference
 from summarize_rlhf.data import load_rows, map_once
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.text import END, rm_text
+from summarize_rlhf.text import rm_text
 from summarize_rlhf.tokenizer import tokenizer_hash
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -22,13 +22,9 @@ class Dropped(NamedTuple):
 
     equal: int
     short: int
-    holds_end: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.equal} with equal summaries, {self.short} with a summary under {MIN_WORDS} words, "
-            f"{self.holds_end} with {END} inside"
-        )
+        return f"{self.equal} with equal summaries, {self.short} with a summary under {MIN_WORDS} words"
 
 
 def reason_to_drop(row: dict[str, str]) -> str | None:
@@ -40,8 +36,6 @@ def reason_to_drop(row: dict[str, str]) -> str | None:
         return "equal"
     if min(len(row["chosen"].split()), len(row["rejected"].split())) < MIN_WORDS:
         return "short"
-    if any(END in row[column] for column in COLUMNS):
-        return "holds_end"
     return None
 
 
@@ -69,9 +63,9 @@ def encode_comparisons(
     shared beginning once.
     """
 
-    def encode_batch(batch: dict[str, list[str]], _numbers: list[int]) -> dict[str, list]:
+    def encode_batch(batch: dict[str, list[str]], places: list[str]) -> dict[str, list]:
         summaries = list(zip(batch["chosen"], batch["rejected"], strict=True))
-        pairs = encode(tokenizer, batch["prompt"], summaries, max_length)
+        pairs = encode(tokenizer, batch["prompt"], summaries, max_length, places)
         start = [first_difference(*pair) for pair in pairs]
         return {
             "chosen_ids": [chosen for chosen, _ in pairs],

@@ -1,18 +1,20 @@
 """From a post and its summaries to token ids, the same for training, evaluation and inference.
 
-A text's ids end before its first END (the tokenizer's EOS): the score is read at the last of them, and
-nothing behind could change it, for attention is causal. Lengths therefore say everything; padding is never
-recognised by its id.
+A text's ids end before the EOS that closes it: the score is read at the last of them, and nothing behind could
+change it, for attention is causal. Lengths therefore say everything; padding is never recognised by its id, nor is
+the end: no text holds the EOS (see `summarize_rlhf/tokenizer.py`).
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.text import END, cut_post, rm_text
+from summarize_rlhf.errors import named
+from summarize_rlhf.text import cut_post, rm_text
+from summarize_rlhf.tokenizer import token_ids
 
 
 def encode(
@@ -20,31 +22,27 @@ def encode(
     bodies: Sequence[str],
     summaries: Sequence[Sequence[str]],
     max_length: int,
+    places: Sequence[str] | None = None,
 ) -> list[list[list[int]]]:
     """Token ids `[row][summary]` of `rm_text`, for rows of one body and one or more summaries.
 
-    Where a text has more than `max_length` tokens (END counted), the post is cut; all summaries of a row
-    then follow the same cut post. Raises `UserError` for a post that contains END, or if not even an empty
-    post fits.
+    Where a text has more than `max_length` tokens (its EOS counted), the post is cut; all summaries of a row then
+    follow the same cut post. Raises `UserError` if not even an empty post fits. `places` name rows of a data set in
+    errors, and are given for no text that a model wrote (see `token_ids`).
     """
     texts = [rm_text(body, summary) for body, row in zip(bodies, summaries, strict=True) for summary in row]
-    ids = iter(tokenizer(texts, verbose=False).input_ids if texts else [])
+    where = None if places is None else [place for place, row in zip(places, summaries, strict=True) for _ in row]
+    ids = iter(token_ids(tokenizer, texts, where))
     encoded = []
     for number, (body, row) in enumerate(zip(bodies, summaries, strict=True)):
-        if END in body:
-            raise UserError(f"post {number} contains {END}, where the text would end before its summary: {body[:80]!r}")
         row_ids = [next(ids) for _ in row]
-        if max(map(len, row_ids)) > max_length:
-            for summary in row:
-                body = cut_post(tokenizer, body, max_length, lambda cut, summary=summary: rm_text(cut, summary))
-            row_ids = [tokenizer(rm_text(body, summary)).input_ids for summary in row]
-        encoded.append([before_end(text, tokenizer.eos_token_id) for text in row_ids])
+        if max(map(len, row_ids)) >= max_length:
+            with named(f"text {number}" if places is None else places[number]):
+                for summary in row:
+                    body = cut_post(tokenizer, body, max_length - 1, functools.partial(rm_text, summary=summary))
+            row_ids = token_ids(tokenizer, [rm_text(body, summary) for summary in row])
+        encoded.append(row_ids)
     return encoded
-
-
-def before_end(ids: list[int], eos_token_id: int) -> list[int]:
-    """The ids before the first EOS. The first id is no end: some tokenizers begin every text with EOS."""
-    return ids[: ids.index(eos_token_id, 1)] if eos_token_id in ids[1:] else ids
 
 
 def first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ import torch
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reward_model.comparison_dataset import encode_comparisons, load_comparisons
+from reward_model.comparison_dataset import COLUMNS, encode_comparisons, load_comparisons
 from reward_model.scoring import Scorer
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
@@ -96,9 +96,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "reward_test.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*rows.column_names, "chosen_score", "rejected_score"])
+        writer.writerow([*COLUMNS, "chosen_score", "rejected_score"])
         for row, *both in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
-            writer.writerow([*row.values(), *both])
+            writer.writerow([*(row[column] for column in COLUMNS), *both])
     record = {**result, "dropped": dropped._asdict(), "data": fingerprint(rows), "arguments": asdict(args)}
     record |= {"commit": hardware.commit(), "versions": hardware.versions()}
     (folder / "reward_test.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -15,12 +15,17 @@ from summarize_rlhf.tokenizer import tokenizer_hash
 
 
 def reference_scores(
-    scorer: Scorer, bodies: Sequence[str], references: Sequence[str], file: Path, progress: str | None = None
+    scorer: Scorer,
+    bodies: Sequence[str],
+    references: Sequence[str],
+    file: Path,
+    progress: str | None = None,
+    places: Sequence[str] | None = None,
 ) -> list[float]:
     """The score of each reference under its post. What `file` has is taken from there, the rest is scored and added.
 
     A text is known by its hash, the reward model by the hash of its weights: after a change of either the score is
-    computed anew. All processes of a launch call this; each scores its share.
+    computed anew. All processes of a launch call this; each scores its share. `places` name the rows in errors.
     """
     state = PartialState()
     judge = f"{scorer.model.digest()} {tokenizer_hash(scorer.tokenizer)} {scorer.max_length}"
@@ -30,7 +35,8 @@ def reference_scores(
     missing = sorted({name: i for i, name in enumerate(names) if name not in known}.values())
     if missing:
         mine = missing[state.process_index :: state.num_processes]
-        found = scorer.score([bodies[i] for i in mine], [references[i] for i in mine], progress).tolist()
+        where = None if places is None else [places[i] for i in mine]
+        found = scorer.score([bodies[i] for i in mine], [references[i] for i in mine], progress, where).tolist()
         shares = gather_object([(names[i], score) for i, score in zip(mine, found, strict=True)])
         known |= dict(shares)
         if state.is_main_process:

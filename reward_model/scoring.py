@@ -85,16 +85,26 @@ class Scorer:
         max_length = max_length or (record["max_length"] if record else MAX_LENGTH)
         return cls(reward_model.to(device), tokenizer, max_length, batch_tokens)
 
-    def score(self, bodies: Sequence[str], summaries: Sequence[str], progress: str | None = None) -> Tensor:
+    def score(
+        self,
+        bodies: Sequence[str],
+        summaries: Sequence[str],
+        progress: str | None = None,
+        places: Sequence[str] | None = None,
+    ) -> Tensor:
         """The score of each summary under its post (N,), fp32 on the CPU, in the order given.
 
         A body is a prompt without its final "TL;DR:"; an empty summary is scored as such. The same text twice
-        is computed once. `progress` names a bar; None shows none.
+        is computed once. `progress` names a bar; None shows none. `places` name rows of a data set in errors; they
+        are given for no summary that a model wrote.
         """
         pairs = list(zip(bodies, summaries, strict=True))
-        unique = list(dict.fromkeys(pairs))
-        ids = encode(self.tokenizer, [body for body, _ in unique], [(s,) for _, s in unique], self.max_length)
-        scores = dict(zip(unique, self.score_ids([row[0] for row in ids], progress).tolist(), strict=True))
+        first: dict[tuple[str, str], int] = {}  # the row where each text stands first
+        for i, pair in enumerate(pairs):
+            first.setdefault(pair, i)
+        where = None if places is None else [places[i] for i in first.values()]
+        ids = encode(self.tokenizer, [body for body, _ in first], [(s,) for _, s in first], self.max_length, where)
+        scores = dict(zip(first, self.score_ids([row[0] for row in ids], progress).tolist(), strict=True))
         return torch.tensor([scores[pair] for pair in pairs])
 
     @torch.no_grad()

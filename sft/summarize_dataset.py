@@ -13,11 +13,10 @@ from transformers import PreTrainedTokenizerFast
 from sft.loss import IGNORED
 from summarize_rlhf.data import map_once
 from summarize_rlhf.errors import UserError, named
-from summarize_rlhf.text import cut_post, prompt_text, sft_text, split_prompt
-from summarize_rlhf.tokenizer import tokenizer_hash
+from summarize_rlhf.text import cut_post, prompt_text, sft_text, split_labels, split_prompts
+from summarize_rlhf.tokenizer import plain_encodings, prefix_ids, tokenizer_hash
 
 LOSS_ON = ("text", "summary")
-OFFSETS = {"return_offsets_mapping": True, "verbose": False}
 
 
 class TLDRDataset(TorchDataset):
@@ -40,9 +39,8 @@ class TLDRDataset(TorchDataset):
             raise UserError(f"loss_on is one of {', '.join(LOSS_ON)}, not {loss_on!r}")
         self.on_summary = loss_on == "summary"
 
-        def encode_batch(batch: dict[str, list[str]], numbers: list[int]) -> dict[str, list]:
-            name = f"{rows.info.dataset_name} [{rows.split}]"
-            return encode(tokenizer, batch["prompt"], batch["label"], max_length, [f"{name}, row {n}" for n in numbers])
+        def encode_batch(batch: dict[str, list[str]], places: list[str]) -> dict[str, list]:
+            return encode(tokenizer, batch["prompt"], batch["label"], max_length, places)
 
         self.rows = map_once(rows, encode_batch, [tokenizer_hash(tokenizer), max_length], progress)
         self.lengths: list[int] = self.rows["length"][:]  # tokens of each row, EOS included
@@ -57,35 +55,28 @@ class TLDRDataset(TorchDataset):
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, prompts: list[str], labels: list[str], max_length: int, names: list[str]
+    tokenizer: PreTrainedTokenizerFast, prompts: list[str], labels: list[str], max_length: int, places: list[str]
 ) -> dict[str, list]:
     """Of each row: token ids (`input_ids`), EOS last, their number (`length`), where the summary begins (`start`).
 
     Prompt and summary are tokenised as one string. The summary begins at the first token that reaches beyond the
-    prompt, so that a token across the border would be supervised. `names` say which row an error is about.
+    prompt, so that a token across the border would be supervised. `places` say which row an error is about.
     """
-    bodies = []
-    for prompt, name in zip(prompts, names, strict=True):
-        with named(name):
-            bodies.append(split_prompt(prompt))
-    tokens = tokenizer([text_of(body, label) for body, label in zip(bodies, labels, strict=True)], **OFFSETS)
+    bodies, labels = split_prompts(prompts, places), split_labels(labels, places)
+    texts = [sft_text(body, label) for body, label in zip(bodies, labels, strict=True)]
+    prefix = prefix_ids(tokenizer)
     encoded: dict[str, list] = {"input_ids": [], "length": [], "start": []}
-    for i, (body, label) in enumerate(zip(bodies, labels, strict=True)):
-        ids, offsets = tokens.input_ids[i], tokens.offset_mapping[i]
-        if len(ids) >= max_length:
-            with named(names[i]):
-                body = cut_post(tokenizer, body, max_length - 1, functools.partial(text_of, label=label))
-            cut = tokenizer(text_of(body, label), **OFFSETS)
-            ids, offsets = cut.input_ids, cut.offset_mapping
+    for i, tokens in enumerate(plain_encodings(tokenizer, texts, places)):
+        body = bodies[i]
+        if len(prefix) + len(tokens) >= max_length:
+            with named(places[i]):
+                body = cut_post(tokenizer, body, max_length - 1, functools.partial(sft_text, label=labels[i]))
+            (tokens,) = plain_encodings(tokenizer, [sft_text(body, labels[i])])
         border = len(prompt_text(body))
-        encoded["input_ids"].append([*ids, tokenizer.eos_token_id])
-        encoded["length"].append(len(ids) + 1)
-        encoded["start"].append(next(t for t, (_, end) in enumerate(offsets) if end > border))
+        encoded["input_ids"].append([*prefix, *tokens.ids, tokenizer.eos_token_id])
+        encoded["length"].append(len(prefix) + len(tokens) + 1)
+        encoded["start"].append(len(prefix) + next(t for t, (_, end) in enumerate(tokens.offsets) if end > border))
     return encoded
-
-
-def text_of(body: str, label: str) -> str:
-    return sft_text(prompt_text(body), label)
 
 
 class PadRight:

@@ -23,7 +23,7 @@ from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import run_record, save_run
-from summarize_rlhf.data import fingerprint, load_rows, warn_of_repeats, write_rows
+from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.files import check_output_dir, write_directory
 from summarize_rlhf.generate import generate_summaries
@@ -33,7 +33,7 @@ from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
-from summarize_rlhf.text import cut_prompts, prompt_text
+from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
 
@@ -138,7 +138,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
 def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
     """ROUGE of the summaries that the model writes for ``rows``, each process its share, and the summaries."""
     rank, processes = trainer.args.process_index, trainer.args.world_size
-    bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens)
+    bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens, places(rows))
     prompts = [prompt_text(body) for body in bodies]
     mine = generate_summaries(
         trainer.model.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
@@ -146,9 +146,10 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
     )  # fmt: skip
     everyone = gather_object([mine]) if processes > 1 else [mine]
     written = [everyone[i % processes][i // processes] for i in range(len(prompts))]
-    table = zip(prompts, rows["label"], written, strict=True)
+    labels = split_labels(rows["label"], places(rows))
+    table = zip(prompts, labels, written, strict=True)
     samples = [{"prompt": prompt, "reference": label, "summary": text} for prompt, label, text in table]
-    return {f"generated_{kind}": value for kind, value in rouge(written, rows["label"]).items()}, samples
+    return {f"generated_{kind}": value for kind, value in rouge(written, labels).items()}, samples
 
 
 @main_guard

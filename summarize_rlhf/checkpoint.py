@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerFast
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.files import RUN_FILE
 from summarize_rlhf.hardware import commit, versions
-from summarize_rlhf.text import TEMPLATE
-from summarize_rlhf.tokenizer import tokenizer_hash
+from summarize_rlhf.text import END, TEMPLATE
+from summarize_rlhf.tokenizer import prefix_ids, tokenizer_hash
 
+OLD_TEMPLATE = TEMPLATE.replace("<eos> | cut", f"{END} | cut")  # the same ids where END is the EOS and nothing is added
 NEEDED = ("stage", "template", "tokenizer_sha256", "commit")  # of a record, by those who read it
 SECRET_NAME = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credential)s?$")
 # Tokens of the Hub and of GitHub, keys of AWS, and user:password@ in an address.
@@ -42,6 +43,7 @@ def run_record(
         "max_length": max_length,
         "template": TEMPLATE,
         "tokenizer_sha256": tokenizer_hash(tokenizer),
+        "prefix_ids": prefix_ids(tokenizer),
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "data": data,
@@ -109,10 +111,15 @@ def check_handover(
         raise UserError(
             f"{path} holds a checkpoint of stage {record['stage']!r}, but {' or '.join(stages)} is needed here"
         )
-    if record["template"] != TEMPLATE:
+    if record["template"] not in templates(tokenizer):
         raise UserError(
             f"{path} was trained on another text template: {record['template']!r}; this version writes {TEMPLATE!r}. "
             f"Train it again, or use the version of commit {record['commit']}"
+        )
+    if tokenizer is not None and record.get("prefix_ids", prefix_ids(tokenizer)) != prefix_ids(tokenizer):
+        raise UserError(
+            f"{path} was trained on texts that begin with the ids {record['prefix_ids']}, but the tokenizer given "
+            f"({tokenizer.name_or_path}) puts {prefix_ids(tokenizer)} before a text. Use the tokenizer stored in {path}"
         )
     if tokenizer is not None and record["tokenizer_sha256"] != tokenizer_hash(tokenizer):
         raise UserError(
@@ -120,3 +127,10 @@ def check_handover(
             f"ids do not mean the same text. Use the tokenizer stored in {path}"
         )
     return record
+
+
+def templates(tokenizer: PreTrainedTokenizerFast | None) -> tuple[str, ...]:
+    """The templates under which this version's ids are those of the record: before, END and what a tokenizer adds
+    behind a text were part of it, which changed nothing for GPT-2 and GPT-J."""
+    unchanged = tokenizer is None or (tokenizer.eos_token == END and not tokenizer.num_special_tokens_to_add())
+    return (TEMPLATE, OLD_TEMPLATE) if unchanged else (TEMPLATE,)

@@ -12,16 +12,18 @@ import datasets
 from accelerate import PartialState
 
 import summarize_rlhf.text
+import summarize_rlhf.tokenizer
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.files import disk_errors
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
 ENDINGS = (".jsonl", ".json", ".parquet")
+PLACE = "place"  # the column that says where a row stands, for messages: "train.jsonl, row 13"
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
 
 def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
-    """The first ``max_rows`` rows of a split, with exactly ``columns``, every cell a string that is not blank.
+    """The first ``max_rows`` rows of a split: ``columns``, every cell a string that is not blank, and their ``place``.
 
     ``name`` is a directory with ``{split}.jsonl`` (or ``.json``, ``.parquet``), one such file (whatever the
     split), or a Hub id. ``valid`` and ``validation`` name the same split. Raises ``UserError`` naming file,
@@ -32,21 +34,34 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
         where, rows = str(path), _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
     else:
         where, rows = f"{name} [{split}]", _read_hub(str(name), split)
-    table: dict[str, list[str]] = {column: [] for column in columns}
+    table: dict[str, list[str]] = {column: [] for column in (*columns, PLACE)}
     for number, row in rows:
         if max_rows is not None and len(table[columns[0]]) >= max_rows:
             break
         for column in columns:
             table[column].append(_cell(row, column, f"{where}, row {number}"))
+        table[PLACE].append(f"{where}, row {number}")
     if not table[columns[0]]:
         raise UserError(f"{where} has no rows")
     info = datasets.DatasetInfo(dataset_name=str(name))
     return datasets.Dataset.from_dict(table, info=info, split=datasets.NamedSplit(split))
 
 
+def places(rows: datasets.Dataset) -> list[str]:
+    """Where each row stands in its file, whatever was left out or drawn since. Rows made in memory count from 1."""
+    if PLACE in rows.column_names:
+        return rows[PLACE][:]
+    return [f"row {number} of {rows.info.dataset_name or 'the data'}" for number in range(1, len(rows) + 1)]
+
+
+def _content(dataset: datasets.Dataset) -> list[str]:
+    """The cells of each row as one string."""
+    return [json.dumps({name: x for name, x in row.items() if name != PLACE}, sort_keys=True) for row in dataset]
+
+
 def warn_of_repeats(train: datasets.Dataset, held_out: datasets.Dataset) -> None:
     """Says if rows stand in ``train`` more than once, or in both splits: what is measured there is memory."""
-    rows, others = ([json.dumps(row, sort_keys=True) for row in part] for part in (train, held_out))
+    rows, others = _content(train), _content(held_out)
     seen = set(rows)
     twice, shared = len(rows) - len(seen), sum(row in seen for row in others)
     if twice:
@@ -59,8 +74,8 @@ def warn_of_repeats(train: datasets.Dataset, held_out: datasets.Dataset) -> None
 def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
     """What data a run used: name, split, rows, and the SHA-256 of all cells in order."""
     digest = hashlib.sha256()
-    for row in dataset:
-        digest.update(json.dumps(row, sort_keys=True).encode())
+    for row in _content(dataset):
+        digest.update(row.encode())
     return {
         "name": dataset.info.dataset_name,
         "split": str(dataset.split),
@@ -71,25 +86,27 @@ def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
 
 def map_once(
     rows: datasets.Dataset,
-    function: Callable[[dict[str, list], list[int]], dict[str, list]],
+    function: Callable[[dict[str, list], list[str]], dict[str, list]],
     depends_on: Sequence[Any],
     progress: str | None = None,
 ) -> datasets.Dataset:
-    """``function`` of batches of rows and their numbers (from 1), kept on disk.
+    """``function`` of batches of rows and their places, kept on disk.
 
     The first process of a machine does the work, the others and later starts read the file. It lies in the cache of
     ``datasets``, under a hash of the rows, of the code and of what else the result ``depends_on``. ``progress`` names
     a bar; None shows none.
     """
-    code = [Path(inspect.getfile(part)).read_text() for part in (inspect.unwrap(function), summarize_rlhf.text)]
+    shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
+    code = [Path(inspect.getfile(part)).read_text() for part in (inspect.unwrap(function), *shared)]
     content = [fingerprint(rows)["sha256"], code, list(depends_on)]
     key = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
     file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"
     file.parent.mkdir(parents=True, exist_ok=True)
+    where = places(rows)
     (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
     with PartialState().local_main_process_first(), disk_errors(file):
         return rows.map(
-            lambda batch, numbers: function(batch, [number + 1 for number in numbers]),
+            lambda batch, indices: function(batch, [where[i] for i in indices]),
             with_indices=True,
             batched=True,
             remove_columns=rows.column_names,
@@ -121,7 +138,7 @@ def _find_file(path: Path, split: str) -> Path:
 def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
     """JSON Lines, or one JSON array; rows are counted from 1, so that they are line numbers in JSON Lines."""
     start, number = "", 0
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:  # Windows begins a file with a byte order mark
         try:
             start = file.read(1)
             file.seek(0)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from summarize_rlhf.tokenizer import token_ids
 from trlx.models import sampling
 
 
@@ -52,7 +53,7 @@ def generate(
         **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if do_sample else {}),
     )
     torch.manual_seed(seed)  # for families that only `generate` knows
-    ids = tokenizer(prompts).input_ids
+    ids = token_ids(tokenizer, prompts)
     was_training = model.training
     model.eval()
     noise = sampling.noise(len(prompts), config, seed)

@@ -1,9 +1,21 @@
-"""One way to load a tokenizer, and one hash that says whether two of them are the same."""
+"""One way to load a tokenizer, one way from text to ids, and one hash that says whether two tokenizers are the same.
+
+Every stage reads a text as the ids
+
+    [ prefix | text ]
+
+The *prefix* is what the tokenizer's own post-processor puts before a text: the BOS of Llama, Mistral, Gemma and OPT,
+and nothing for GPT-2 and GPT-J. What a post-processor puts behind a text (an EOS) is left out: a prompt goes on, and
+a summary's EOS is added by the stage that trains it. The text itself is text: a post that spells ``</s>`` or
+``<|endoftext|>`` is read as those characters, never as the control token of that name.
+"""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from tokenizers import Encoding
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from summarize_rlhf.errors import UserError
@@ -42,6 +54,62 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What the tokenizer's post-processor puts before every text: ``[bos_token_id]`` or nothing, as a rule."""
+    encoding = tokenizer(PROBE)[0]
+    return encoding.ids[: next((i for i, text in enumerate(encoding.sequence_ids) if text is not None), 0)]
+
+
+def control_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    """Ids that steer a model and that no text may turn into: EOS, BOS, pad and all tokens declared special.
+
+    Not the unknown token, which is how some tokenizers read a rare character, and not tokens that were added as plain
+    vocabulary (GPT-NeoX's runs of blanks, GPT-J's ``<|extratoken_1|>``).
+    """
+    declared = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return ({*declared, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}) | {tokenizer.eos_token_id}
+
+
+def token_ids(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], places: Sequence[str] | None = None
+) -> list[list[int]]:
+    """The ids of each text, prefix first: the one way from text to ids, in training, generation and scoring.
+
+    Some tokenizers (Unigram, whole words) cannot spell the name of a control token and read the token. ``places``
+    ("train.jsonl, row 13") are for texts of a data set: such a row is refused, ``UserError`` under its place. Without
+    them (text that a model wrote) the token is left out.
+    """
+    prefix, control = prefix_ids(tokenizer), control_ids(tokenizer)
+    encoded = [encoding.ids for encoding in plain_encodings(tokenizer, texts, places)]
+    return [
+        [*prefix, *ids] if control.isdisjoint(ids) else [*prefix, *(i for i in ids if i not in control)]
+        for ids in encoded
+    ]
+
+
+def plain_encodings(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], places: Sequence[str] | None = None
+) -> list[Encoding]:
+    """Each text (without the prefix) as ids and character offsets; with ``places``, refused as in ``token_ids``."""
+    if not texts:
+        return []
+    plain = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    encodings = tokenizer(list(texts), **plain).encodings
+    if places is None:
+        return encodings
+    control = control_ids(tokenizer)
+    for place, encoding in zip(places, encodings, strict=True):
+        if not control.isdisjoint(encoding.ids):
+            held = ", ".join(
+                repr(name) for name in sorted({*tokenizer.convert_ids_to_tokens(control & {*encoding.ids})})
+            )
+            raise UserError(
+                f"{place}: the text holds {held}, which this tokenizer can only read as its control token: take it out "
+                "of the text, or use a tokenizer that can spell it (byte-level BPE can)"
+            )
+    return encodings
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:

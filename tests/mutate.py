@@ -139,7 +139,7 @@ MUTATIONS = [Mutation(*row) for row in [
     ("resume runs finished collections again", CHECKPOINT, '("step", "iteration", ', '("step", ', "train::test_resumed_run_is_the_uninterrupted_one"),
     ("resume forgets the best reward", CHECKPOINT, '"best_reward", ', "", "train::test_resumed_run_is_the_uninterrupted_one"),
     ("KL coefficient never updated", LOOP, "self.kl_controller.update(self.collection.kl, self.method.num_rollouts)", "pass", "train::test_adaptive_kl_moves_once_a_collection"),
-    ("rewards beyond the last token lost", SCORING, "laid.index_add(0, torch.arange(len(row)).clamp(max=length - 1), row)", "torch.cat((row, laid))[:length]", "train::test_dense_rewards_may_be_counted_by_the_text"),
+    ("rewards beyond the last token lost", SCORING, "laid.index_add(0, places.clamp(min=0, max=length - 1), row)", "torch.cat((row, laid))[:length]", "train::test_dense_rewards_may_be_counted_by_the_text"),
     # value function from a reward model
     ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "surface::test_value_head_alone_starts_linear"),
     ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "surface::test_value_function_starts_as_the_reward_model"),

@@ -7,7 +7,7 @@ import pytest
 from tiny import comparison_row, sentence, write_rows
 
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons, usable_comparisons
-from reward_model.encoding import before_end, encode, first_difference, pad_right
+from reward_model.encoding import encode, first_difference, pad_right
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.text import END, START
 
@@ -30,13 +30,12 @@ def test_pairs_that_teach_nothing_are_left_out_and_counted():
             {"rejected": GOOD["chosen"].removeprefix("TL;DR:") + " "},  # equal once they are rendered
             {"chosen": "TL;DR: my cat again"},
             {"rejected": "TL;DR: one two"},
-            {"prompt": f"a post with {END} inside"},
             {"rejected": "TL;DR: one two three four"},  # five words in the field, as the published code counted
         )
     )
     assert rows.to_list() == [GOOD, GOOD | {"rejected": "TL;DR: one two three four"}]
-    assert dropped == (2, 2, 1)
-    assert str(dropped) == ("2 with equal summaries, 2 with a summary under 5 words, 1 with <|endoftext|> inside")
+    assert dropped == (2, 2)
+    assert str(dropped) == "2 with equal summaries, 2 with a summary under 5 words"
 
 
 def test_no_usable_pair_is_an_error():
@@ -107,14 +106,8 @@ def test_a_post_that_contains_tldr_survives(tokenizer):
 def test_what_cannot_be_encoded_is_told(tokenizer):
     with pytest.raises(UserError, match="even with an empty post"):
         encode(tokenizer, ["a post"], [("my cat " * 50,)], 40)
-    with pytest.raises(UserError, match="post 1 contains"):
-        encode(tokenizer, ["a post", f"a{END}b"], [("x",), ("x",)], 100)
-
-
-def test_a_text_ends_before_its_first_end():
-    assert before_end([5, 6, 0, 7, 0], 0) == [5, 6]
-    assert before_end([5, 6], 0) == [5, 6]
-    assert before_end([0, 5, 6, 0], 0) == [0, 5, 6]  # a tokenizer that begins every text with EOS
+    with pytest.raises(UserError, match=r"x.jsonl, row 7: a summary needs"):
+        encode(tokenizer, ["a post"], [("my cat " * 50,)], 40, ["x.jsonl, row 7"])
 
 
 def test_where_two_texts_part():

@@ -20,8 +20,10 @@ def test_every_format_gives_the_same_rows(tmp_path):
     (tmp_path / "b" / "train.json").write_text(json.dumps(ROWS, indent=1))
     datasets.Dataset.from_list(ROWS).to_parquet(str(tmp_path / "c" / "train.parquet"))
     loaded = [load_rows(tmp_path / name, "train", COLUMNS) for name in "abc"]
-    assert loaded[0].to_list() == [{k: row[k] for k in COLUMNS} for row in ROWS]
-    assert loaded[0].to_list() == loaded[1].to_list() == loaded[2].to_list()
+    for name, rows in zip(("a/train.jsonl", "b/train.json", "c/train.parquet"), loaded, strict=True):
+        assert rows.to_list() == [
+            {k: row[k] for k in COLUMNS} | {"place": f"{tmp_path / name}, row {i}"} for i, row in enumerate(ROWS, 1)
+        ]
     assert len({fingerprint(rows)["sha256"] for rows in loaded}) == 1
     assert load_rows(tmp_path / "a" / "train.jsonl", "valid", COLUMNS).to_list() == loaded[0].to_list()
 

@@ -51,7 +51,7 @@ def test_a_score_is_the_value_after_the_last_token_before_end(scorer, texts, rm_
     language_model = AutoModelForCausalLM.from_pretrained(gptj_dir).eval()
     head = scorer.model.v_head.weight[0]
     for body, summary in zip(*texts, strict=True):
-        ids = scorer.tokenizer(rm_text(body, summary)).input_ids[:120]
+        ids = scorer.tokenizer(rm_text(body, summary) + END).input_ids[:120]
         assert ids[-1] == scorer.tokenizer.eos_token_id or len(ids) == 120
         if ids[-1] != scorer.tokenizer.eos_token_id:
             continue  # too long; see the test of cutting
@@ -128,9 +128,9 @@ def test_an_empty_summary_has_a_score(scorer):
     assert scorer.score([], []).shape == (0,)
 
 
-def test_what_follows_end_does_not_count(scorer):
-    scores = scorer.score(["POST: my cat"] * 2, ["it moved", f"it moved{END} my boss broke"])
-    torch.testing.assert_close(scores[0], scores[1], rtol=1e-5, atol=1e-6)
+def test_a_summary_that_spells_end_is_scored_to_its_last_character(scorer):
+    scores = scorer.score(["POST: my cat"] * 3, ["it moved", f"it moved{END}", f"it moved{END} my boss broke"])
+    assert len(scores.unique()) == 3
 
 
 def test_scores_that_are_no_numbers_are_refused(scorer):

@@ -97,10 +97,10 @@ def test_rows_are_tokenized_once(rows, tokenizer, monkeypatch):
 
 
 def test_bad_rows_are_named(tmp_path, rows, tokenizer):
-    with pytest.raises(UserError, match=r"\[train\], row 1: a summary needs \d+ tokens .* but 9 are allowed"):
+    with pytest.raises(UserError, match=r"train\.jsonl, row 1: a summary needs \d+ tokens .* but 9 are allowed"):
         TLDRDataset(rows, tokenizer, max_length=10)
     write_rows(tmp_path / "train.jsonl", [rows[0], {"prompt": "POST: no marker", "label": "x"}])
-    with pytest.raises(UserError, match=r"\[train\], row 2: the prompt should end with 'TL;DR:'"):
+    with pytest.raises(UserError, match=r"train\.jsonl, row 2: the prompt should end with 'TL;DR:'"):
         TLDRDataset(load_rows(tmp_path, "train", ["prompt", "label"]), tokenizer)
     with pytest.raises(UserError, match="loss_on is one of text, summary"):
         TLDRDataset(rows, tokenizer, loss_on="words")

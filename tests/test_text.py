@@ -19,7 +19,7 @@ def length(text: str) -> int:
 def test_templates_are_the_published_bytes():
     assert prompt_text(BODY) == BODY + "\nTL;DR:"
     assert sft_text(BODY + "\nTL;DR:", "Cat moved.") == BODY + "\nTL;DR: Cat moved."
-    assert rm_text(BODY, "Cat moved.") == "<|startoftext|>" + BODY + "\nTL;DR: Cat moved.<|endoftext|>"
+    assert rm_text(BODY, "Cat moved.") == "<|startoftext|>" + BODY + "\nTL;DR: Cat moved."
 
 
 @pytest.mark.parametrize("label", ["Cat moved.", " Cat moved.", "  Cat moved. \n"])
@@ -30,7 +30,7 @@ def test_one_space_whatever_blanks_the_source_has(prompt, label):
 
 @pytest.mark.parametrize("summary", ["Cat moved.", "TL;DR: Cat moved.", " TL;DR:Cat moved. "])
 def test_rm_text_never_doubles_the_marker(summary):
-    assert rm_text(BODY + "\n", summary).endswith("\nTL;DR: Cat moved.<|endoftext|>")
+    assert rm_text(BODY + "\n", summary).endswith("\nTL;DR: Cat moved.")
     assert rm_text(BODY, summary).count("TL;DR:") == 1
 
 
@@ -59,7 +59,7 @@ def test_only_the_end_of_the_post_is_cut():
     assert body.startswith(cut)
     assert len(BODY) < len(cut) < len(body)
     text = rm_text(cut, "Cat moved.")
-    assert text.endswith("\nTL;DR: Cat moved.<|endoftext|>")
+    assert text.endswith("\nTL;DR: Cat moved.")
     assert length(text) == budget
 
 

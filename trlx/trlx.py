@@ -35,7 +35,9 @@ def train(
 
     model_path: replaces `config.model.model_path`. reward_fn(samples, prompts, outputs, tokenizer, **metadata):
     one number per sample, or one per response token. prompts: strings, or dictionaries with a "prompt" whose
-    other keys reach reward_fn and metric_fn as lists; default, the tokenizer's BOS alone. eval_prompts: default,
+    other keys reach reward_fn and metric_fn as lists; default, the tokenizer's BOS alone. As in trlX nothing is put
+    before a string: where the model expects a BOS, begin it with one, or give a dictionary the prompt's ids as
+    `input_ids` (see `PromptPipeline`). eval_prompts: default,
     as many of the prompts as a training batch has. metric_fn: like reward_fn, returns a dictionary of lists.
     stop_sequences: texts that end a response.
     """

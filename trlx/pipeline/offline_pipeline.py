@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from summarize_rlhf.tokenizer import prefix_ids
+
 
 class Prompt(NamedTuple):
     """One prompt: its ids (Q), the text of just these ids, and what else its dictionary held."""
@@ -18,8 +20,13 @@ class Prompt(NamedTuple):
 class PromptPipeline:
     """`prompts` (strings, or dictionaries with a "prompt" and any further keys) as tokens.
 
-    Longer ones are cut to `max_prompt_length` tokens at the tokenizer's `truncation_side`, and `text` is then
-    what is left. Raises ValueError for an empty prompt, a missing "prompt" key or uneven metadata.
+    A string is read as trlX reads it: control tokens that it spells (of a chat template, say) are these tokens, and
+    nothing is put before it. `add_special_tokens` puts there what the tokenizer's post-processor does (the BOS of
+    Llama or OPT), never behind it an EOS, after which there is nothing to say. A dictionary may hold its ids
+    as `input_ids`: they are taken as they are, and "prompt" is their text.
+
+    Longer ones are cut to `max_prompt_length` tokens at the tokenizer's `truncation_side`, their BOS excepted, and
+    `text` is then what is left. Raises ValueError for an empty prompt, a missing "prompt" key or uneven metadata.
     """
 
     def __init__(
@@ -39,15 +46,22 @@ class PromptPipeline:
             if row.keys() != keys:
                 raise ValueError(f"prompt {i} has the keys {sorted(row)}, but prompt 0 has {sorted(keys)}.")
         texts = [row.pop("prompt") for row in rows]
-        encoded = tokenizer(texts, add_special_tokens=add_special_tokens).input_ids
+        given = [row.pop("input_ids", None) for row in rows]
+        encoded = tokenizer(texts, add_special_tokens=False).input_ids
+        prefix = prefix_ids(tokenizer)
         self.items = []
-        for i, (ids, text, metadata) in enumerate(zip(encoded, texts, rows, strict=True)):
+        for i, (own, ids, text, metadata) in enumerate(zip(given, encoded, texts, rows, strict=True)):
+            if own is not None:
+                ids = list(own)
+            elif add_special_tokens:
+                ids = [*prefix, *ids]
             if not ids:
                 raise ValueError(f"prompt {i} is empty: {text!r}.")
             if len(ids) > max_prompt_length:
-                cut_left = tokenizer.truncation_side == "left"
-                ids = ids[-max_prompt_length:] if cut_left else ids[:max_prompt_length]
-                text = tokenizer.decode(ids)
+                unspelt = len(prefix) if (own or add_special_tokens) and ids[: len(prefix)] == prefix else 0
+                kept = max(unspelt, int(ids[0] == tokenizer.bos_token_id))
+                ids = cut(ids, kept, max_prompt_length, tokenizer.truncation_side)
+                text = tokenizer.decode(ids[unspelt:])
             self.items.append(Prompt(ids, text, metadata))
 
     def __len__(self) -> int:
@@ -55,6 +69,13 @@ class PromptPipeline:
 
     def __getitem__(self, i: int) -> Prompt:
         return self.items[i]
+
+
+def cut(ids: list[int], kept: int, length: int, side: str) -> list[int]:
+    """At most `length` ids: the first `kept`, and of the others the last (`side` "left") or the first ("right")."""
+    rest = max(length - kept, 0)
+    others = ids[kept:]
+    return ids[:kept] + (others[max(len(others) - rest, 0) :] if side == "left" else others[:rest])
 
 
 class PromptCursor:

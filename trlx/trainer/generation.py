@@ -66,8 +66,13 @@ def bends_distribution(options: dict[str, Any]) -> list[str]:
 def cut_at_stop(tokenizer: PreTrainedTokenizerBase, response: list[int], stops: list[str]) -> tuple[list[int], str]:
     """The response up to the token that completes the first of `stops`, and its text before that stop.
 
-    The ids keep the stop sequence: the policy wrote it, and is to learn when to stop.
+    The ids keep the stop sequence: the policy wrote it, and is to learn when to stop. A stop that names a control
+    token ("<|im_end|>") is this token; text does not show it.
     """
+    named = {
+        number for number, token in tokenizer.added_tokens_decoder.items() if token.special and str(token) in stops
+    }
+    response = response[: next((i for i, token in enumerate(response) if token in named), len(response)) + 1]
     text = tokenizer.decode(response, skip_special_tokens=True)
     if not any(stop in text for stop in stops):
         return response, text

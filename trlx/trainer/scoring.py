@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.tokenizer import prefix_ids
 
 
 class Episode(NamedTuple):
@@ -135,13 +136,15 @@ def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
     """A reward per token of `tokenizer(output)`, as scripts for trlX give, laid on the sampled tokens (R).
 
     These can differ: the text has no EOS, and encodes as other tokens than were sampled. Tokens without a
-    reward earn 0, rewards beyond the last token fall on it. Of any other length, `row` comes back as it is.
+    reward earn 0, rewards beyond the last token fall on it, and a BOS's on the first. Of any other length, `row` comes
+    back as it is.
     """
     length = len(episode.response)
     if len(row) == length or len(row) != len(tokenizer(episode.text).input_ids):
         return row
     laid = torch.zeros(length)
-    return laid.index_add(0, torch.arange(len(row)).clamp(max=length - 1), row)
+    places = torch.arange(len(row)) - len(prefix_ids(tokenizer))
+    return laid.index_add(0, places.clamp(min=0, max=length - 1), row)
 
 
 def shared_rows(total: int, processes: int, rank: int) -> range:
