@@ -12,6 +12,7 @@ a summary's EOS is added by the stage that trains it. The text itself is text: a
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from summarize_rlhf.hub import is_local, unreachable, use_hub
 
 FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of which has the tokens
 # Letters, digits, blanks, line ends, a contraction, non-ASCII, the markers: what tokenizers disagree about.
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 PROBE = "<|startoftext|>SUBREDDIT: r/test\nTITLE: I'm 24,  née Ω\nPOST: 10 dollars?\n\nTL;DR: ok<|endoftext|>"
 
 
@@ -65,11 +67,13 @@ def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
 def control_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
     """Ids that steer a model and that no text may turn into: EOS, BOS, pad and all tokens declared special.
 
-    Not the unknown token, which is how some tokenizers read a rare character, and not tokens that were added as plain
-    vocabulary (GPT-NeoX's runs of blanks, GPT-J's ``<|extratoken_1|>``).
+    Not the unknown token and the bytes ``<0x0A>``, which is how some tokenizers read a rare character, and not tokens
+    that were added as plain vocabulary (GPT-NeoX's runs of blanks, GPT-J's ``<|extratoken_1|>``).
     """
-    declared = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return ({*declared, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}) | {tokenizer.eos_token_id}
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
+    single_bytes = {number for number, token in added if BYTE.fullmatch(token.content)}
+    return special - single_bytes - {tokenizer.unk_token_id} | {tokenizer.eos_token_id}
 
 
 def token_ids(
