@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, OPTConfig, PreTrainedTokenizerFast
 
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons
+from reward_model.references import reference_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.summarize_dataset import TLDRDataset
@@ -27,6 +28,7 @@ from summarize_rlhf.tokenizer import load_tokenizer, prefix_ids, token_ids
 from summarize_rlhf.weights import load_causal_lm
 from trlx.models import sampling
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer.scoring import Episode, per_token
 from trlx_gptj_text_summarization import make_prompts
 
 
@@ -211,3 +213,29 @@ def test_earlier_checkpoints_are_accepted_where_nothing_has_changed(family, tmp_
     else:
         with pytest.raises(UserError, match="was trained on another text template"):
             check_handover(tmp_path, expects_stage="rm", tokenizer=tokenizer)
+
+
+def test_rewards_per_token_of_the_text_fall_on_the_sampled_tokens(family):
+    """A script that counts by `tokenizer(output)` gives one for the BOS as well: it falls on the first token."""
+    directory, prefix = family
+    tokenizer = load_tokenizer(directory)
+    response = by_hand(tokenizer, [], "my cat moved") + [tokenizer.eos_token_id] * 3
+    count = len(tokenizer("my cat moved").input_ids)
+    given = torch.arange(1.0, count + 1)
+    episode = Episode([5], response, "x", "my cat moved", {})
+    laid = per_token(given, episode, tokenizer)
+    assert laid.sum() == given.sum()
+    assert laid[1] == given[len(prefix) + 1]
+
+
+def test_a_reference_without_room_is_named_by_its_row(family, tmp_path):
+    """The reward model may read less than the policy: the row is told as its file has it, whatever was drawn."""
+    directory, _ = family
+    tokenizer = load_tokenizer(directory)
+    long = {"prompt": "POST: a\nTL;DR:", "label": "my cat moved " * 30}
+    write_rows(tmp_path / "train.jsonl", [tldr_row(random.Random(i)) for i in range(4)] + [long])
+    prompts = make_prompts(str(tmp_path), "train", None, tokenizer, 100)[::-1]
+    rows = [[row[name] for row in prompts] for name in ("body", "reference", "place")]
+    scorer = Scorer(RewardModel.from_causal_lm(directory), tokenizer, 60)
+    with pytest.raises(UserError, match=r"train\.jsonl, row 5: a summary needs \d+ tokens .* but 59 are allowed"):
+        reference_scores(scorer, *rows[:2], tmp_path / "scores.json", None, rows[2])

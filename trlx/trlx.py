@@ -6,6 +6,7 @@ from typing import Any
 
 from summarize_rlhf import resume
 from summarize_rlhf.hardware import check_versions
+from summarize_rlhf.tokenizer import prefix_ids
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
@@ -59,6 +60,10 @@ def train(
         eval_prompts = prompts[:batch]
     room = config.train.seq_length - config.method.longest_response()
     trainer.add_prompt_pipeline(PromptPipeline(prompts, room, trainer.tokenizer))
+    prefix = prefix_ids(trainer.tokenizer)
+    if not any(prompt.ids[: len(prefix)] == prefix for prompt in trainer.prompts.items):
+        bos = trainer.tokenizer.decode(prefix)
+        trainer.say(f"note: no prompt begins with {bos}, as texts of this tokenizer do: put it there if you want it.")
     trainer.add_eval_pipeline(PromptPipeline(eval_prompts, room, trainer.tokenizer))
     start = config.train.resume_from_checkpoint
     if start in ("auto", "fresh"):
