@@ -54,8 +54,9 @@ class PPOConfig(MethodConfig):
     chunk_size: prompts generated at once per process; a matter of memory and speed alone.
     init_kl_coef, target, horizon: the KL penalty; target None keeps the coefficient fixed.
     gamma, lam: discount and GAE's lambda. cliprange, cliprange_value: of the ratio and of the value's change.
-    vf_coef: weight of the value loss. scale_reward: None, "running" (std of all scores so far) or "ref" (std of
-    the first batch, or `ref_std`). cliprange_reward: scores are clipped to ± this after scaling; falsy: not.
+    vf_coef: weight of the value loss. cliprange_reward: scores are clipped to ± this first; falsy: not.
+    scale_reward: what divides the clipped scores then: None or "ignored", nothing; "running", the std of all clipped
+    scores so far; "ref", `ref_std` or else the std of the first collection. ref_mean is taken and not used, as in trlX.
     gen_kwargs: of `generate`, in evaluation (one list among them is swept) and, unless gen_experience_kwargs is
     given, for rollouts (with the first value of a sweep).
     num_value_layers_unfrozen: top blocks that the value function gets a trainable copy of; 0: it reads the policy's.

@@ -105,17 +105,21 @@ class Experience:
         return outputs
 
     def scale(self, scores: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Every rank's scores as sums per episode (N), unscaled; and this rank's scaled and clipped.
+        """Every rank's scores as sums per episode (N), as they came; and this rank's clipped, then scaled.
 
-        Source: `scale_reward` and `cliprange_reward` of trlX; a spread of zero leaves the scores as they are.
+        In the order of trlX's `make_experience`: each score is clipped (of a reward per token, each token's), the
+        clipped scores (their sums) move the running moments, and the clipped scores are divided by the spread. So with
+        "running" or "ref" the bound of what PPO sees is `cliprange_reward` / spread. A spread of zero divides nothing.
         """
-        totals = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
-        _, std = self.moments.update(totals)
+        bound = self.method.cliprange_reward or float("inf")
+        clipped = [row.clamp(-bound, bound) for row in scores]
+        sums = gather_object([(row.sum().item(), kept.sum().item()) for row, kept in zip(scores, clipped, strict=True)])
+        totals, clipped_totals = torch.tensor(sums, dtype=torch.float64).unbind(1)
+        _, std = self.moments.update(clipped_totals)
         if self.ref_std is None:
             self.ref_std = std
         spread = {"running": self.moments.std, "ref": self.ref_std}.get(self.method.scale_reward) or 1.0
-        clip = self.method.cliprange_reward or float("inf")
-        return totals, [(row / spread).clamp(-clip, clip) for row in scores]
+        return totals, [row / spread for row in clipped]
 
     def store(
         self, episodes: list[Episode], outputs: list[dict[str, Tensor]], scores: list[Tensor]
