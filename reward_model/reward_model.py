@@ -16,10 +16,11 @@ from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
 from summarize_rlhf.weights import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
 from trlx.models.branches import Decoder, run_branch, whole
+from trlx.models.value_head import Fp32Linear
 
 
 class RewardModel(nn.Module):
-    """`transformer` (the trunk, as `AutoModel` builds it) and `v_head` (Linear, H to 1, no bias).
+    """`transformer` (the trunk, as `AutoModel` builds it) and `v_head` (Linear, H to 1, no bias, in fp32).
 
     The checkpoint's keys are `transformer.*` and `v_head.weight`, those of the published reward model.
     """
@@ -27,7 +28,7 @@ class RewardModel(nn.Module):
     def __init__(self, transformer: PreTrainedModel):
         super().__init__()
         self.transformer = transformer
-        self.v_head = nn.Linear(transformer.config.hidden_size, 1, bias=False, dtype=transformer.dtype)
+        self.v_head = Fp32Linear(transformer.config.hidden_size, 1, bias=False, dtype=torch.float32)
         self.depth = 0  # frozen blocks, from the bottom
 
     @property
@@ -57,7 +58,7 @@ class RewardModel(nn.Module):
         else:
             decoder = Decoder(self.transformer)
             hidden = run_branch(decoder.top(decoder.blocks[self.depth :], tail), inputs_embeds=trunk, **given)
-        return self.v_head(hidden).squeeze(-1).float()
+        return self.v_head(hidden).squeeze(-1)
 
     def frozen(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         """What the frozen blocks make of packed pairs (B, T, H): the same in every epoch."""
@@ -110,7 +111,7 @@ class RewardModel(nn.Module):
         """Write `model.safetensors` and `config.json` into `directory`."""
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
-        self.config.dtype = self.v_head.weight.dtype  # DeepSpeed may have trained in another one than was loaded
+        self.config.dtype = self.transformer.dtype  # DeepSpeed may have trained in another one than was loaded
         self.config.save_pretrained(directory)
 
     def freeze(self, trainable_fraction: float) -> None:

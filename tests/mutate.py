@@ -38,6 +38,7 @@ OPTIMISATION, CHECKPOINT = "trlx/trainer/optimisation.py", "trlx/trainer/checkpo
 EVALUATION, SCORING, LOOP = "trlx/trainer/evaluation.py", "trlx/trainer/scoring.py", "trlx/trainer/ppo.py"
 VALUE, SAMPLING = "trlx/models/value_head.py", "trlx/models/sampling.py"
 TAIL, DECODING = "trlx/models/tail.py", "trlx/models/decoding.py"
+ADAPTERS, SETUP = "trlx/models/adapters.py", "trlx/trainer/setup.py"
 
 # fmt: off
 MUTATIONS = [Mutation(*row) for row in [
@@ -80,6 +81,13 @@ MUTATIONS = [Mutation(*row) for row in [
     ("reference shares the trained blocks", POLICY, "self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "self.reference = blocks[self.depth :]", "policy::test_reference"),
     ("reference of -1 is the policy", POLICY, "self.reference = copy.deepcopy(model).requires_grad_(False)", "self.reference = model", "policy::test_everything_unfrozen_has_a_frozen_copy_as_reference"),
     ("LoRA's reference with its adapter", POLICY, "self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext()", "contextlib.nullcontext()", "policy::test_lora_has_the_model_without_adapters_as_reference"),
+    ("PiSSA let through", ADAPTERS, 'if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):', "if init is False:", "adapters::test_what_a_configuration_tells_is_refused_before_anything_is_loaded"),
+    ("adapter that changes the model let through", ADAPTERS, "if not gap <= torch.finfo(model.dtype).eps ** 0.5:", "if False:", "adapters::test_the_trial_finds_what_no_list_knows"),
+    ("reference that trains let through", ADAPTERS, "if reference.requires_grad:", "if False:", "adapters::test_the_trial_finds_what_no_list_knows"),
+    ("adapter never tried", SETUP, "        adapters.check_reference(policy)\n", "        pass\n", "adapters::test_the_trial_finds_what_no_list_knows"),
+    ("trained weights in bf16", SETUP, "    hold_trained_weights_in_fp32(model)\n", "", "adapters::test_no_trained_weight_is_in_bf16"),
+    ("value head under autocast", VALUE, "with torch.autocast(states.device.type, enabled=False):", "if True:", "precision::test_values_are_those_of_an_fp32_head"),
+    ("value head in DeepSpeed's bf16", VALUE, "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.to(self.weight.dtype), self.weight, self.bias).float()", "precision::test_a_cast_head_still_computes_in_fp32"),
     ("logits one token late", POLICY, "prompt_lengths[:, None] - 1 + torch.arange", "prompt_lengths[:, None] + torch.arange", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("temperature dropped", POLICY, ".float() / temperature", ".float()", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("final norm and embeddings train", POLICY, "            model.requires_grad_(False)\n", "", "policy::test_only_the_top_blocks_and_the_value_head_train"),

@@ -95,7 +95,8 @@ def test_half_precision_is_kept_and_values_are_fp32(gptj_dir, tmp_path):
     model.save(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
     loaded = RewardModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in loaded.transformer.parameters()} == {torch.bfloat16}
+    assert loaded.v_head.weight.dtype == torch.float32
     assert loaded(torch.ones(1, 3, dtype=torch.long)).dtype == torch.float32
     assert RewardModel.from_pretrained(tmp_path).v_head.weight.dtype == torch.float32
 

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from trlx.models import adapters
 from trlx.models.branches import Decoder, run_branch, run_head, whole
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
@@ -42,21 +43,19 @@ class PolicyWithValueHead(nn.Module):
     - a peft model: its adapters train; the reference is the model with the adapters switched off.
 
     With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
-    Raises ValueError for a family that cannot be cut into blocks (`branches.FAMILIES`), and for soft prompts.
+    Raises ValueError for a family that cannot be cut into blocks (`branches.FAMILIES`), and for adapters
+    whose reference would be another model than the initial one (adapters.py).
     """
 
     def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
         super().__init__()
         self.model = model
         self.is_adapter = not isinstance(model, PreTrainedModel)  # a peft.PeftModel around it
-        if self.is_adapter and model.active_peft_config.is_prompt_learning:
-            raise ValueError(
-                f"model.peft_config: {model.active_peft_config.peft_type.name} puts tokens before the prompt; "
-                "adapters inside the blocks are supported, such as LORA."
-            )
+        if self.is_adapter:
+            adapters.check_config(model.active_peft_config)
         self.config = self.causal_lm.config
         head = self.causal_lm.get_output_embeddings()
-        self.v_head = make_head(head.in_features, 1).to(head.weight.dtype)
+        self.v_head = make_head(head.in_features, 1)
         self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
         self.value_blocks: nn.ModuleList | None = None
         self.reference: nn.Module | None = None
@@ -124,12 +123,12 @@ class PolicyWithValueHead(nn.Module):
 
         states, value_states = self._states(tokens, trunk, tail)
         logits = self._logits(self.causal_lm, states, before, temperature)
-        values = self.v_head(_pick(value_states, before)).squeeze(-1).float()  # (B, R)
+        values = self.v_head(_pick(value_states, before)).squeeze(-1)  # (B, R), fp32
         with torch.no_grad():
             entropy = entropy_of(logits)
             ref_logprobs = None
             if with_reference:
-                ref_logprobs = self._reference_logprobs(tokens, trunk, before, responses, temperature, tail)
+                ref_logprobs = self.reference_logprobs(tokens, trunk, before, responses, temperature, tail)
         return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
 
     def _states(self, tokens: Tensor, trunk: Tensor | None, tail: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +147,7 @@ class PolicyWithValueHead(nn.Module):
         states = run_branch(decoder.top(decoder.blocks[fork:], tail), inputs_embeds=hidden)
         return states, run_branch(decoder.top(self.value_blocks, tail), inputs_embeds=hidden)
 
-    def _reference_logprobs(self, tokens, trunk, before, responses, temperature, tail) -> Tensor:
+    def reference_logprobs(self, tokens, trunk, before, responses, temperature, tail) -> Tensor:
         """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
         with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
             if self.depth is not None:

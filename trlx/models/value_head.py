@@ -4,14 +4,28 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.weights import check_keys, state_dict_of
 
 
+class Fp32Linear(nn.Linear):
+    """A linear layer that computes in fp32: under autocast, on states of another precision, and with weights that
+    DeepSpeed has cast. A value read in bf16 has a step of 1/128 of itself."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        with torch.autocast(states.device.type, enabled=False):
+            return linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())
+
+
 def make_head(hidden: int, out: int) -> nn.Sequential:
-    """trlX's head: hidden → 2·hidden → ReLU → out."""
-    return nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, out))
+    """trlX's head: hidden → 2·hidden → ReLU → out, in fp32."""
+    return nn.Sequential(
+        Fp32Linear(hidden, 2 * hidden, dtype=torch.float32),
+        nn.ReLU(),
+        Fp32Linear(2 * hidden, out, dtype=torch.float32),
+    )
 
 
 @torch.no_grad()

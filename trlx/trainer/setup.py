@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import peft
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin, PartialState
 from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
@@ -29,7 +28,7 @@ from summarize_rlhf.weights import load_causal_lm
 from trlx import convert
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
-from trlx.models import value_head
+from trlx.models import adapters, value_head
 from trlx.models.policy import PolicyWithValueHead
 from trlx.trainer import generation
 from trlx.trainer.guards import Guards
@@ -72,6 +71,8 @@ def check_config(config: TRLConfig) -> None:
         raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
     check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
     check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
+    if config.model.peft_config is not None:
+        adapters.read_config(config.model.peft_config)
     generation.check_options(method.gen_kwargs, "method.gen_kwargs")
     if method.gen_experience_kwargs:
         generation.check_options(method.gen_experience_kwargs, "method.gen_experience_kwargs")
@@ -199,16 +200,24 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
             f"tokenizer {config.tokenizer.tokenizer_path} has {len(tokenizer)} tokens, but the model {path} "
             f"knows {vocabulary}: name the tokenizer that belongs to the model (tokenizer.tokenizer_path)"
         )
+    adapters.refuse_loaded(model, path)
     if model_config.peft_config is not None:
-        options = model_config.peft_config
-        if isinstance(options, dict):
-            options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
-        model = peft.get_peft_model(model, options)
+        model = adapters.add(model, model_config.peft_config)
+    hold_trained_weights_in_fp32(model)
     method = config.method
     policy = PolicyWithValueHead(model, model_config.num_layers_unfrozen, method.num_value_layers_unfrozen)
+    if policy.is_adapter:
+        adapters.check_reference(policy)
     if method.value_model is not None:
         value_head.start_from(policy, method.value_model)
     return policy
+
+
+def hold_trained_weights_in_fp32(model: torch.nn.Module) -> None:
+    """In bf16 a step of 1e-5 would round to nothing, and gradients would add up in 8 bits. Frozen weights under an
+    adapter stay as they were loaded."""
+    if any(p.requires_grad and p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()):
+        model.float()
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
