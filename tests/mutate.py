@@ -38,6 +38,7 @@ OPTIMISATION, CHECKPOINT = "trlx/trainer/optimisation.py", "trlx/trainer/checkpo
 EVALUATION, SCORING, LOOP = "trlx/trainer/evaluation.py", "trlx/trainer/scoring.py", "trlx/trainer/ppo.py"
 VALUE, SAMPLING = "trlx/models/value_head.py", "trlx/models/sampling.py"
 TAIL, DECODING = "trlx/models/tail.py", "trlx/models/decoding.py"
+ARGUMENTS = "trlx/data/arguments.py"
 ADAPTERS, SETUP = "trlx/models/adapters.py", "trlx/trainer/setup.py"
 
 # fmt: off
@@ -99,6 +100,9 @@ MUTATIONS = [Mutation(*row) for row in [
     ("trunk ends with the final norm", BRANCHES, "start=0, parts={name: nn.Identity() for name in self.family.exit}", "start=0, parts={}", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("layer types of the lowest blocks", BRANCHES, "layer_types[start : start + len(blocks)]", "layer_types[: len(blocks)]", "policy::test_logprobs_are_those_of_the_plain_model"),
     ("logits without the family's capping", BRANCHES, "(inputs_embeds=states).logits", ".get_output_embeddings()(states)", "policy::test_logprobs_are_those_of_the_plain_model"),
+    # arguments
+    ("one text taken for a list of letters", ARGUMENTS, "isinstance(prompts, str | bytes |", "isinstance(prompts, bytes |", "arguments::test_prompts_are_refused_by_name"),
+    ("empty stop sequence let through", ARGUMENTS, "if not all(stops):", "if False:", "arguments::test_other_arguments_are_refused_by_name"),
     # the last block's tail
     ("tail begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "tail::test_states_and_gradients"),
     ("tail's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "tail::test_states_and_gradients"),

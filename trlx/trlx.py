@@ -1,12 +1,13 @@
 """`trlx.train`: from prompts and a reward function to a trained policy, in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from summarize_rlhf import resume
 from summarize_rlhf.hardware import check_versions
 from summarize_rlhf.tokenizer import prefix_ids
+from trlx.data import arguments
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
@@ -26,8 +27,8 @@ def train(
     dataset: Any = None,
     samples: Any = None,
     rewards: Any = None,
-    prompts: list[str] | list[dict[str, Any]] | None = None,
-    eval_prompts: list[str] | list[dict[str, Any]] | None = None,
+    prompts: Iterable[str] | Iterable[dict[str, Any]] | None = None,
+    eval_prompts: Iterable[str] | Iterable[dict[str, Any]] | None = None,
     metric_fn: Callable | None = None,
     config: TRLConfig | None = None,
     stop_sequences: list[str] | None = None,
@@ -41,6 +42,7 @@ def train(
     `input_ids` (see `PromptPipeline`). eval_prompts: default,
     as many of the prompts as a training batch has. metric_fn: like reward_fn, returns a dictionary of lists.
     stop_sequences: texts that end a response.
+    Raises TypeError or ValueError, before anything is loaded, for an argument that is something else.
     """
     check_versions()
     for name, value in (("samples", samples), ("rewards", rewards), ("dataset", dataset)):
@@ -48,8 +50,19 @@ def train(
             raise ValueError(f"trlx.train({name}=…): {ELSEWHERE[name]}")
     if reward_fn is None:
         raise ValueError("trlx.train needs a reward_fn.")
-    config = config or default_ppo_config()
+    arguments.check_function("reward_fn", reward_fn)
+    if metric_fn is not None:
+        arguments.check_function("metric_fn", metric_fn)
+    if stop_sequences is not None:
+        arguments.check_stop_sequences(stop_sequences)
+    if prompts is not None:
+        prompts = arguments.read_prompts("prompts", prompts)
+    if eval_prompts is not None:
+        eval_prompts = arguments.read_prompts("eval_prompts", eval_prompts)
+    config = default_ppo_config() if config is None else config
+    arguments.check_config_type(config, TRLConfig)
     if model_path is not None:
+        arguments.check_model_path("trlx.train(model_path=…)", model_path)
         config = config.evolve(model={"model_path": model_path})
 
     trainer = AcceleratePPOTrainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)

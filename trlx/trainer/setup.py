@@ -26,6 +26,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.values import check_bounds
 from summarize_rlhf.weights import load_causal_lm
 from trlx import convert
+from trlx.data import arguments
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
 from trlx.models import adapters, value_head
@@ -71,6 +72,7 @@ def check_config(config: TRLConfig) -> None:
         raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
     check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
     check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
+    arguments.check_model_path("model.model_path", config.model.model_path)
     if config.model.peft_config is not None:
         adapters.read_config(config.model.peft_config)
     generation.check_options(method.gen_kwargs, "method.gen_kwargs")
