@@ -1,20 +1,22 @@
-"""Mutations of trlx/ turn their tests red: a few of each kind here, all of them by `python tests/mutate.py`."""
+"""Mutations turn their tests red: a few of each kind here, all of them by `python tests/mutate.py`."""
 
 import subprocess
 import sys
 
 import pytest
-from mutate import FAST, MUTATIONS
+from mutations import FAST, MUTATIONS
+
+ALL = [mutation for rows in MUTATIONS.values() for mutation in rows]
 
 
 def test_table_speaks_of_the_code(root) -> None:
     """Each text to change stands exactly once in its file, each test is there, no name twice."""
-    assert len({m.name for m in MUTATIONS}) == len(MUTATIONS)
-    assert {m.name for m in MUTATIONS} >= FAST
-    for m in MUTATIONS:
+    assert len({m.name for m in ALL}) == len(ALL)
+    assert {m.name for m in ALL} >= FAST
+    for m in ALL:
         assert (root / m.file).read_text(encoding="utf-8").count(m.before) == 1, m.name
-        file, _, test = m.test.partition("::")
-        assert f"def {test}(" in (root / f"tests/test_trlx_{file}.py").read_text(encoding="utf-8"), m.test
+        file, _, test = m.node.partition("::")
+        assert f"def {test}(" in (root / file).read_text(encoding="utf-8"), m.test
 
 
 def test_fast_mutations_are_red(root) -> None:

@@ -1,0 +1,45 @@
+"""What the tests must notice: one table per subject, one mutation a row.
+
+A row is a name, a file, a text that stands in it exactly once, what it becomes, and the test that must then fail:
+`file::name` means the test `name` of tests/test_`file`.py. tests/mutate.py applies them.
+"""
+
+import importlib
+from typing import NamedTuple
+
+SUBJECTS = ("sft", "reward_model", "ppo", "policy", "decoding", "rollouts", "trainer", "shared")
+
+
+class Mutation(NamedTuple):
+    """In `file`, `before` (found there exactly once) becomes `after`; then `test` must fail."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    test: str
+
+    @property
+    def node(self) -> str:
+        """The test as pytest calls it."""
+        file, _, test = self.test.partition("::")
+        return f"tests/test_{file}.py::{test}"
+
+
+MUTATIONS: dict[str, list[Mutation]] = {
+    subject: [Mutation(*row) for row in importlib.import_module(f"mutations.{subject}").ROWS] for subject in SUBJECTS
+}
+# Some of each kind: these run with the test suite.
+FAST = {
+    "whitening over padding",
+    "GAE without mask",
+    "value aligned one late",
+    "KL's sign",
+    "score one slot early",
+    "policy clip dropped",
+    "min for max in the policy loss",
+    "reference shares the trained blocks",
+    "mask shifted by one",
+    "EOS dropped",
+    "accumulation summed instead of averaged",
+}

@@ -1,0 +1,18 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""Decoding: from logits to responses."""
+
+DECODING = "trlx/models/decoding.py"
+
+# fmt: off
+ROWS = [
+    # decoding
+    ("row writes at its neighbour's length", DECODING, "self.keys[rows, :, group.lengths]", "self.keys[rows, :, group.lengths.roll(1)]", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("row does not see its last token", DECODING, "device=tokens.device) <= self.lengths", "device=tokens.device) < self.lengths", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("position one late", DECODING, "position_ids=self.lengths[:, None]", "position_ids=self.lengths[:, None] + 1", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("first token from the prompts' padding", DECODING, "self.lengths[rows] - 1]", "self.lengths[rows].max() - 1]", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("random numbers of another step", DECODING, "self.noise[:, step], step)", "self.noise[:, 0], step)", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("dropped rows leave their random numbers", DECODING, "(x[rows] for x in (self.lengths, self.noise, self.responses))", "(self.lengths[rows], self.noise[: len(rows)], self.responses[rows])", "trlx_decoding::test_neither_batch_nor_memory_changes_a_token"),
+    ("dropped rows leave their keys", DECODING, "self.keys, self.values = self.keys[rows], self.values[rows]", "self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    ("trunk one token late", DECODING, "device=hidden.device), self.lengths] = hidden[:, 0]", "device=hidden.device), self.lengths - 1] = hidden[:, 0]", "trlx_decoding::test_trunk_is_that_of_a_forward_pass"),
+    ("temperature multiplies", DECODING, "logits / self.temperature", "logits * self.temperature", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+]

@@ -1,0 +1,46 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""The policy: its blocks, value head and reference, and the last block's tail."""
+
+ADAPTERS = "trlx/models/adapters.py"
+BRANCHES = "trlx/models/branches.py"
+POLICY = "trlx/models/policy.py"
+SETUP = "trlx/trainer/setup.py"
+TAIL = "trlx/models/tail.py"
+VALUE = "trlx/models/value_head.py"
+
+# fmt: off
+ROWS = [
+    # policy, reference, branches
+    ("reference shares the trained blocks", POLICY, "self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "self.reference = blocks[self.depth :]", "trlx_policy::test_reference"),
+    ("reference of -1 is the policy", POLICY, "self.reference = copy.deepcopy(model).requires_grad_(False)", "self.reference = model", "trlx_policy::test_everything_unfrozen_has_a_frozen_copy_as_reference"),
+    ("LoRA's reference with its adapter", POLICY, "self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext()", "contextlib.nullcontext()", "trlx_policy::test_lora_has_the_model_without_adapters_as_reference"),
+    ("logits one token late", POLICY, "prompt_lengths[:, None] - 1 + torch.arange", "prompt_lengths[:, None] + torch.arange", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
+    ("temperature dropped", POLICY, ".float() / temperature", ".float()", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
+    ("final norm and embeddings train", POLICY, "            model.requires_grad_(False)\n", "", "trlx_policy::test_only_the_top_blocks_and_the_value_head_train"),
+    ("value blocks are the policy's", POLICY, "return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])", "return blocks[max(len(blocks) - n, 0) :]", "trlx_policy::test_value_blocks"),
+    ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "trlx_policy::test_gradient_checkpointing_fires_and_changes_nothing"),
+    ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "trlx_policy::test_dropout_never_acts"),
+    ("positions added twice", BRANCHES, 'attention="attn", entry={"wpe": _NoPositions})', 'attention="attn")', "trlx_policy::test_reference"),
+    ("OPT projected twice", BRANCHES, ', "project_in": nn.Identity}', "}", "trlx_policy::test_reference"),
+    ("trunk ends with the final norm", BRANCHES, "start=0, parts={name: nn.Identity() for name in self.family.exit}", "start=0, parts={}", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
+    ("layer types of the lowest blocks", BRANCHES, "layer_types[start : start + len(blocks)]", "layer_types[: len(blocks)]", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
+    ("logits without the family's capping", BRANCHES, "(inputs_embeds=states).logits", ".get_output_embeddings()(states)", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
+    # the last block's tail
+    ("tail begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "trlx_tail::test_states_and_gradients"),
+    ("tail's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "trlx_tail::test_states_and_gradients"),
+    ("tail's queries see what follows them", TAIL, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "trlx_tail::test_states_and_gradients"),
+    ("mask's rows taken from the top", TAIL, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "trlx_tail::test_states_and_gradients"),
+    ("beginning not causal", TAIL, "if unmasked > start:", "if False:", "trlx_tail::test_a_mask_about_the_tail_alone"),
+    ("MLP runs for all tokens", TAIL, "_TailMLP(block.get_submodule(mlp), start)", "_TailMLP(block.get_submodule(mlp), 0)", "trlx_tail::test_the_mlp_of_the_last_block_runs_for_the_tail_alone"),
+    # value function from a reward model
+    ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "trlx_surface::test_value_head_alone_starts_linear"),
+    ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "trlx_surface::test_value_function_starts_as_the_reward_model"),
+    # adapters and precision
+    ("PiSSA let through", ADAPTERS, 'if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):', "if init is False:", "trlx_adapters::test_what_a_configuration_tells_is_refused_before_anything_is_loaded"),
+    ("adapter that changes the model let through", ADAPTERS, "if not gap <= torch.finfo(model.dtype).eps ** 0.5:", "if False:", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
+    ("reference that trains let through", ADAPTERS, "if reference.requires_grad:", "if False:", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
+    ("adapter never tried", SETUP, "        adapters.check_reference(policy)\n", "        pass\n", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
+    ("trained weights in bf16", SETUP, "    hold_trained_weights_in_fp32(model)\n", "", "adapters::test_no_trained_weight_is_in_bf16"),
+    ("value head under autocast", VALUE, "with torch.autocast(states.device.type, enabled=False):", "if True:", "precision::test_values_are_those_of_an_fp32_head"),
+    ("value head in DeepSpeed's bf16", VALUE, "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.to(self.weight.dtype), self.weight, self.bias).float()", "precision::test_a_cast_head_still_computes_in_fp32"),
+]

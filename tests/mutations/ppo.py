@@ -1,0 +1,44 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""PPO's arithmetic: log-probabilities, whitening, GAE, rewards, losses, KL controllers."""
+
+MODELING = "trlx/utils/modeling.py"
+PPO = "trlx/models/modeling_ppo.py"
+
+# fmt: off
+ROWS = [
+    # log-probabilities, entropy, whitening
+    ("log-probability's sign", MODELING, "return -flat.view", "return flat.view", "trlx_arithmetic::test_logprobs_by_hand"),
+    ("log-probabilities in half precision", MODELING, "cross_entropy(logits.flatten(0, -2).float()", "cross_entropy(logits.flatten(0, -2)", "trlx_arithmetic::test_logprobs_are_computed_in_fp32"),
+    ("entropy's sign", MODELING, "return -(logprobs.exp()", "return (logprobs.exp()", "trlx_arithmetic::test_entropy_by_hand"),
+    ("mean over padding too", MODELING, "return (xs * mask).sum() / mask.sum().clamp(min=1)", "return (xs * mask).mean()", "trlx_arithmetic::test_masked_mean_ignores_what_is_masked"),
+    ("whitening over padding", MODELING, "get_global_statistics(xs, mask, distributed)", "get_global_statistics(xs, None, distributed)", "trlx_arithmetic::test_whitening_against_numpy"),
+    ("variance in one pass", MODELING, "(((xs - mean) ** 2) * mask).sum()", "(xs**2 * mask).sum() - count * mean**2", "trlx_arithmetic::test_global_statistics_keep_their_digits_far_from_zero"),
+    ("explained variance upside down", MODELING, "1 - error / total.clamp(min=1e-8)", "1 - total / error.clamp(min=1e-8)", "trlx_arithmetic::test_explained_variance_by_hand"),
+    ("running variance biased", MODELING, "self.var = combined / max(total - 1, 1)", "self.var = combined / total", "trlx_arithmetic::test_running_moments_equal_numpy_over_all_data"),
+    # GAE
+    ("GAE without mask", MODELING, "rewards, values = rewards * mask, values * mask", "", "trlx_arithmetic::test_gae_against_its_definition"),
+    ("value aligned one late", MODELING, "gamma * next_value - values[:, t]", "gamma * values[:, t] - values[:, t]", "trlx_arithmetic::test_gae_by_hand"),
+    ("GAE forgets lambda", MODELING, "delta + gamma * lam * next_advantage", "delta + gamma * next_advantage", "trlx_arithmetic::test_gae_by_hand"),
+    ("GAE forgets gamma", MODELING, "delta + gamma * lam * next_advantage", "delta + lam * next_advantage", "trlx_arithmetic::test_gae_by_hand"),
+    ("returns without values", MODELING, "return advantages, advantages + values", "return advantages, advantages", "trlx_arithmetic::test_gae_by_hand"),
+    # rewards
+    ("KL's sign", MODELING, "rewards = -kl_coef * (logprobs - ref_logprobs)", "rewards = kl_coef * (logprobs - ref_logprobs)", "trlx_arithmetic::test_rewards_by_hand"),
+    ("KL paid for padding", MODELING, "(logprobs - ref_logprobs) * mask\n", "(logprobs - ref_logprobs)\n", "trlx_arithmetic::test_rewards_against_a_loop"),
+    ("score one slot early", MODELING, "mask.long().sum(1, keepdim=True) - 1", "(mask.long().sum(1, keepdim=True) - 2).clamp(min=0)", "trlx_arithmetic::test_rewards_by_hand"),
+    ("score one slot late", MODELING, "mask.long().sum(1, keepdim=True) - 1", "mask.long().sum(1, keepdim=True).clamp(max=mask.shape[1] - 1)", "trlx_arithmetic::test_rewards_by_hand"),
+    ("dense rewards for padding", MODELING, "return rewards + scores * mask", "return rewards + scores", "trlx_arithmetic::test_rewards_against_a_loop"),
+    # loss
+    ("policy clip dropped", PPO, "ratio.clamp(1 - self.cliprange, 1 + self.cliprange)", "ratio", "trlx_arithmetic::test_policy_loss_by_hand"),
+    ("min for max in the policy loss", PPO, "(torch.max(unclipped, clipped) * mask)", "(torch.min(unclipped, clipped) * mask)", "trlx_arithmetic::test_policy_loss_by_hand"),
+    ("advantage's sign", PPO, "unclipped = -advantages * ratio", "unclipped = advantages * ratio", "trlx_arithmetic::test_policy_loss_by_hand"),
+    ("ratio upside down", PPO, "log_ratio = (logprobs - old_logprobs) * mask", "log_ratio = (old_logprobs - logprobs) * mask", "trlx_arithmetic::test_policy_loss_by_hand"),
+    ("policy loss of padding", PPO, "(torch.max(unclipped, clipped) * mask)", "(torch.max(unclipped, clipped))", "trlx_arithmetic::test_loss_ignores_padding"),
+    ("value clip dropped", PPO, "(values - old_values).clamp(-self.cliprange_value, self.cliprange_value)", "(values - old_values)", "trlx_arithmetic::test_value_loss_by_hand"),
+    ("min for max in the value loss", PPO, "torch.max(value_errors, clipped_errors)", "torch.min(value_errors, clipped_errors)", "trlx_arithmetic::test_value_loss_by_hand"),
+    ("value loss without half", PPO, "value_loss = 0.5 * ", "value_loss = ", "trlx_arithmetic::test_value_loss_by_hand"),
+    ("vf_coef dropped", PPO, "policy_loss + self.vf_coef * value_loss", "policy_loss + value_loss", "trlx_arithmetic::test_value_loss_by_hand"),
+    ("n ignored", PPO, "n = mask.sum().clamp(min=1) if n is None else n", "n = mask.sum().clamp(min=1)", "trlx_arithmetic::test_losses_of_parts_average_to_the_loss_of_the_whole"),
+    # KL controllers
+    ("proportional error not clipped", PPO, "min(max(current / self.target - 1, -0.2), 0.2)", "current / self.target - 1", "trlx_arithmetic::test_adaptive_controller_by_hand"),
+    ("controller steers away", PPO, "1 + error * n_steps", "1 - error * n_steps", "trlx_arithmetic::test_adaptive_controller_settles_where_the_kl_is_on_target"),
+]

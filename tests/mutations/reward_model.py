@@ -1,0 +1,3 @@
+"""Stage 2, the reward model."""
+
+ROWS: list[tuple[str, ...]] = []

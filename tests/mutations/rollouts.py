@@ -1,0 +1,26 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""Rollouts: prompts, responses, masks, batches."""
+
+DECODING = "trlx/models/decoding.py"
+EXPERIENCE = "trlx/trainer/experience.py"
+GENERATION = "trlx/trainer/generation.py"
+PROMPTS = "trlx/pipeline/offline_pipeline.py"
+ROLLOUTS = "trlx/pipeline/rollouts.py"
+SAMPLING = "trlx/models/sampling.py"
+
+# fmt: off
+ROWS = [
+    # rollouts
+    ("mask by comparing with pad", ROLLOUTS, "mask=(torch.arange(int(lengths.max()))[None] < lengths[:, None]).float()", "mask=(pad(responses, torch.long) != 0).float()", "trlx_rollouts::test_batch_by_hand"),
+    ("mask shifted by one", ROLLOUTS, "< lengths[:, None]).float()", "< lengths[:, None] - 1).float()", "trlx_rollouts::test_batch_by_hand"),
+    ("EOS dropped", SAMPLING, "return response[: stop + 1]", "return response[:stop]", "trlx_rollouts::test_up_to_end"),
+    ("responses decoded and encoded", EXPERIENCE, "Episode(prompt.ids, response, prompt.text", "Episode(prompt.ids, self.tokenizer(text).input_ids or response, prompt.text", "trlx_rollouts::test_ids_sampled_are_ids_stored_and_trained"),
+    ("checkpoint's generation_config leaks", SAMPLING, "    model.generation_config = GenerationConfig()\n", "", "trlx_rollouts::test_checkpoints_own_generation_config_does_not_leak"),
+    ("top-k of 50 by default", GENERATION, '"top_k": 0,', '"top_k": 50,', "trlx_rollouts::test_sampled_distribution_is_the_trained_one"),
+    ("samples not put back in order", DECODING, "responses[rows[i]] = response", "responses[i] = response", "trlx_decoding::test_neither_batch_nor_memory_changes_a_token"),
+    ("stop sequence trained past its end", GENERATION, "return response[:length], text", "return response, text", "trlx_rollouts::test_cut_at_stop"),
+    ("every round in the same order", PROMPTS, "manual_seed(self.seed + round_)", "manual_seed(self.seed)", "trlx_rollouts::test_cursor_goes_through_every_prompt_each_round_in_another_order"),
+    ("dictionary prompts eaten", PROMPTS, "else dict(row) for row in prompts", "else row for row in prompts", "trlx_rollouts::test_pipeline_takes_strings_and_dictionaries_and_leaves_them_alone"),
+    ("last rollouts never trained", ROLLOUTS, "for step in range(steps):", "for step in range(len(lengths) // batch_size):", "trlx_rollouts::test_minibatches_hold_every_rollout_once"),
+    ("KL estimator of the other direction", EXPERIENCE, "(-log_ratio).exp() - 1 + log_ratio", "log_ratio.exp() - 1 - log_ratio", "trlx_rollouts::test_statistics_by_hand"),
+]

@@ -1,0 +1,3 @@
+"""Stage 1, supervised fine-tuning."""
+
+ROWS: list[tuple[str, ...]] = []
