@@ -1,0 +1,148 @@
+"""Stage 1 gives the weights, rates and figures that its formulas give, computed here the slow way.
+
+No option of the run has its default: one that is ignored on the way to the optimizer shows in the weights.
+"""
+
+import json
+import math
+
+import pytest
+import torch
+from forked import forked, run_main
+from safetensors.torch import load_file
+from slow import AdamW, batches_of, linear_rate, train
+from tiny import make_tldr
+from transformers import AutoModelForCausalLM
+
+from sft import train_gptj_summarize as stage
+from summarize_rlhf.data import load_rows
+from summarize_rlhf.rouge import rouge
+from summarize_rlhf.tokenizer import load_tokenizer
+
+STEPS, BATCH, SEED = 6, 4, 5
+VALUES = {
+    "global_batch_size": BATCH,
+    "per_device_train_batch_size": 2,
+    "max_steps": STEPS,
+    "learning_rate": 0.02,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 2,
+    "adam_beta1": 0.6,
+    "adam_beta2": 0.7,
+    "adam_epsilon": 1e-3,
+    "weight_decay": 0.5,
+    "max_grad_norm": 0.4,
+    "max_length": 80,
+    "max_new_tokens": 12,
+    "rouge_rows": 5,
+    "eval_steps": STEPS,
+    "logging_steps": 1,
+    "save_steps": 100,
+    "report_to": "none",
+    "seed": SEED,
+}
+
+
+def main_observed(values: dict) -> dict:
+    """Runs the stage; returns the modes in which its model ran, with gradients and without."""
+    seen = {"with": set(), "without": set(), "checkpointing": set()}
+    original = stage.SFTTrainer.train
+
+    def observed(trainer, **kwargs):
+        def note(model, *_):
+            seen["with" if torch.is_grad_enabled() else "without"].add(model.training)
+            seen["checkpointing"].add(model.model.is_gradient_checkpointing)
+
+        trainer.model.register_forward_pre_hook(note)
+        return original(trainer, **kwargs)
+
+    stage.SFTTrainer.train = observed
+    run_main(stage.main, values)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def run(gptj_dir, tmp_path_factory):
+    """The real stage under DeepSpeed: its directory, its data, and what was observed."""
+    folder = tmp_path_factory.mktemp("sft")
+    data = make_tldr(folder / "data", train=24, valid=8, test=1)
+    values = VALUES | {"model": gptj_dir, "dataset": data, "output_dir": folder / "out"}
+    return folder / "out", data, forked(main_observed, values)
+
+
+def metrics(out, key: str) -> list[float]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines if key in line]
+
+
+def token_losses(model, ids: list[int]) -> torch.Tensor:
+    """The cross-entropy of each token but the first."""
+    logits = model(torch.tensor([ids])).logits[0].double()
+    return -logits[:-1].log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]]
+
+
+def texts_as_ids(data, split: str, tokenizer) -> list[list[int]]:
+    rows = load_rows(data, split, ["prompt", "label"])
+    return [tokenizer(f"{row['prompt']} {row['label']}").input_ids + [tokenizer.eos_token_id] for row in rows]
+
+
+def test_weights_are_those_of_adamw(run, gptj_dir):
+    """Every optimizer option, the schedule, the order by seed, the mean over a global batch's tokens: to 1e-5."""
+    out, data, _ = run
+    model = AutoModelForCausalLM.from_pretrained(gptj_dir)
+    texts = texts_as_ids(data, "train", load_tokenizer(gptj_dir))
+    assert max(map(len, texts)) <= VALUES["max_length"]  # nothing is cut here
+
+    def loss(rows: list[int]) -> torch.Tensor:
+        return torch.cat([token_losses(model, texts[row]) for row in rows]).mean().float()
+
+    norms = train(
+        model,
+        loss,
+        batches_of(list(map(len, texts)), BATCH, SEED, 0),
+        AdamW(model, 0.6, 0.7, 1e-3, 0.5),
+        [linear_rate(k, 0.02, 2, STEPS) for k in range(STEPS)],
+        0.4,
+    )
+    assert min(norms) > 0.4  # clipping acts
+    assert metrics(out, "grad_norm") == pytest.approx(norms, rel=1e-4)
+    found = load_file(out / "model.safetensors")
+    for name, expected in model.state_dict().items():
+        torch.testing.assert_close(found[name], expected, rtol=0, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_rate_of_each_step(run):
+    expected = [linear_rate(k, 0.02, 2, STEPS) for k in range(STEPS)]
+    assert metrics(run[0], "learning_rate") == pytest.approx(expected)
+
+
+def test_loss_of_valid_is_the_mean_over_all_its_tokens(run):
+    out, data, _ = run
+    model = AutoModelForCausalLM.from_pretrained(out).eval()
+    with torch.no_grad():
+        losses = [token_losses(model, ids) for ids in texts_as_ids(data, "valid", load_tokenizer(out))]
+    loss = torch.cat(losses).mean().item()
+    assert metrics(out, "eval_loss") == pytest.approx([loss], abs=1e-5)
+    assert metrics(out, "eval_perplexity") == pytest.approx([math.exp(loss)], rel=1e-5)
+
+
+def test_model_trains_in_training_mode_and_is_evaluated_without_dropout(run):
+    assert run[2]["with"] == {True}
+    assert run[2]["without"] == {False}
+    assert run[2]["checkpointing"] == {True}  # the default: activations are computed again
+
+
+def test_summaries_leave_room_for_themselves(gptj_dir, tmp_path):
+    """Prompts of at most max_length - max_new_tokens tokens, as in PPO; ROUGE is that of what was written."""
+    data = make_tldr(tmp_path / "data", train=4, valid=3, test=1, words=40)
+    values = VALUES | {"model": gptj_dir, "dataset": data, "output_dir": tmp_path / "out", "max_steps": 1}
+    values |= {"loss_on": "summary", "gradient_checkpointing": False}
+    seen = forked(main_observed, values)
+    assert seen["checkpointing"] == {False}
+    samples = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").read_text().splitlines()]
+    tokenizer = load_tokenizer(gptj_dir)
+    lengths = [len(tokenizer(sample["prompt"]).input_ids) for sample in samples]
+    assert max(lengths) <= 80 - 12
+    assert max(lengths) > 80 - 12 - 5
+    figures = rouge([sample["summary"] for sample in samples], [sample["reference"] for sample in samples])
+    assert metrics(tmp_path / "out", "generated_rouge1") == [figures["rouge1"]]
