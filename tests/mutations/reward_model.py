@@ -1,3 +1,63 @@
-"""Stage 2, the reward model."""
+# ruff: noqa: E501  a table, one mutation a line
+"""Stage 2, the reward model: training, scores, the reward test."""
 
-ROWS: list[tuple[str, ...]] = []
+ENCODING = "reward_model/encoding.py"
+LOSS = "reward_model/loss.py"
+MODEL = "reward_model/reward_model.py"
+PAIRS = "reward_model/comparison_dataset.py"
+REFERENCES = "reward_model/references.py"
+SCORING = "reward_model/scoring.py"
+STAGE = "reward_model/train_reward_model_gptj.py"
+TEST = "reward_model/gptj_reward_test.py"
+
+# fmt: off
+ROWS = [
+    # options on their way to the optimizer
+    ("RM: learning_rate ignored", STAGE, "        learning_rate=args.learning_rate,\n", "", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: adam_beta1 ignored", STAGE, "        adam_beta1=args.adam_beta1,\n", "", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: adam_beta2 ignored", STAGE, "        adam_beta2=args.adam_beta2,\n", "", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: adam_epsilon ignored", STAGE, "        adam_epsilon=args.adam_epsilon,\n", "", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: weight_decay ignored", STAGE, "        weight_decay=args.weight_decay,\n", "", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: warmup_steps ignored", STAGE, "        warmup_steps=args.warmup_steps,\n", "", "formulas_reward_model::test_rate_of_each_step"),
+    ("RM: lr_scheduler_type ignored", STAGE, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "formulas_reward_model::test_rate_of_each_step"),
+    ("RM: max_steps ignored", STAGE, "        max_steps=args.max_steps,\n", "", "formulas_reward_model::test_rate_of_each_step"),
+    # what is trained, on what
+    ("RM: order by another seed", STAGE, "LengthGroupedSampler(lengths, args.global_batch_size, args.seed)", "LengthGroupedSampler(lengths, args.global_batch_size, 42)", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: head by another seed", STAGE, "torch.manual_seed(args.seed)", "torch.manual_seed(42)", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: another loss than asked", STAGE, "self.pair_loss = LOSSES[loss]", "self.pair_loss = LOSSES[\"pairwise\"]", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: share of trained blocks ignored", STAGE, "model.freeze(args.trainable_fraction)", "model.freeze(0.3)", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: share of blocks rounded up", MODEL, "int(trainable_fraction * len(blocks) + 1e-6)", "-int(-trainable_fraction * len(blocks) // 1)", "reward_model::test_the_top_blocks_final_norm_and_head_are_trained"),
+    ("RM: one block more is frozen", MODEL, "self.depth = len(blocks) - trained\n", "self.depth = min(len(blocks) - trained + 1, len(blocks) - 1)\n", "reward_model::test_the_top_blocks_final_norm_and_head_are_trained"),
+    ("RM: max_length ignored", STAGE, "encode_comparisons(part, tokenizer, args.max_length, show", "encode_comparisons(part, tokenizer, 550, show", "formulas_reward_model::test_weights_are_those_of_adamw"),
+    ("RM: rows of test unlimited", STAGE, "(\"test\", args.max_eval_rows)", "(\"test\", None)", "formulas_reward_model::test_figures_are_those_of_the_first_rows_of_test"),
+    ("RM: accuracy on train", STAGE, "eval_dataset=encoded[\"test\"]", "eval_dataset=encoded[\"train\"]", "formulas_reward_model::test_figures_are_those_of_the_first_rows_of_test"),
+    # loss
+    ("RM: loss counts one token before the difference", LOSS, "(positions >= start[:, None])", "(positions >= start[:, None] - 1)", "reward_loss::test_pairwise_loss_by_hand"),
+    ("RM: loss ends with the shorter text", LOSS, "end = chosen_lengths.maximum(rejected_lengths)\n    scored", "end = chosen_lengths.minimum(rejected_lengths)\n    scored", "reward_loss::test_pairwise_loss_is_the_loop"),
+    ("RM: loss ends one token late", LOSS, "(positions < end[:, None])", "(positions <= end[:, None])", "reward_loss::test_pairwise_loss_is_the_loop"),
+    ("RM: shorter text's value read in its padding", LOSS, "values.gather(1, positions.minimum(lengths[:, None] - 1))", "values", "reward_loss::test_pairwise_loss_is_the_loop"),
+    ("RM: score one token early", LOSS, "return values.gather(1, lengths[:, None] - 1)", "return values.gather(1, lengths[:, None] - 2)", "reward_loss::test_last_token_loss_by_hand"),
+    ("RM: loss divided by all positions", LOSS, "per_token.sum(1) / scored.sum(1).clamp(min=1)", "per_token.mean(1)", "reward_loss::test_pairwise_loss_by_hand"),
+    ("RM: last token's loss of equal pairs", LOSS, "-logsigmoid(difference.float()) * differs", "-logsigmoid(difference.float())", "reward_loss::test_an_equal_pair_adds_nothing"),
+    # figures
+    ("RM: ties count as right", STAGE, "\"accuracy\": float((chosen > rejected).mean())", "\"accuracy\": float((chosen >= rejected).mean())", "formulas_reward_model::test_a_tie_is_no_preference"),
+    ("RM: margin reversed", STAGE, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "formulas_reward_model::test_figures_are_those_of_the_first_rows_of_test"),
+    ("reward test: ties count as right", TEST, "(chosen > rejected).double()", "(chosen >= rejected).double()", "formulas_reward_model::test_a_tie_is_no_preference"),
+    ("reward test: standard error without root", TEST, "math.sqrt(accuracy * (1 - accuracy) / len(chosen))", "accuracy * (1 - accuracy) / len(chosen)", "formulas_reward_model::test_a_tie_is_no_preference"),
+    ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
+    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"train\", args.max_rows)", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
+    # pairs and texts
+    ("RM: the longer summary is counted", PAIRS, "if min(len(row[", "if max(len(row[", "comparisons::test_pairs_that_teach_nothing_are_left_out_and_counted"),
+    ("RM: four words will do", PAIRS, "MIN_WORDS = 5", "MIN_WORDS = 4", "comparisons::test_pairs_that_teach_nothing_are_left_out_and_counted"),
+    ("RM: each summary's own cut", ENCODING, "                body = cut_post(", "                cut = cut_post(", "comparisons::test_the_post_is_cut_and_both_texts_follow_the_same_one"),
+    # scores
+    ("scorer: max_length of training ignored", SCORING, "record[\"max_length\"] if record else MAX_LENGTH", "MAX_LENGTH", "scoring::test_max_length_comes_from_training"),
+    ("scorer: text limit ignored", SCORING, "[(s,) for _, s in unique], self.max_length)", "[(s,) for _, s in unique], MAX_LENGTH)", "scoring::test_a_too_long_post_is_cut_never_the_summary"),
+    ("scorer: batch_tokens ignored", SCORING, "for i in order], self.batch_tokens)", "for i in order], 16384)", "formulas_reward_scores::test_a_forward_pass_holds_no_more_than_batch_tokens"),
+    ("scorer: batch_tokens counts without padding", SCORING, "fit = max(1, most // longest)", "fit = max(1, 2 * most // longest)", "scoring::test_batches_hold_little_padding"),
+    ("scorer: in training mode", SCORING, "        self.model.eval()\n        device", "        device", "formulas_reward_scores::test_scores_have_no_dropout"),
+    ("references: of another row", REFERENCES, "[references[i] for i in mine]", "[references[i - 1] for i in mine]", "references::test_scores_are_the_scorers_and_the_second_start_computes_none"),
+    ("references: tokenizer does not matter", REFERENCES, " {tokenizer_hash(scorer.tokenizer)} ", " ", "formulas_reward_scores::test_references_are_scored_anew_where_the_scorer_differs"),
+    ("references: length does not matter", REFERENCES, " {scorer.max_length}", "", "formulas_reward_scores::test_references_are_scored_anew_where_the_scorer_differs"),
+    ("references: known by the summary alone", REFERENCES, "hashlib.sha256(rm_text(*pair).encode())", "hashlib.sha256(pair[1].encode())", "formulas_reward_scores::test_references_are_known_by_post_and_summary"),
+]

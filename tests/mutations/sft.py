@@ -1,3 +1,37 @@
+# ruff: noqa: E501  a table, one mutation a line
 """Stage 1, supervised fine-tuning."""
 
-ROWS: list[tuple[str, ...]] = []
+DATASET = "sft/summarize_dataset.py"
+LOSS = "sft/loss.py"
+STAGE = "sft/train_gptj_summarize.py"
+
+# fmt: off
+ROWS = [
+    # options on their way to the optimizer
+    ("SFT: learning_rate ignored", STAGE, "        learning_rate=args.learning_rate,\n", "", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: adam_beta1 ignored", STAGE, "        adam_beta1=args.adam_beta1,\n", "", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: adam_beta2 ignored", STAGE, "        adam_beta2=args.adam_beta2,\n", "", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: adam_epsilon ignored", STAGE, "        adam_epsilon=args.adam_epsilon,\n", "", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: weight_decay ignored", STAGE, "        weight_decay=args.weight_decay,\n", "", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: warmup_steps ignored", STAGE, "        warmup_steps=args.warmup_steps,\n", "", "formulas_sft::test_rate_of_each_step"),
+    ("SFT: lr_scheduler_type ignored", STAGE, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "formulas_sft::test_rate_of_each_step"),
+    ("SFT: max_steps ignored", STAGE, "        max_steps=args.max_steps,\n", "", "formulas_sft::test_rate_of_each_step"),
+    # rows and batches
+    ("SFT: order by another seed", STAGE, "args.global_batch_size, args.seed)", "args.global_batch_size, 42)", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: rows grouped by the device's batch", STAGE, "LengthGroupedSampler(encoded[\"train\"].lengths, args.global_batch_size", "LengthGroupedSampler(encoded[\"train\"].lengths, args.per_device_train_batch_size", "formulas_sft::test_weights_are_those_of_adamw"),
+    ("SFT: row one token over the limit", DATASET, "if len(ids) >= max_length:", "if len(ids) > max_length:", "formulas_sft::test_a_row_of_exactly_the_limit_is_whole"),
+    ("SFT: post cut one token short", DATASET, "cut_post(tokenizer, body, max_length - 1,", "cut_post(tokenizer, body, max_length - 2,", "formulas_sft::test_a_row_of_exactly_the_limit_is_whole"),
+    ("SFT: summary begins one token early", DATASET, "if end > border", "if end >= border", "sft::test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised"),
+    ("SFT: padding labelled as EOS", DATASET, "stack(\"labels\", IGNORED)", "stack(\"labels\", self.pad_token_id)", "sft::test_padding_is_masked_by_length_though_pad_is_eos"),
+    ("SFT: loss of the summary alone ignored", STAGE, "args.max_length, args.loss_on, f", "args.max_length, \"text\", f", "formulas_sft::test_loss_on_the_summary_alone"),
+    # loss and modes
+    ("SFT: eval loss a mean of rows' means", LOSS, "loss = float(sums.sum() / counts.sum())", "loss = float((sums / counts).mean())", "formulas_sft::test_loss_of_valid_is_the_mean_over_all_its_tokens"),
+    ("SFT: perplexity is no exponential", LOSS, "math.exp(min(loss, 50.0))", "min(loss, 50.0)", "formulas_sft::test_loss_of_valid_is_the_mean_over_all_its_tokens"),
+    ("SFT: valid's loss over train", STAGE, "eval_dataset=encoded[\"valid\"]", "eval_dataset=encoded[\"train\"]", "formulas_sft::test_loss_of_valid_is_the_mean_over_all_its_tokens"),
+    ("SFT: loss divided by its own tokens", LOSS, "counts.sum() if num_items_in_batch is None else num_items_in_batch", "counts.sum()", "sft_loss::test_accumulation_changes_no_gradient"),
+    ("SFT: checkpointing never on", STAGE, "if args.gradient_checkpointing:", "if False:", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
+    ("SFT: trains in evaluation mode", LOSS, "        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "        self.model.eval()\n        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
+    # summaries at the end
+    ("SFT: summaries' prompts have the room of the text", STAGE, "rows[\"prompt\"], args.max_length - args.max_new_tokens)", "rows[\"prompt\"], args.max_length)", "formulas_sft::test_summaries_leave_room_for_themselves"),
+    ("SFT: ROUGE of the references", STAGE, "rouge(written, rows[\"label\"]).items()", "rouge(rows[\"label\"], rows[\"label\"]).items()", "formulas_sft::test_summaries_leave_room_for_themselves"),
+]
