@@ -3,6 +3,7 @@
 Nothing here uses a Trainer, a launcher, an optimizer or a scheduler of torch.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 
 
 class AdamW:
-    """Loshchilov and Hutter 2019, algorithm 2. `named` parameters; biases and norms do not decay, as in Trainer."""
+    """Loshchilov and Hutter 2019, algorithm 2. Biases and norms do not decay, as in Trainer, unless `all_decay`."""
 
-    def __init__(self, modules: nn.Module, beta1: float, beta2: float, eps: float, decay: float):
-        norms = {id(p) for m in modules.modules() if "Norm" in type(m).__name__ for p in m.parameters()}
-        self.params = [(n, p) for n, p in modules.named_parameters() if p.requires_grad]
-        self.decays = [decay if id(p) not in norms and not n.endswith("bias") else 0.0 for n, p in self.params]
+    def __init__(self, model: nn.Module, beta1: float, beta2: float, eps: float, decay: float, all_decay: bool = False):
+        norms = {id(p) for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters()}
+        self.params = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        spared = [not all_decay and (id(p) in norms or n.endswith("bias")) for n, p in self.params]
+        self.decays = [0.0 if each else decay for each in spared]
         self.beta1, self.beta2, self.eps, self.k = beta1, beta2, eps, 0
         self.m = [torch.zeros_like(p) for _, p in self.params]
         self.v = [torch.zeros_like(p) for _, p in self.params]
@@ -37,9 +39,11 @@ class AdamW:
         return norm
 
 
-def linear_rate(k: int, peak: float, warmup: int, total: int) -> float:
-    """The rate of optimizer step k (from 0): from 0 to `peak` in `warmup` steps, then to 0 at `total`."""
-    return peak * (k / warmup if k < warmup else (total - k) / (total - warmup))
+def cosine_rate(k: int, peak: float, warmup: int, total: int) -> float:
+    """The rate of optimizer step k (from 0): from 0 to `peak` in `warmup` steps, then down half a cosine to 0."""
+    if k < warmup:
+        return peak * k / warmup
+    return peak * (1 + math.cos(math.pi * (k - warmup) / (total - warmup))) / 2
 
 
 def batches_of(lengths: list[int], size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -55,8 +59,10 @@ def batches_of(lengths: list[int], size: int, seed: int, epoch: int) -> list[lis
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     rest = batches.pop() if len(batches[-1]) < size else None
     batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-    longest = max(range(len(batches)), key=lambda i: lengths[batches[i][-1]])
-    return [batches[longest], *batches[:longest], *batches[longest + 1 :], *([rest] if rest else [])]
+    if batches:
+        longest = max(range(len(batches)), key=lambda i: lengths[batches[i][-1]])
+        batches.insert(0, batches.pop(longest))
+    return [*batches, *([rest] if rest else [])]
 
 
 def train(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from forked import forked, run_main
 from safetensors.torch import load_file
-from slow import AdamW, batches_of, linear_rate, train
+from slow import AdamW, batches_of, cosine_rate, train
 from tiny import make_tldr
 from transformers import AutoModelForCausalLM
 
@@ -27,7 +27,7 @@ VALUES = {
     "per_device_train_batch_size": 2,
     "max_steps": STEPS,
     "learning_rate": 0.02,
-    "lr_scheduler_type": "linear",
+    "lr_scheduler_type": "cosine",
     "warmup_steps": 2,
     "adam_beta1": 0.6,
     "adam_beta2": 0.7,
@@ -104,7 +104,7 @@ def test_weights_are_those_of_adamw(run, gptj_dir):
         loss,
         batches_of(list(map(len, texts)), BATCH, SEED, 0),
         AdamW(model, 0.6, 0.7, 1e-3, 0.5),
-        [linear_rate(k, 0.02, 2, STEPS) for k in range(STEPS)],
+        [cosine_rate(k, 0.02, 2, STEPS) for k in range(STEPS)],
         0.4,
     )
     assert min(norms) > 0.4  # clipping acts
@@ -115,7 +115,7 @@ def test_weights_are_those_of_adamw(run, gptj_dir):
 
 
 def test_rate_of_each_step(run):
-    expected = [linear_rate(k, 0.02, 2, STEPS) for k in range(STEPS)]
+    expected = [cosine_rate(k, 0.02, 2, STEPS) for k in range(STEPS)]
     assert metrics(run[0], "learning_rate") == pytest.approx(expected)
 
 

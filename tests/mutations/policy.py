@@ -3,6 +3,11 @@
 
 ADAPTERS = "trlx/models/adapters.py"
 BRANCHES = "trlx/models/branches.py"
+DECODING = "trlx/models/decoding.py"
+EVALUATION = "trlx/trainer/evaluation.py"
+EXPERIENCE = "trlx/trainer/experience.py"
+LOOP = "trlx/trainer/ppo.py"
+OPTIMISATION = "trlx/trainer/optimisation.py"
 POLICY = "trlx/models/policy.py"
 SETUP = "trlx/trainer/setup.py"
 TAIL = "trlx/models/tail.py"
@@ -40,7 +45,19 @@ ROWS = [
     ("adapter that changes the model let through", ADAPTERS, "if not gap <= torch.finfo(model.dtype).eps ** 0.5:", "if False:", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
     ("reference that trains let through", ADAPTERS, "if reference.requires_grad:", "if False:", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
     ("adapter never tried", SETUP, "        adapters.check_reference(policy)\n", "        pass\n", "trlx_adapters::test_the_trial_finds_what_no_list_knows"),
-    ("trained weights in bf16", SETUP, "    hold_trained_weights_in_fp32(model)\n", "", "adapters::test_no_trained_weight_is_in_bf16"),
-    ("value head under autocast", VALUE, "with torch.autocast(states.device.type, enabled=False):", "if True:", "precision::test_values_are_those_of_an_fp32_head"),
-    ("value head in DeepSpeed's bf16", VALUE, "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.to(self.weight.dtype), self.weight, self.bias).float()", "precision::test_a_cast_head_still_computes_in_fp32"),
+    ("trained weights in bf16", SETUP, "    hold_trained_weights_in_fp32(model)\n", "", "trlx_adapters::test_no_trained_weight_is_in_bf16"),
+    ("value head under autocast", VALUE, "with torch.autocast(states.device.type, enabled=False):", "if True:", "trlx_precision::test_values_are_those_of_an_fp32_head"),
+    ("value head in DeepSpeed's bf16", VALUE, "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.to(self.weight.dtype), self.weight, self.bias).float()", "trlx_precision::test_a_cast_head_still_computes_in_fp32"),
+    # what the reference is computed with
+    ("reference with dropout", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "        self.eval()\n        self.reference is not None and self.reference.train()\n", "formulas_policy::test_reference_is_the_initial_model_to_the_end"),
+    ("reference at temperature 1", POLICY, "self._logits(model, states, before, temperature), responses)", "self._logits(model, states, before, 1.0), responses)", "formulas_policy::test_reference_is_the_initial_model_to_the_end"),
+    ("reference rounded to bf16", POLICY, "return logprobs_of_labels(self._logits(model, states, before, temperature), responses)", "return logprobs_of_labels(self._logits(model, states, before, temperature), responses).bfloat16().float()", "formulas_policy::test_reference_is_the_initial_model_to_the_end"),
+    ("reference can be trained", POLICY, "copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "copy.deepcopy(blocks[self.depth :])", "formulas_policy::test_reference_is_the_initial_model_to_the_end"),
+    ("reference follows the policy", LOOP, "        self.collection = None\n\n    def keep_or_end", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "formulas_policy::test_reference_is_the_initial_model_to_the_end"),
+    # in which mode the policy runs
+    ("generates in training mode", EXPERIENCE, "return sampling.sample(policy.causal_lm, config", "return sampling.sample(policy.causal_lm.train(), config", "formulas_policy::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("evaluates in training mode", EVALUATION, "responses = sampling.sample(policy.causal_lm, config", "responses = sampling.sample(policy.causal_lm.train(), config", "formulas_policy::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("trains with dropout", OPTIMISATION, "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n", "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n        self.policy.train()\n", "formulas_policy::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("decoding keeps gradients", DECODING, "@torch.no_grad()\ndef decode", "def decode", "formulas_policy::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("collection keeps gradients", EXPERIENCE, "    @torch.no_grad()\n    def logprobs_and_values", "    def logprobs_and_values", "formulas_policy::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
 ]

@@ -41,4 +41,14 @@ ROWS = [
     # KL controllers
     ("proportional error not clipped", PPO, "min(max(current / self.target - 1, -0.2), 0.2)", "current / self.target - 1", "trlx_arithmetic::test_adaptive_controller_by_hand"),
     ("controller steers away", PPO, "1 + error * n_steps", "1 - error * n_steps", "trlx_arithmetic::test_adaptive_controller_settles_where_the_kl_is_on_target"),
+    # arguments on their way to a formula
+    ("gamma and lambda exchanged", PPO, "gae(rewards, values, mask, self.gamma, self.lam)", "gae(rewards, values, mask, self.lam, self.gamma)", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("returns of whitened advantages", PPO, "            advantages = whiten(advantages, mask=mask)\n", "            advantages = whiten(advantages, mask=mask)\n            returns = advantages + values * mask\n", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("whitening by the unbiased variance", MODELING, "return mean, squares / count, totals[1]", "return mean, squares / (count - 1), totals[1]", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("whitening leaves the mean", MODELING, "    if not shift_mean:\n", "    if shift_mean:\n", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("last value bootstraps itself", MODELING, "next_value = next_advantage = torch.zeros_like(values[:, 0])", "next_value, next_advantage = values[:, -1], torch.zeros_like(values[:, 0])", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("value clipped by the ratio's range", PPO, "clamp(-self.cliprange_value, self.cliprange_value)", "clamp(-self.cliprange, self.cliprange)", "trlx_arithmetic::test_loss_against_a_loop"),
+    ("ratio clipped by the value's range", PPO, "ratio.clamp(1 - self.cliprange, 1 + self.cliprange)", "ratio.clamp(1 - self.cliprange_value, 1 + self.cliprange_value)", "trlx_arithmetic::test_loss_against_a_loop"),
+    ("value clipped about itself", PPO, "clipped_values = old_values + (values - old_values)", "clipped_values = values.detach() + (values - old_values)", "trlx_arithmetic::test_value_loss_by_hand"),
+    ("horizon ignored", PPO, "AdaptiveKLController(self.init_kl_coef, self.target, self.horizon)", "AdaptiveKLController(self.init_kl_coef, self.target, 10000)", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
 ]

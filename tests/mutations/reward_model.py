@@ -45,7 +45,7 @@ ROWS = [
     ("reward test: ties count as right", TEST, "(chosen > rejected).double()", "(chosen >= rejected).double()", "formulas_reward_model::test_a_tie_is_no_preference"),
     ("reward test: standard error without root", TEST, "math.sqrt(accuracy * (1 - accuracy) / len(chosen))", "accuracy * (1 - accuracy) / len(chosen)", "formulas_reward_model::test_a_tie_is_no_preference"),
     ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
-    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"train\", args.max_rows)", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
+    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"test\", args.max_rows)", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
     # pairs and texts
     ("RM: the longer summary is counted", PAIRS, "if min(len(row[", "if max(len(row[", "comparisons::test_pairs_that_teach_nothing_are_left_out_and_counted"),
     ("RM: four words will do", PAIRS, "MIN_WORDS = 5", "MIN_WORDS = 4", "comparisons::test_pairs_that_teach_nothing_are_left_out_and_counted"),

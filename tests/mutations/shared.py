@@ -1,3 +1,58 @@
-"""What the stages share: text, tokens, sampler, ROUGE, hand-over; and the tables."""
+# ruff: noqa: E501  a table, one mutation a line
+"""What the stages share: text, tokens, sampler, ROUGE, hand-over; stage 3's script and the tables."""
 
-ROWS: list[tuple[str, ...]] = []
+GENERATE = "summarize_rlhf/generate.py"
+REPORT = "summarize_rlhf/report.py"
+SAMPLER = "summarize_rlhf/sampler.py"
+STAGE3 = "trlx_gptj_text_summarization.py"
+STAGE_RUN = "summarize_rlhf/stage_run.py"
+TABLES = "trlx_inference_gptj.py"
+TOKENIZER = "summarize_rlhf/tokenizer.py"
+WEIGHTS = "summarize_rlhf/weights.py"
+
+# fmt: off
+ROWS = [
+    # summaries
+    ("summaries written in training mode", GENERATE, "    model.eval()\n", "", "formulas_policy::test_summaries_are_written_in_evaluation_mode"),
+    ("summaries leave the model in evaluation mode", GENERATE, "    model.train(was_training)\n", "", "formulas_policy::test_summaries_are_written_in_evaluation_mode"),
+    ("summaries ignore the temperature", GENERATE, "{\"temperature\": temperature, \"top_k\"", "{\"temperature\": 1.0, \"top_k\"", "formulas_policy::test_summaries_follow_seed_and_temperature"),
+    ("summaries ignore the seed", GENERATE, "sampling.noise(len(prompts), config, seed)", "sampling.noise(len(prompts), config, 0)", "formulas_policy::test_summaries_follow_seed_and_temperature"),
+    ("summaries from the fifty likeliest", GENERATE, "\"top_k\": 0, \"top_p\": 1.0", "\"top_k\": 50, \"top_p\": 1.0", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    ("summaries from a nucleus", GENERATE, "\"top_k\": 0, \"top_p\": 1.0", "\"top_k\": 0, \"top_p\": 0.9", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    # order of rows
+    ("sampler ignores its seed", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.epoch)", "formulas_shared::test_order_of_each_epoch"),
+    ("sampler ignores the epoch", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.seed)", "formulas_shared::test_order_of_each_epoch"),
+    ("sampler drops the last batch", SAMPLER, "torch.cat([*shuffled, *rest])", "torch.cat([*shuffled, *rest[1:]] or [order])", "formulas_shared::test_order_of_each_epoch"),
+    ("sampler does not sort", SAMPLER, "part[torch.tensor(self.lengths)[part].argsort(stable=True)]", "part", "formulas_shared::test_order_of_each_epoch"),
+    ("sampler sorts all rows at once", SAMPLER, "order.split(self.batch_size * self.chunk)", "order.split(len(order))", "formulas_shared::test_order_of_each_epoch"),
+    # hand-over
+    ("tokenizer's hash ignores the pad id", TOKENIZER, "tokenizer.eos_token_id, tokenizer.pad_token_id, ids]", "tokenizer.eos_token_id, ids]", "formulas_shared::test_hash_sees_each_special_token"),
+    ("tokenizer's hash ignores the EOS id", TOKENIZER, "tokenizer.eos_token_id, tokenizer.pad_token_id, ids]", "tokenizer.pad_token_id, ids]", "formulas_shared::test_hash_sees_each_special_token"),
+    ("tokenizer's hash ignores the vocabulary", TOKENIZER, "sorted(tokenizer.get_vocab().items())", "len(tokenizer.get_vocab())", "formulas_shared::test_hash_sees_a_token_that_no_probe_holds"),
+    ("model of exactly the length refused", WEIGHTS, "if positions is not None and max_length > positions:", "if positions is not None and max_length >= positions:", "formulas_shared::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
+    ("model keeps its own pad id", WEIGHTS, "ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id", "ids.eos_token_id = tokenizer.eos_token_id", "formulas_shared::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
+    ("a run goes on at another rate", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"learning_rate\",\n", "formulas_shared::test_what_a_run_may_not_change"),
+    ("a run goes on with another seed", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"seed\",\n", "formulas_shared::test_what_a_run_may_not_change"),
+    ("a linear schedule goes on to another length", STAGE_RUN, "if args.lr_scheduler_type.startswith(\"constant\") else set()", "if True else set()", "formulas_shared::test_what_a_run_may_not_change"),
+    ("interval of 90 per cent", REPORT, "tail = (1 - confidence) / 2", "tail = 1 - confidence", "report::test_the_interval_against_the_normal_approximation"),
+    ("bootstrap draws without replacement", REPORT, "rng.choices(differences, k=len(differences))", "rng.sample(differences, k=len(differences))", "report::test_the_interval_against_the_normal_approximation"),
+    # stage 3
+    ("stage 3: reference's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs) + torch.tensor(reference_score)", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: reference's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs)", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: evaluates on train", STAGE3, "make_prompts(task.dataset, \"valid\"", "make_prompts(task.dataset, \"train\"", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: prompts take the response's room", STAGE3, "room = config.train.seq_length - config.method.gen_kwargs[\"max_new_tokens\"]", "room = config.train.seq_length", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: references' scores reversed", STAGE3, "for row, score in zip(rows, scores, strict=True):", "for row, score in zip(rows, scores[::-1], strict=True):", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: another run's task goes on", STAGE3, "    config.train.trainer_kwargs[\"identity\"] = {\"task\": vars(task), \"reward_model\": scorer.model.digest()}\n", "", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: reward model's tokenizer unchecked", STAGE3, "    check_handover(task.reward_model, expects_stage=\"rm\", tokenizer=tokenizer)\n", "", "formulas_tables::test_a_reward_model_of_another_tokenizer_is_refused"),
+    # tables
+    ("tables: greedy samples, samples are greedy", TABLES, "do_sample=way == \"sample\"", "do_sample=way != \"sample\"", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: temperature ignored", TABLES, "            temperature=args.temperature,\n", "", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: seed ignored", TABLES, "            seed=args.seed,\n", "", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: prompts take the summary's room", TABLES, "room = args.max_length - args.max_new_tokens", "room = args.max_length", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: max_new_tokens ignored", TABLES, "            max_new_tokens=args.max_new_tokens,\n", "", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: rows unlimited", TABLES, "[\"prompt\", \"label\"], args.max_rows)", "[\"prompt\", \"label\"], None)", "formulas_tables::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: gain reversed", TABLES, "paired_bootstrap(rewards[\"PPO\", way].tolist(), rewards[\"SFT\", way].tolist())", "paired_bootstrap(rewards[\"SFT\", way].tolist(), rewards[\"PPO\", way].tolist())", "formulas_tables::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: delta reversed", TABLES, "(scores - gold).mean()", "(gold - scores).mean()", "formulas_tables::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "formulas_tables::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "formulas_tables::test_one_way_alone"),
+]

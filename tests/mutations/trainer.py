@@ -6,8 +6,10 @@ CHECKPOINT = "trlx/trainer/checkpoint.py"
 EVALUATION = "trlx/trainer/evaluation.py"
 EXPERIENCE = "trlx/trainer/experience.py"
 LOOP = "trlx/trainer/ppo.py"
+MODELING = "trlx/utils/modeling.py"
 OPTIMISATION = "trlx/trainer/optimisation.py"
 SCORING = "trlx/trainer/scoring.py"
+SETUP = "trlx/trainer/setup.py"
 
 # fmt: off
 ROWS = [
@@ -36,7 +38,32 @@ ROWS = [
     ("clipped scores logged as the reward", EXPERIENCE, "return totals, [row / spread for row in clipped]", "return clipped_totals, [row / spread for row in clipped]", "trlx_scaling::test_the_logged_mean_is_of_the_scores_as_they_came"),
     ("a reward per token clipped by its sum", EXPERIENCE, "clipped = [row.clamp(-bound, bound) for row in scores]", "clipped = [row * (row.sum().clamp(-bound, bound) / row.sum()) for row in scores]", "trlx_scaling::test_each_token_of_a_dense_reward_is_clipped"),
     ("ref's spread follows the latest collection", EXPERIENCE, "if self.ref_std is None:", "if True:", "trlx_scaling::test_scores_are_clipped_then_divided_as_published"),
-    ("KL per token handed to the controller", LOOP, 'checkpoint.Collection(rollouts, stats["policy/kl"])', 'checkpoint.Collection(rollouts, stats["policy/kl_per_token"])', "trlx_scaling::test_the_controller_hears_nats_an_episode"),
-    ("controller counts in batches", LOOP, "self.kl_controller.update(self.collection.kl, self.method.num_rollouts)", "self.kl_controller.update(self.collection.kl, self.config.train.batch_size)", "trlx_scaling::test_the_controller_hears_nats_an_episode"),
     ("rewards beyond the last token lost", SCORING, "laid.index_add(0, places.clamp(min=0, max=length - 1), row)", "torch.cat((row, laid))[:length]", "trlx_train::test_dense_rewards_may_be_counted_by_the_text"),
+    # optimizer and schedule
+    ("optimizer takes the rate alone", SETUP, "if p.requires_grad], **config.kwargs)", "if p.requires_grad], lr=config.kwargs[\"lr\"])", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("Adam is AdamW", SETUP, "\"adam\": torch.optim.Adam,", "\"adam\": torch.optim.AdamW,", "formulas_ppo::test_adam_decays_through_the_gradient"),
+    ("linear schedule is constant", SETUP, "\"linear\": lr_scheduler.LinearLR", "\"linear\": lr_scheduler.ConstantLR", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("constant schedule begins at a third", SETUP, "{\"factor\": 1.0} if", "{} if", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("schedule never steps", OPTIMISATION, "        self.scheduler.step()\n", "", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("schedule steps once a micro-batch", OPTIMISATION, "                self.optimizer.zero_grad()\n", "                self.optimizer.zero_grad()\n                len(parts) > 1 and rollouts is not parts[0] and self.scheduler.step()\n", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("schedule steps once a PPO epoch", OPTIMISATION, "        self.scheduler.step()\n", "        if self.collection is None or self.collection.update == 0:\n            self.scheduler.step()\n", "formulas_ppo::test_weights_and_rates_are_those_of_adamw"),
+    ("clip norm of the head alone", OPTIMISATION, "trained = [p for p in self.model.parameters() if p.requires_grad]", "trained = [p for p in self.policy.v_head.parameters() if p.requires_grad]", "trlx_train::test_clipping_scales_the_gradient"),
+    # the KL on its way to the controller, and the coefficient on its way back
+    ("KL per token to the controller", LOOP, "Collection(rollouts, stats[\"policy/kl\"])", "Collection(rollouts, stats[\"policy/kl_per_token\"])", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("root of the KL to the controller", LOOP, "Collection(rollouts, stats[\"policy/kl\"])", "Collection(rollouts, stats[\"policy/sqrt_kl\"])", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("controller counts batches", LOOP, "update(self.collection.kl, self.method.num_rollouts)", "update(self.collection.kl, self.config.train.batch_size)", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("penalty keeps its first coefficient", EXPERIENCE, "            self.kl_controller.value,\n        )", "            self.method.init_kl_coef,\n        )", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("controller moves every PPO epoch", OPTIMISATION, "if collection.epoch == self.method.ppo_epochs:\n                    self.close_collection()", "if collection.update == 0:\n                    self.kl_controller.update(collection.kl, self.method.num_rollouts)\n                if collection.epoch == self.method.ppo_epochs:\n                    self.collection = None", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("KL of a batch instead of all episodes", EXPERIENCE, "total / self.method.num_rollouts for", "total / self.config.train.batch_size for", "formulas_ppo::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
+    ("advantages of a sample's neighbour", EXPERIENCE, "zip(episodes, outputs, advantages, returns, strict=True)\n        ]", "zip(episodes, outputs, advantages.roll(1, 0), returns, strict=True)\n        ]", "formulas_ppo::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("spread of rewards unbiased", EVALUATION, "rewards.std(correction=0)", "rewards.std()", "formulas_ppo::test_evaluation_reports_mean_and_spread_of_its_rewards"),
+    # seeds
+    ("every PPO epoch in the same order", OPTIMISATION, "random_stream(train.seed, self.iteration, collection.epoch, ", "random_stream(train.seed, self.iteration, 0, ", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("every collection in the same order", OPTIMISATION, "random_stream(train.seed, self.iteration, collection.epoch, ", "random_stream(train.seed, 0, collection.epoch, ", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("order of batches ignores the seed", OPTIMISATION, "random_stream(train.seed, self.iteration,", "random_stream(0, self.iteration,", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("samples ignore the seed", EXPERIENCE, "config, self.config.train.seed, self.iteration)", "config, 0, self.iteration)", "formulas_ppo::test_samples_of_another_seed_are_others"),
+    ("every collection by the same random numbers", EXPERIENCE, "config, self.config.train.seed, self.iteration)", "config, self.config.train.seed, 0)", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("prompts ignore the seed", LOOP, "PromptCursor(len(pipeline), self.config.train.seed)", "PromptCursor(len(pipeline), 0)", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("evaluation's samples ignore the seed", EVALUATION, "config, self.config.train.seed)[list(share)]", "config, 0)[list(share)]", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    ("seed and iteration add up", MODELING, "np.random.SeedSequence(seed)", "np.random.SeedSequence(sum(seed))", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
 ]
