@@ -42,4 +42,11 @@ FAST = {
     "mask shifted by one",
     "EOS dropped",
     "accumulation summed instead of averaged",
+    "SFT: adam_beta2 ignored",
+    "RM: ties count as right",
+    "schedule steps once a PPO epoch",
+    "KL per token to the controller",
+    "summaries written in training mode",
+    "sampler ignores its seed",
+    "references: length does not matter",
 }
