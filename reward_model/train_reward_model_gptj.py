@@ -79,7 +79,7 @@ class RewardArguments:
     adam_beta2: float = knob(0.999, "AdamW", least=0, below=1)
     adam_epsilon: float = knob(1e-8, "AdamW", above=0)
     weight_decay: float = knob(0.0, "AdamW", least=0)
-    max_grad_norm: float = knob(1.0, "the global gradient norm is clipped to this", least=0)
+    max_grad_norm: float | None = knob(None, "the global gradient norm is clipped to this; None or 0: not", least=0)
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1)
@@ -160,7 +160,6 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         adam_beta2=args.adam_beta2,
         adam_epsilon=args.adam_epsilon,
         weight_decay=args.weight_decay,
-        max_grad_norm=args.max_grad_norm,
         eval_strategy="steps",
         eval_steps=args.eval_steps,
         per_device_eval_batch_size=args.per_device_eval_batch_size,
@@ -171,7 +170,7 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         run_name="reward-model",
         remove_unused_columns=False,
         seed=args.seed,
-        **hardware.trainer_arguments(args.deepspeed_config),
+        **hardware.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
     )
 
 

@@ -58,13 +58,13 @@ class SFTArguments:
     num_train_epochs: float = knob(5.0, "passes over train", above=0)
     max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive", least=-1)
     learning_rate: float = knob(1e-5, "peak of AdamW's learning rate", least=0)
-    lr_scheduler_type: str = knob("linear", "after the warm-up", choices=hardware.SCHEDULES)
+    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=hardware.SCHEDULES)
     warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate", least=0)
     adam_beta1: float = knob(0.9, "AdamW", least=0, below=1)
     adam_beta2: float = knob(0.95, "AdamW", least=0, below=1)
     adam_epsilon: float = knob(1e-8, "AdamW", above=0)
     weight_decay: float = knob(0.0, "AdamW", least=0)
-    max_grad_norm: float = knob(1.0, "the global gradient norm is clipped to this", least=0)
+    max_grad_norm: float | None = knob(None, "the global gradient norm is clipped to this; None or 0: not", least=0)
     gradient_checkpointing: bool = knob(True, "recompute activations in the backward pass: less memory, a third slower")
     deepspeed_config: str = knob(str(HERE / "ds_config_gptj.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
@@ -119,7 +119,6 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         adam_beta2=args.adam_beta2,
         adam_epsilon=args.adam_epsilon,
         weight_decay=args.weight_decay,
-        max_grad_norm=args.max_grad_norm,
         eval_strategy="steps",
         eval_steps=args.eval_steps,
         per_device_eval_batch_size=args.per_device_eval_batch_size,
@@ -131,7 +130,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         remove_unused_columns=False,
         label_names=["labels"],
         seed=args.seed,
-        **hardware.trainer_arguments(args.deepspeed_config),
+        **hardware.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
     )
 
 

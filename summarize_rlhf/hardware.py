@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.explicit import TRAINER, check_sections, clip_at, written_out
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON_LEAST = "3.10"
@@ -97,8 +98,15 @@ def precision() -> dict[str, bool]:
     return {"bf16": bf16, "fp16": not bf16}
 
 
+def dtype() -> str:
+    """The precision by the name that DeepSpeed has for it."""
+    kind = precision()
+    return "bf16" if kind["bf16"] else "fp16" if kind["fp16"] else "fp32"
+
+
 def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
-    """The DeepSpeed file, made to fit this machine; ``overrides`` replace its top-level keys.
+    """The DeepSpeed file, made to fit this machine and written out (``explicit.py``); ``overrides`` replace its
+    top-level keys.
 
     The files hold the published settings (fp16, optimizer offload). bf16 hardware gets a bf16 section instead
     of fp16. On CPU both go, and so does the offload: its Adam is compiled C++, torch's needs no compiler.
@@ -108,14 +116,16 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
     """
     path = Path(path) if Path(path).exists() else ROOT / path
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8")) | overrides
-    except (OSError, json.JSONDecodeError) as error:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        check_sections(config)
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read the DeepSpeed file {path}: {error}") from error
+    config |= overrides
     kind = precision()
     if not kind["fp16"]:
         config.pop("fp16", None)
     if kind["bf16"]:
-        config["bf16"] = {"enabled": True}
+        config["bf16"] = {**config.get("bf16", {}), "enabled": True}
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
         zero.pop("offload_optimizer", None)
@@ -126,7 +136,7 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
             f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
-    return config
+    return written_out(config, dtype())
 
 
 def join_launch() -> None:
@@ -158,8 +168,10 @@ def settle_deepspeed() -> None:
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
 
-def trainer_arguments(deepspeed_file: str | Path) -> dict[str, Any]:
+def trainer_arguments(deepspeed_file: str | Path, max_grad_norm: float | None = None) -> dict[str, Any]:
     """What the hardware decides of a TrainingArguments: precision, DeepSpeed, the process group, pinned memory.
+
+    And what must not change with a release of theirs: ``explicit.TRAINER``, and where gradients are clipped.
 
     On CPU this joins the processes over gloo first: left alone, Accelerate would see a single one.
     """
@@ -168,8 +180,12 @@ def trainer_arguments(deepspeed_file: str | Path) -> dict[str, Any]:
         os.environ.pop("ACCELERATE_USE_CPU", None)  # of `accelerate launch --cpu`: it would rule DeepSpeed out
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
         PartialState(backend="gloo")
+    config = deepspeed_config(deepspeed_file)
+    config["gradient_clipping"] = clip_at(max_grad_norm, config["gradient_clipping"])
     return {
-        "deepspeed": deepspeed_config(deepspeed_file),
+        **TRAINER,
+        "deepspeed": config,
+        "max_grad_norm": config["gradient_clipping"],
         "accelerator_config": {"use_configured_state": not on_gpu},
         "dataloader_pin_memory": on_gpu,
         **precision(),

@@ -10,6 +10,7 @@ import torch
 
 from summarize_rlhf import hardware
 from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf.explicit import written_out
 from summarize_rlhf.hardware import accumulation, check_versions, deepspeed_config, precision, quiet_wandb
 
 
@@ -54,23 +55,22 @@ def pretend(monkeypatch, cuda, bf16):
 def test_on_cpu_neither_half_precision_nor_compiled_offload(monkeypatch, file):
     pretend(monkeypatch, cuda=False, bf16=False)
     assert precision() == {"bf16": False, "fp16": False}
-    assert deepspeed_config(file) == {"zero_optimization": {"stage": 2, "contiguous_gradients": True}}
+    kept = {"zero_optimization": {"stage": 2, "contiguous_gradients": True}}
+    assert deepspeed_config(file) == written_out(kept, "fp32")
     assert json.loads(file.read_text()) == PUBLISHED
 
 
 def test_on_bf16_hardware(monkeypatch, file):
     pretend(monkeypatch, cuda=True, bf16=True)
     assert precision() == {"bf16": True, "fp16": False}
-    assert deepspeed_config(file) == {
-        "bf16": {"enabled": True},
-        "zero_optimization": PUBLISHED["zero_optimization"],
-    }
+    kept = {"bf16": {"enabled": True}, "zero_optimization": PUBLISHED["zero_optimization"]}
+    assert deepspeed_config(file) == written_out(kept, "bf16")
 
 
 def test_on_older_gpus_the_file_is_as_published(monkeypatch, file):
     pretend(monkeypatch, cuda=True, bf16=False)
     assert precision() == {"bf16": False, "fp16": True}
-    assert deepspeed_config(file) == PUBLISHED
+    assert deepspeed_config(file) == written_out(PUBLISHED, "fp16")
     assert deepspeed_config(file, gradient_clipping=1.0)["gradient_clipping"] == 1.0
 
 
@@ -105,6 +105,15 @@ def test_the_sft_file_has_the_published_values(root):
 def test_a_bad_deepspeed_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read the DeepSpeed file .*none.json"):
         deepspeed_config(tmp_path / "none.json")
+    for content, told in (
+        ([], "should hold an object"),
+        ({"fp16": True}, "fp16 should be an object, but is true"),
+        ({"zero_optimization": 2}, "zero_optimization should be an object, but is 2"),
+        ({"gradient_clipping": "x"}, 'gradient_clipping should be a number or "auto", but is "x"'),
+    ):
+        (tmp_path / "bad.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=told):
+            deepspeed_config(tmp_path / "bad.json")
 
 
 def test_all_untested_versions_are_named_at_once(monkeypatch):

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin, PartialState
-from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
+from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, ProjectConfiguration
 from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.explicit import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.hardware import (
     deepspeed_config,
+    dtype,
     name_wandb_run,
     precision,
     quiet_wandb,
@@ -144,8 +146,10 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         deepspeed.pop("train_batch_size", None)
         if plugin.zero_stage == 3:
             deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
-        if train.max_grad_norm is not None or deepspeed.get("gradient_clipping") == "auto":
-            deepspeed["gradient_clipping"] = train.max_grad_norm or 0.0
+        deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))
+        if not file:  # `accelerate launch` with flags alone
+            half = {dtype(): {"enabled": True}} if dtype() != "fp32" else {}
+            deepspeed.update(written_out(half | deepspeed, dtype()))
     else:
         parts *= int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     kind = precision()
@@ -156,6 +160,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=parts, adjust_scheduler=False, sync_with_dataloader=False
         ),
+        kwargs_handlers=[GradScalerKwargs(**GRAD_SCALER)],
         log_with=train.tracker,
         project_config=ProjectConfiguration(logging_dir=train.logging_dir or train.checkpoint_dir),
     )
