@@ -56,8 +56,8 @@ sft() (
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
         --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
-        --learning_rate 5e-4 --warmup_steps 20 --eval_steps 75 --logging_steps 10 --rouge_rows 100 \
-        --save_minutes 1
+        --learning_rate 5e-4 --lr_scheduler_type linear --warmup_steps 20 --max_grad_norm 1.0 --keep last \
+        --eval_steps 75 --logging_steps 10 --rouge_rows 100 --save_minutes 1
 )
 
 reward_model() (
@@ -65,7 +65,7 @@ reward_model() (
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
         --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
         --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
-        --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20 --save_minutes 1
+        --max_grad_norm 1.0 --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20 --save_minutes 1
 )
 
 ppo() {

@@ -38,6 +38,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
+KEEP = ["best", "last"]
 
 
 @dataclass
@@ -73,6 +74,7 @@ class SFTArguments:
     rouge_rows: int = knob(300, "first rows of valid summarised at the end, for ROUGE; 0: none", least=0)
     max_new_tokens: int = knob(50, "tokens of a generated summary at most, EOS included", least=1)
     # keeping
+    keep: str = knob("best", "the model with the lowest loss on valid of all evaluations, or the last", choices=KEEP)
     save_steps: int = knob(1000, "optimizer steps between checkpoints in <output_dir>-steps/", least=1)
     save_minutes: float | None = knob(60.0, "minutes between checkpoints, besides; None: none", least=0)
     save_total_limit: int = knob(2, "checkpoints kept, the newest", least=1)
@@ -170,7 +172,8 @@ def main() -> None:
     }
     if first:
         warn_of_repeats(rows["train"], rows["valid"])
-    run = settle(args, tokenizer, rows["train"])
+    best = args.keep == "best"
+    run = settle(args, tokenizer, rows["train"], chosen_on=rows["valid"] if best else None)
     if run.finished:
         return
     encoded = {
@@ -196,11 +199,15 @@ def main() -> None:
         metrics=metrics,
         order=LengthGroupedSampler(encoded["train"].lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
+        keep_best=best,
     )
     trainer.train(resume_from_checkpoint=run.resume_from)
 
-    # 4. What it has learnt: the loss on valid (measured after the last step), and ROUGE of the summaries it writes
-    results = next(logs for logs in reversed(trainer.state.log_history) if "eval_loss" in logs)
+    # 4. What the model that is kept has learnt: its loss on valid, and ROUGE of the summaries it writes
+    results = trainer.restore_kept()
+    kept = {"keep": args.keep, "step": results["step"], "eval_loss": results["eval_loss"]}
+    if first:
+        print(f"kept the model of step {kept['step']} of {trainer.state.global_step}: loss {kept['eval_loss']:.4f}")
     samples = []
     if args.rouge_rows:
         shown = rows["valid"].select(range(min(args.rouge_rows, len(rows["valid"]))))
@@ -214,7 +221,8 @@ def main() -> None:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
-            settings=run.settings, steps=trainer.state.global_step, processes=training.world_size, results=results,
+            settings=run.settings, steps=trainer.state.global_step, kept=kept, processes=training.world_size,
+            results=results,
         )  # fmt: skip
         with write_directory(args.output_dir) as tmp:
             model.config.use_cache = True  # off while training, for the checkpointing of activations

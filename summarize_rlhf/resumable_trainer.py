@@ -12,6 +12,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from summarize_rlhf import hardware, resume
+from summarize_rlhf.best_model import BestModel
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.preemption import Preempted, Preemption
@@ -23,8 +24,9 @@ class ResumableTrainer(Trainer):
 
     `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
     and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
-    besides `save_steps`. `order` is that of the training rows, which follows from seed and epoch. A gradient that is no
-    number ends the run, with the last checkpoint kept.
+    besides `save_steps`. `order` is that of the training rows, which follows from seed and epoch. `keep_best` keeps the
+    model with the lowest `eval_loss` for `restore_kept`. A gradient that is no number ends the run, with the last
+    checkpoint kept.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class ResumableTrainer(Trainer):
         metrics: MetricsFile,
         minutes: float | None,
         order: LengthGroupedSampler,
+        keep_best: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs, callbacks=[metrics])
@@ -41,6 +44,9 @@ class ResumableTrainer(Trainer):
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
         self.add_callback(_Interruption(self))
+        self.best = BestModel(Path(self.args.output_dir), settings) if keep_best else None
+        if self.best is not None:
+            self.add_callback(self.best)
         self.args.logging_nan_inf_filter = False  # a loss that is no number is not to be hidden
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
@@ -61,7 +67,8 @@ class ResumableTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Trainer's own checkpoint, in a folder that gets its name when it is whole."""
         directory, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
-        with resume.write_checkpoint(directory / name, self.settings) as tmp:
+        needs = self.best.needs() if self.best is not None else []
+        with resume.write_checkpoint(directory / name, self.settings, needs) as tmp:
             self.args.output_dir = str(tmp)  # where Trainer makes a folder `name`
             try:
                 super()._save_checkpoint(model, trial)
@@ -75,6 +82,8 @@ class ResumableTrainer(Trainer):
                 (tmp / name).rmdir()
         if self.args.process_index == 0:
             resume.rotate(directory, self.keep, self.state.global_step)
+        if self.best is not None:
+            self.best.drop_others()
         self.preemption.has_saved()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -82,18 +91,26 @@ class ResumableTrainer(Trainer):
         if not (_internal_call and self.is_deepspeed_enabled):
             super().save_model(output_dir, _internal_call)
 
-    def _sums(self) -> dict[str, float | int]:
-        """This process's loss since the last line of the log, and in all; how long the log is."""
+    def restore_kept(self) -> dict[str, float]:
+        """After training: make the kept model the trainer's. Returns its evaluation, as it was logged; its `step`."""
+        step = self.state.global_step if self.best is None else self.best.restore(self.model, self.state.global_step)
+        return next(
+            logs for logs in reversed(self.state.log_history) if "eval_runtime" in logs and logs["step"] == step
+        )
+
+    def _sums(self) -> dict[str, Any]:
+        """This process's loss since the last line of the log, and in all; how long the log is; the best model."""
         return {
             "metrics": self.metrics.size() if self.args.process_index == 0 else 0,
             "_tr_loss": self._tr_loss.item(),
             "_total_loss_scalar": self._total_loss_scalar,
             "_globalstep_last_logged": self._globalstep_last_logged,
+            "best": self.best.found if self.best is not None else None,
         }
 
     def take_up(self) -> None:
         """Puts the running sums and the log back; Trainer itself starts them anew."""
-        sums: dict[str, float | int] = {"metrics": 0}
+        sums: dict[str, Any] = {"metrics": 0}
         if self.resumed_from is not None:
             sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text())
         size = sums.pop("metrics")
@@ -102,6 +119,9 @@ class ResumableTrainer(Trainer):
         if self.resumed_from is None:
             return
         self._tr_loss = torch.tensor(sums.pop("_tr_loss"), device=self.args.device)
+        best = sums.pop("best", None)
+        if self.best is not None:
+            self.best.found = best
         for name, value in sums.items():
             setattr(self, name, value)
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def write_checkpoint(path: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+def write_checkpoint(path: Path, settings: Mapping[str, Any], needs: Sequence[str] = ()) -> Iterator[Path]:
     """All processes write into the folder that this yields; it appears under its name whole or not at all.
+
+    `needs` names folders beside it, written likewise, without which it is not whole.
 
     Raises `UserError` where the disk is full or must not be written; nothing is left then but the checkpoints before.
     """
@@ -57,7 +59,7 @@ def write_checkpoint(path: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
             yield tmp
             state.wait_for_everyone()
             if state.is_main_process:
-                seal(tmp, settings)
+                seal(tmp, settings, needs)
                 if path.exists():  # a damaged one, which this run has passed over
                     shutil.rmtree(path)
                 tmp.rename(path)
@@ -68,8 +70,8 @@ def write_checkpoint(path: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
             raise
 
 
-def seal(directory: Path, settings: Mapping[str, Any]) -> None:
-    """Syncs every file and writes the marker: sizes, hashes, and the settings that the run has."""
+def seal(directory: Path, settings: Mapping[str, Any], needs: Sequence[str] = ()) -> None:
+    """Syncs every file and writes the marker: sizes, hashes, the settings that the run has, and what lies beside it."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(8) as pool:
         hashes = list(pool.map(sha256_of, files))
@@ -78,7 +80,10 @@ def seal(directory: Path, settings: Mapping[str, Any]) -> None:
         for path, found in zip(files, hashes, strict=True)
     }
     sync_directory(directory, whole=True)
-    write_file(directory / MARKER, json.dumps(signed({"settings": settings, "files": described}), indent=1))
+    write_file(
+        directory / MARKER,
+        json.dumps(signed({"settings": settings, "files": described, "needs": list(needs)}), indent=1),
+    )
     sync_directory(directory)
 
 
@@ -96,6 +101,7 @@ def damage(directory: Path) -> str | None:
         if signed(marker) != marker:
             return f"{MARKER} is not what was written (its hash differs)"
         marker["settings"].items()
+        beside = [directory.parent / name for name in marker.get("needs", [])]
     except FileNotFoundError:
         return f"{MARKER} is missing: it was not finished"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -109,7 +115,20 @@ def damage(directory: Path) -> str | None:
         for path, found in zip(files, pool.map(sha256_of, files), strict=True):
             if found != files[path][1]:
                 return f"{path.relative_to(directory)} is not what was written (its hash differs)"
+    for other in beside:
+        reason = damage(other)
+        if reason is not None:
+            return f"{other.name} beside it: {reason}"
     return None
+
+
+def needed(folder: Path) -> set[str]:
+    """The folders beside them that the checkpoints of a run rely on."""
+    names: set[str] = set()
+    for path in checkpoints(folder):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # a damaged one needs nothing
+            names.update(json.loads((path / MARKER).read_text(encoding="utf-8")).get("needs", []))
+    return names
 
 
 def newest_whole(folder: Path, needs: str = "") -> Path | None:

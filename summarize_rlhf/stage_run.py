@@ -52,10 +52,13 @@ def steps_dir_of(output_dir: str | Path) -> Path:
     return Path(f"{Path(output_dir).absolute()}-steps")
 
 
-def settle(args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset) -> StageRun:
+def settle(
+    args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset, chosen_on: datasets.Dataset | None = None
+) -> StageRun:
     """Looks for what an earlier start with the same arguments (a dataclass) has left. All processes call this.
 
-    `rows` are those of the training split. Raises `UserError` naming what has changed since.
+    `rows` are those of the training split. Where the evaluations decide which model is kept, `chosen_on` are their
+    rows; then neither these nor `eval_steps` may change. Raises `UserError` naming what has changed since.
     """
     free = FREE | (LENGTH if args.lr_scheduler_type.startswith("constant") else set())
     settings = asdict(args) | {
@@ -63,6 +66,9 @@ def settle(args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset
         "train": fingerprint(rows),
         "processes": hardware.world_size(),
     }
+    if chosen_on is not None:
+        free -= {"eval_steps", "max_eval_rows"}
+        settings["chosen_on"] = fingerprint(chosen_on)
     output_dir, steps_dir = Path(args.output_dir), steps_dir_of(args.output_dir)
     first = PartialState().is_main_process
     record = read_run(output_dir) if (output_dir / "run.json").is_file() and not args.fresh else None
@@ -77,9 +83,10 @@ def settle(args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset
 
 
 def drop_step_checkpoints(steps_dir: str | Path) -> None:
-    """Remove every ``checkpoint-N`` and what else bridges an interruption: the finished directory has what counts."""
-    for path in Path(steps_dir).glob("checkpoint-*"):
-        shutil.rmtree(path)
+    """Remove ``checkpoint-N``, ``best-N`` and what else bridges an interruption: what counts is in the directory."""
+    for pattern in ("checkpoint-*", "best-*", ".best-*.tmp"):  # the last is of a process that was killed
+        for path in Path(steps_dir).glob(pattern):
+            shutil.rmtree(path)
     for name in ("frozen_*", "wandb_run_id"):  # the first are of reward_model/frozen_trunk.py
         for path in Path(steps_dir).glob(name):
             path.unlink()

@@ -50,7 +50,7 @@ def deepspeed(script: str, processes: int, arguments: dict[str, Any]) -> list[st
 def sft(inputs: Path, out: Path, processes: int) -> Case:
     arguments = {
         "model": inputs / "model", "dataset": inputs / "tldr", "output_dir": out / "sft", "max_length": 100,
-        "global_batch_size": 16, "per_device_train_batch_size": 4, "num_train_epochs": 10, "learning_rate": 1e-3,
+        "global_batch_size": 16, "per_device_train_batch_size": 4, "num_train_epochs": 10, "learning_rate": 0.1,
         "warmup_steps": 2, "eval_steps": 7, "save_steps": 3, "logging_steps": 2, "rouge_rows": 4, "report_to": "none",
     }  # fmt: skip
     command = deepspeed(str(ROOT / "sft/train_gptj_summarize.py"), processes, arguments)

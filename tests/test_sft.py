@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sft.loss import IGNORED, SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
-from sft.train_gptj_summarize import SFTArguments
 from summarize_rlhf.checkpoint import check_handover
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.errors import UserError
@@ -114,35 +113,6 @@ def test_padding_is_masked_by_length_though_pad_is_eos(tokenizer):
     assert batch["tail"] == 0
     rows = [{"input_ids": [1] * 9, "labels": [IGNORED] * n + [1] * (9 - n)} for n in (5, 4, 8)]
     assert PadRight(0)(rows)["tail"] == 3  # predicts the first supervised token of all
-
-
-# --- the recipe
-
-
-def test_the_defaults_are_the_published_ones(root):
-    published = {
-        "model": "EleutherAI/gpt-j-6B",
-        "dataset": "CarperAI/openai_summarize_tldr",
-        "output_dir": str(root / "sft" / "gptj-supervised-summarize-checkpoint"),
-        "max_eval_rows": 2000,
-        "max_length": 550,
-        "loss_on": "text",
-        "global_batch_size": 128,
-        "per_device_train_batch_size": 16,
-        "num_train_epochs": 5,
-        "learning_rate": 1e-5,
-        "adam_beta1": 0.9,
-        "adam_beta2": 0.95,
-        "adam_epsilon": 1e-8,
-        "warmup_steps": 100,
-        "gradient_checkpointing": True,
-        "eval_steps": 500,
-        "save_steps": 1000,
-        "logging_steps": 50,
-        "report_to": "wandb",
-    }
-    defaults = vars(SFTArguments())
-    assert {name: defaults[name] for name in published} == published
 
 
 # --- as a user starts it
