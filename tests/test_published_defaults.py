@@ -1,0 +1,97 @@
+"""The defaults are the published ones, every one of them, and each argument reaches what it is meant for."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from published_values import FILES, OURS, PUBLISHED
+
+import trlx_gptj_text_summarization as stage_3
+from reward_model.train_reward_model_gptj import RewardArguments
+from sft.train_gptj_summarize import SFTArguments
+from summarize_rlhf.explicit import TRAINER
+from summarize_rlhf.weights import find_model
+from trlx.utils.modeling import flatten_dict
+
+STAGES = {"sft": SFTArguments, "rm": RewardArguments}
+
+
+def defaults(stage: str) -> dict[str, Any]:
+    """The defaults of a stage by name, those of stage 3 dotted: section and option."""
+    if stage in STAGES:
+        return {field.name: field.default for field in dataclasses.fields(STAGES[stage])}
+    sections = stage_3.config.to_dict() | {"task": vars(stage_3.Task())}
+    found = {f"{section}.{name}": x for section, options in sections.items() for name, x in options.items()}
+    local = find_model(stage_3.HERE / "sft/gptj-supervised-summarize-checkpoint", "hub")
+    swapped = {name: "CarperAI/openai_summarize_tldr_sft" for name, x in found.items() if x == local}
+    return found | swapped  # where stage 1 has been run in this tree, its directory comes before the Hub's
+
+
+@pytest.mark.parametrize("stage", PUBLISHED)
+def test_every_default_is_the_published_one_or_ours_for_a_reason(stage):
+    table = PUBLISHED[stage] | {name: value for name, (value, _) in OURS[stage].items()}
+    assert not PUBLISHED[stage].keys() & OURS[stage].keys()
+    found = defaults(stage)
+    assert found.keys() == table.keys(), "a new argument needs its line in published_values.py"
+    assert {
+        name: x for name, x in found.items() if (x, type(x) is bool) != (table[name], type(table[name]) is bool)
+    } == {}
+    assert all(len(reason) > 8 for _, reason in OURS[stage].values())
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_files_of_deepspeed_and_accelerate_say_what_was_published(root, file):
+    assert (
+        flatten_dict(yaml.safe_load((root / file).read_text(encoding="utf-8").replace("5e8", "5.0e+8")), sep=".")
+        == FILES[file]
+    )
+
+
+# --- what the Trainer gets
+
+SHOW = """
+import json, sys
+from pathlib import Path
+from summarize_rlhf import hardware
+from {module} import {arguments}, training_arguments
+hardware.join_launch()
+shown = [vars(training_arguments({arguments}(**changes), Path("x"))) for changes in json.loads(sys.argv[1])]
+for one in shown:
+    one["clipping"] = one["hf_deepspeed_config"].config["gradient_clipping"]
+print(json.dumps(shown, default=str))
+"""
+MODULES = {"sft": "sft.train_gptj_summarize", "rm": "reward_model.train_reward_model_gptj"}
+OTHER = {
+    "num_train_epochs": 7.0, "max_steps": 11, "learning_rate": 3e-4, "lr_scheduler_type": "cosine", "warmup_steps": 13,
+    "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-5, "weight_decay": 0.3, "max_grad_norm": 2.0,
+    "eval_steps": 17, "per_device_eval_batch_size": 3, "save_steps": 19, "save_total_limit": 5, "logging_steps": 23,
+    "seed": 29, "per_device_train_batch_size": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_argument_reaches_the_trainer(root, stage):
+    """By default as published, and otherwise as it is given."""
+    code = SHOW.format(module=MODULES[stage], arguments=STAGES[stage].__name__)
+    changes = [{"report_to": "none"}, OTHER | {"report_to": "none", "global_batch_size": 6}]
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(changes)], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, other = json.loads(done.stdout.splitlines()[-1])
+    for name in OTHER.keys() - {"max_grad_norm"}:
+        assert plain[name] == defaults(stage)[name], name
+        assert other[name] == OTHER[name], name
+    assert (plain["max_grad_norm"], plain["clipping"]) == (0.0, 0.0)
+    assert (other["max_grad_norm"], other["clipping"]) == (2.0, 2.0)
+    assert plain["gradient_accumulation_steps"] == {"sft": 8, "rm": 32}[stage]
+    assert other["gradient_accumulation_steps"] == 3
+    assert (plain["eval_strategy"], plain["save_strategy"], plain["load_best_model_at_end"]) == (
+        "steps",
+        "steps",
+        False,
+    )
+    for name, value in (TRAINER | {"optim": "adamw_torch_fused"}).items():
+        assert plain[name] in (value, str(value)), name
