@@ -18,6 +18,7 @@ from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.references import reference_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
+from sft.loss import IGNORED
 from sft.summarize_dataset import TLDRDataset
 from summarize_rlhf.checkpoint import check_handover, run_record, save_run
 from summarize_rlhf.data import load_rows
@@ -127,11 +128,13 @@ def test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_mode
     assert len({str(response) for response in ppo[1]}) > 1
     assert [episode.prompt_text for episode in episodes] == texts
     assert [episode.text.strip() for episode in episodes] == summaries
-    for row, ids in zip(TLDRDataset(rows, tokenizer), ppo[0], strict=True):
+    for row, ids, label in zip(TLDRDataset(rows, tokenizer, loss_on="summary"), ppo[0], rows["label"], strict=True):
         assert row["input_ids"][: len(ids)] == ids
         assert ids[: len(prefix)] == prefix
         assert tokenizer.eos_token_id not in row["input_ids"][len(prefix) : -1]
         assert row["input_ids"][-1] == tokenizer.eos_token_id
+        supervised = [token for token in row["labels"] if token != IGNORED]
+        assert tokenizer.decode(supervised[:-1]) == f" {label}"
 
 
 def test_the_reward_model_reads_the_same_ids_in_training_and_in_scoring(family, tmp_path, monkeypatch):

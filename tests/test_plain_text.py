@@ -22,7 +22,7 @@ from reward_model.scoring import Scorer
 from sft.summarize_dataset import TLDRDataset
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.text import END, START, prompt_text, rm_text, sft_text
+from summarize_rlhf.text import END, START, cut_prompts, prompt_text, rm_text, sft_text
 from summarize_rlhf.tokenizer import control_ids, load_tokenizer, token_ids
 from trlx.trainer.generation import cut_at_stop
 from trlx_gptj_text_summarization import make_prompts
@@ -144,6 +144,12 @@ def test_what_a_model_wrote_is_scored_whatever_it_spells(tmp_path):
     assert tokenizer.eos_token_id not in ids
 
 
+def test_a_post_is_refused_where_prompts_are_made():
+    """As the tables do, and SFT for its ROUGE."""
+    with pytest.raises(UserError, match=r"x\.jsonl, row 9: the text holds '</s>'"):
+        cut_prompts(unigram(), [prompt_text("POST: a"), prompt_text("POST: a </s> b")], 200, ["y", "x.jsonl, row 9"])
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from([*CONTROL, "<|", "|>", "<|end", "of", "text|>", " ", "cat", "\n", "é", "<", "s>", "\0"]))
@@ -153,18 +159,6 @@ def test_no_text_becomes_a_control_token(parts):
     (ids,) = token_ids(TOKENIZER, [text])
     assert control_ids(TOKENIZER).isdisjoint(ids)
     assert TOKENIZER.decode(ids) == text
-
-
-def test_bytes_and_plain_vocabulary_are_no_control_tokens():
-    made = make_tokenizer()
-    made.add_special_tokens({"extra_special_tokens": ["<0x0A>", "<|im_end|>"]})
-    made.add_tokens(["<|extratoken_1|>"])
-    assert control_ids(made) == {made.eos_token_id, made.convert_tokens_to_ids("<|im_end|>")}
-    unk = make_tokenizer(pad="<pad>")
-    unk.unk_token = "<pad>"  # as Llama's is often set: then it is how rare characters are read
-    assert control_ids(unk) == {unk.eos_token_id}
-    unk.unk_token = unk.eos_token  # GPT-2's
-    assert control_ids(unk) == {unk.eos_token_id, unk.pad_token_id}
 
 
 def test_a_stop_sequence_may_be_a_control_token():

@@ -25,6 +25,7 @@ def test_templates_are_the_published_bytes():
 @pytest.mark.parametrize("label", ["Cat moved.", " Cat moved.", "  Cat moved. \n"])
 @pytest.mark.parametrize("prompt", [BODY + "\nTL;DR:", BODY + "\nTL;DR: ", BODY + "\nTL;DR:\n"])
 def test_one_space_whatever_blanks_the_source_has(prompt, label):
+    assert sft_text(prompt, f"TL;DR:{label}") == BODY + "\nTL;DR: Cat moved."
     assert sft_text(prompt, label) == BODY + "\nTL;DR: Cat moved."
 
 

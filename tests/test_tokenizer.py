@@ -7,7 +7,7 @@ from tiny import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
+from summarize_rlhf.tokenizer import control_ids, load_tokenizer, tokenizer_hash
 
 
 def test_pad_becomes_eos_only_where_there_is_none(tmp_path):
@@ -72,3 +72,17 @@ def test_a_hub_id_without_a_network_is_one_line():
 def test_a_missing_path_is_no_hub_id():
     with pytest.raises(UserError, match=r"'./nowhere' does not exist"):
         load_tokenizer("./nowhere")
+
+
+def test_bytes_and_plain_vocabulary_are_no_control_tokens():
+    made = make_tokenizer()
+    made.add_special_tokens({"extra_special_tokens": ["<0x0A>", "<|im_end|>"]})
+    made.add_tokens(["<|extratoken_1|>"])
+    made.add_tokens(["<|reserved_1|>"], special_tokens=True)  # as Llama 3 has hundreds, with no part of their own
+    special = made.convert_tokens_to_ids(["<|im_end|>", "<|reserved_1|>"])
+    assert control_ids(made) == {made.eos_token_id, *special}
+    unk = make_tokenizer(pad="<pad>")
+    unk.unk_token = "<pad>"  # as Llama's is often set: then it is how rare characters are read
+    assert control_ids(unk) == {unk.eos_token_id}
+    unk.unk_token = unk.eos_token  # GPT-2's
+    assert control_ids(unk) == {unk.eos_token_id, unk.pad_token_id}
