@@ -160,7 +160,7 @@ def main() -> None:
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)
 
     # Prompts with their references. Those that the run will draw are scored once, before it begins.
-    room = config.train.seq_length - config.method.gen_kwargs["max_new_tokens"]
+    room = config.train.seq_length - config.method.longest_response()
     prompts = make_prompts(task.dataset, "train", task.max_train_prompts, tokenizer, room)
     eval_prompts = make_prompts(task.dataset, "valid", task.max_eval_prompts, tokenizer, room)
     episodes = config.train.epochs * config.method.num_rollouts

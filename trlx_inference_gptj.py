@@ -29,6 +29,7 @@ from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
 from summarize_rlhf.weights import find_model, load_causal_lm
+from trlx.trainer.generation import check_options
 
 HERE = Path(__file__).resolve().parent
 SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
@@ -46,7 +47,7 @@ class InferenceArguments:
     max_length: int = knob(550, "tokens of post and summary together; of a longer post the end is cut", least=1)
     max_new_tokens: int = knob(50, "tokens of a summary at most, EOS included", least=1)
     decoding: str = knob("greedy", "sample: from the model's own distribution", choices=["greedy", "sample", "both"])
-    temperature: float = knob(1.0, "divides the logits when sampling", above=0)
+    temperature: float = knob(1.0, "divides the logits when sampling; 0: greedy", least=0)
     kl: bool = knob(True, "KL of PPO to SFT along PPO's summaries; holds both models in memory at once")
     batch_size: int = knob(32, "prompts generated at once; memory and speed alone", least=1)
     seed: int = knob(0, "of the samples", least=0, below=2**32)
@@ -121,6 +122,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 def main() -> None:
     args = parse_arguments(InferenceArguments)
     hardware.check_versions()
+    check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
     bodies, references = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))

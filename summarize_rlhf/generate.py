@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from summarize_rlhf.tokenizer import token_ids
 from trlx.models import sampling
+from trlx.trainer import generation
 
 
 class Generated(NamedTuple):
@@ -41,17 +42,12 @@ def generate(
     """What `model` writes after each of `prompts` (which end with "TL;DR:"), its text stripped, in the order given.
 
     Greedy by default; with `do_sample` from the model's own distribution (no top-k, no top-p), divided by
-    `temperature`, reproducible by `seed` whatever the `batch_size`, which is of prompts read at once.
+    `temperature` (0: greedy), reproducible by `seed` whatever the `batch_size`, which is of prompts read at once.
     `max_new_tokens` is in tokens, EOS included. `progress` names the bar; None shows none.
     """
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=do_sample,
-        use_cache=True,  # whatever the checkpoint says: training switches it off
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if do_sample else {}),
-    )
+    options = {"max_new_tokens": max_new_tokens, "do_sample": do_sample, "temperature": temperature}
+    generation.check_options(options, "generate_summaries", vocabulary=len(tokenizer))
+    config = generation.generation_config(tokenizer, options)
     torch.manual_seed(seed)  # for families that only `generate` knows
     ids = token_ids(tokenizer, prompts)
     was_training = model.training

@@ -45,14 +45,19 @@ def _name(kind: type) -> str:
 
 
 def check_bounds(where: str, value: float | None, bounds: Mapping[str, float]) -> None:
-    """Raises ValueError unless `value` is finite and within `bounds`: `least` itself is allowed, `above` and `below`
-    are not. None passes."""
+    """Raises ValueError unless `value` is finite and within `bounds`: `least` and `most` themselves are allowed,
+    `above` and `below` are not. None passes."""
     if value is None:
         return
     if not math.isfinite(value):
         raise ValueError(f"{where} is {value}: a finite number is needed")
-    for name, holds in (("least", operator.ge), ("above", operator.gt), ("below", operator.lt)):
+    for name, holds in (
+        ("least", operator.ge),
+        ("most", operator.le),
+        ("above", operator.gt),
+        ("below", operator.lt),
+    ):
         if name in bounds and not holds(value, bounds[name]):
             raise ValueError(
-                f"{where} is {value}: it should be {'at least' if name == 'least' else name} {bounds[name]}"
+                f"{where} is {value}: it should be {f'at {name}' if name in ('least', 'most') else name} {bounds[name]}"
             )

@@ -23,4 +23,9 @@ ROWS = [
     ("dictionary prompts eaten", PROMPTS, "else dict(row) for row in prompts", "else row for row in prompts", "trlx_rollouts::test_pipeline_takes_strings_and_dictionaries_and_leaves_them_alone"),
     ("last rollouts never trained", ROLLOUTS, "for step in range(steps):", "for step in range(len(lengths) // batch_size):", "trlx_rollouts::test_minibatches_hold_every_rollout_once"),
     ("KL estimator of the other direction", EXPERIENCE, "(-log_ratio).exp() - 1 + log_ratio", "log_ratio.exp() - 1 - log_ratio", "trlx_rollouts::test_statistics_by_hand"),
+    # generation options
+    ("temperature 0 samples at 1", GENERATION, ' or options.get("temperature") == 0', "", "trlx_options::test_temperature_zero_is_greedy"),
+    ("greedy rollouts accepted", GENERATION, "if sampled and is_greedy(each):", "if False:", "trlx_options::test_what_rollouts_and_sweeps_must_not_be"),
+    ("top-p above 1 accepted", GENERATION, '(float, {"above": 0, "most": 1})', '(float, {"above": 0})', "trlx_options::test_wrong_options_are_refused_by_name"),
+    ("ends outside the vocabulary accepted", GENERATION, "if vocabulary is not None and max(ids) >= vocabulary:", "if False:", "trlx_options::test_an_end_outside_the_vocabulary_is_refused_before_the_weights_are_read"),
 ]

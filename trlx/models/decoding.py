@@ -95,7 +95,8 @@ class Chooser:
     """From logits to tokens. With temperature, top-k and top-p; without `do_sample` the likeliest."""
 
     def __init__(self, config: GenerationConfig):
-        self.sampled, self.temperature = config.do_sample, config.temperature or 1.0
+        self.temperature = 1.0 if config.temperature is None else config.temperature
+        self.sampled = config.do_sample and self.temperature > 0
         self.ends = end_ids(config)
         self.least = config.min_new_tokens or 0
         self.warpers = LogitsProcessorList()

@@ -45,6 +45,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         setup.check_processes(config, self.accelerator.num_processes)
         set_seed(config.train.seed)
         self.tokenizer = setup.build_tokenizer(config.tokenizer)
+        generation.check_method(self.method, vocabulary=len(self.tokenizer))
         policy = setup.build_policy(config, self.tokenizer)
         optimizer = setup.build_optimizer(config.optimizer, policy.parameters())
         self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
@@ -52,10 +53,9 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         # From here on every rank draws its own responses. Weights were made alike above.
         set_seed(config.train.seed, device_specific=True)
 
-        options = self.method.gen_experience_kwargs or self.method.gen_kwargs
-        self.rollout_options = generation.sweep(options)[0][1]  # of a sweep, the first
+        self.rollout_options, _ = generation.rollout_options(self.method)
         self.rollout_generation = generation.generation_config(self.tokenizer, self.rollout_options)
-        self.temperature = self.rollout_options.get("temperature", 1.0)
+        self.temperature = self.rollout_generation.temperature
         bent = generation.bends_distribution(self.rollout_options)
         if bent:
             self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")
@@ -183,7 +183,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
 
     @torch.no_grad()
     def _generate(self, input_ids, attention_mask, options) -> Tensor:
-        generation.check_options(options, "generate")
+        generation.check_options(options, "generate", vocabulary=len(self.tokenizer))
         config = generation.generation_config(self.tokenizer, options)
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)

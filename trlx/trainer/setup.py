@@ -77,9 +77,7 @@ def check_config(config: TRLConfig) -> None:
     arguments.check_model_path("model.model_path", config.model.model_path)
     if config.model.peft_config is not None:
         adapters.read_config(config.model.peft_config)
-    generation.check_options(method.gen_kwargs, "method.gen_kwargs")
-    if method.gen_experience_kwargs:
-        generation.check_options(method.gen_experience_kwargs, "method.gen_experience_kwargs")
+    generation.check_method(method)
     Guards(train.guards)
     try:
         build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
