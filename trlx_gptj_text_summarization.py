@@ -29,7 +29,7 @@ from summarize_rlhf.speed import CACHE_TOKENS
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 from summarize_rlhf.values import check_bounds, of_type
-from summarize_rlhf.weights import find_model
+from summarize_rlhf.weights import check_found, find_model
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,
@@ -43,7 +43,8 @@ from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.trainer.setup import check_config, join_processes
 
 HERE = Path(__file__).resolve().parent
-SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
+SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
+SFT_MODEL = find_model(*SFT)
 
 config = TRLConfig(
     train=TrainConfig(
@@ -143,6 +144,8 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
 def main() -> None:
     config, task = configure()
     state = join_processes()
+
+    check_found(config.model.model_path, *SFT)
 
     # The policy's tokenizer, and a reward model that was trained on the same text and tokens.
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)

@@ -28,18 +28,18 @@ from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
-from summarize_rlhf.weights import find_model, load_causal_lm
+from summarize_rlhf.weights import check_found, find_model, load_causal_lm
 from trlx.trainer.generation import check_options
 
 HERE = Path(__file__).resolve().parent
-SFT_MODEL = find_model(HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
-PPO_MODEL = find_model(HERE / "ckpts/best_checkpoint/hf_model", "CarperAI/openai_summarize_tldr_ppo")
+SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
+PPO = (HERE / "ckpts/best_checkpoint/hf_model", "CarperAI/openai_summarize_tldr_ppo", HERE / "ckpts")
 
 
 @dataclass
 class InferenceArguments:
-    sft_model: str = knob(SFT_MODEL, "stage 1's directory or a Hub id")
-    ppo_model: str = knob(PPO_MODEL, "stage 3's hf_model directory or a Hub id")
+    sft_model: str = knob(find_model(*SFT), "stage 1's directory or a Hub id")
+    ppo_model: str = knob(find_model(*PPO), "stage 3's hf_model directory or a Hub id")
     reward_model: str = knob(str(HERE / "reward_model/rm_checkpoint"), "stage 2's directory, or the published file")
     dataset: str = knob("CarperAI/openai_summarize_tldr", "local directory, file or Hub id")
     split: str = knob("test", "split of the data set")
@@ -123,6 +123,8 @@ def main() -> None:
     args = parse_arguments(InferenceArguments)
     hardware.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
+    check_found(args.sft_model, *SFT)
+    check_found(args.ppo_model, *PPO)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
     bodies, references = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))

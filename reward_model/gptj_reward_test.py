@@ -27,7 +27,7 @@ from summarize_rlhf.data import fingerprint
 from summarize_rlhf.errors import main_guard
 from summarize_rlhf.intervals import accuracy
 from summarize_rlhf.report import format_table
-from summarize_rlhf.weights import find_model
+from summarize_rlhf.weights import check_found, find_model
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
@@ -72,9 +72,12 @@ def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str
 def main() -> None:
     args = parse_arguments(TestArguments)
     hardware.check_versions()
+    source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
+    if not (Path(args.reward_model) / "config.json").is_file():
+        check_found(source, SFT_DIR, SFT_HUB_ID)
     scorer = Scorer.from_pretrained(
         args.reward_model,
-        model=args.model or find_model(SFT_DIR, SFT_HUB_ID),
+        model=source,
         device="cuda" if torch.cuda.is_available() else "cpu",
         dtype=getattr(torch, args.dtype),
         max_length=args.max_length,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from summarize_rlhf.adapters import find_base, is_adapter
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
 from summarize_rlhf.weights import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
@@ -160,6 +161,8 @@ def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
             f"{path} has no config.json. The published reward model has none; name the model it was trained "
             "from (the SFT directory of stage 1)"
         )
+    while is_adapter(source):
+        source = find_base(source)
     try:
         return AutoConfig.from_pretrained(str(source))
     except (OSError, ValueError) as error:

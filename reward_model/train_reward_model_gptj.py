@@ -40,7 +40,7 @@ from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import find_model, fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
@@ -187,6 +187,7 @@ def main() -> None:
 
     # 1. The pairs, as token ids
     source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
+    check_found(source, SFT_DIR, SFT_HUB_ID)
     tokenizer = load_tokenizer(args.tokenizer or source)
     if is_local(source):
         check_handover(source, expects_stage="sft", tokenizer=tokenizer)

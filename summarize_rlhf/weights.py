@@ -1,6 +1,7 @@
 """Reading weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
 
 import json
+import os
 import pickle
 import re
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from summarize_rlhf.adapters import CONFIG, is_adapter, load_adapter
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 from summarize_rlhf.speed import tune
@@ -33,9 +35,38 @@ def is_whole(directory: str | Path) -> bool:
     return (directory / "config.json").is_file() and any((directory / name).is_file() for name in WEIGHT_FILES)
 
 
-def find_model(local_dir: str | Path, hub_id: str) -> str:
-    """The local directory if a stage has filled it, else the Hub id."""
-    return str(local_dir) if is_whole(local_dir) else hub_id
+def find_model(local_dir: str | Path, hub_id: str, run_dir: str | Path | None = None) -> str:
+    """The local directory if a stage has begun to make a model of it, else the Hub id.
+
+    ``run_dir`` is the folder of that stage's run, if it is another one. A model that is not whole is taken as well:
+    loading it ends in an error, where the published model in its place would pass for the user's own result.
+    """
+    return hub_id if _trace_of_run(local_dir, run_dir) is None else str(local_dir)
+
+
+def check_found(path: str | Path, local_dir: str | Path, hub_id: str, run_dir: str | Path | None = None) -> None:
+    """Say so where ``path`` is the published model because ``find_model`` found no own one.
+
+    Raises ``UserError`` where it is a local directory that a run has begun but not filled.
+    """
+    trace = _trace_of_run(local_dir, run_dir)
+    if trace is None and str(path) == hub_id and os.environ.get("RANK", "0") == "0":
+        print(f"note: there is no model in {local_dir}; the published {hub_id} is used in its place")
+    if str(path) == str(local_dir) and not is_whole(path) and not is_adapter(path):
+        raise UserError(
+            f"{local_dir} holds no whole model, but {trace} shows that one was begun, so the published {hub_id} is not "
+            "taken in its place. Finish that run, or name the model to use"
+        )
+
+
+def _trace_of_run(local_dir: str | Path, run_dir: str | Path | None) -> Path | None:
+    """A file that shows that a stage has filled the directory, or was at it."""
+    for folder in filter(None, (local_dir, run_dir)):
+        files = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+        shown = [file for file in files if not file.name.startswith(".")]
+        if shown:
+            return shown[0]
+    return next(iter(sorted(Path(f"{local_dir}-steps").glob("checkpoint-*"))), None)
 
 
 def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwargs: Any) -> PreTrainedModel:
@@ -43,11 +74,15 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
 
     Raises ``UserError`` for missing, unexpected or mismatched keys (named), for damaged files, and for a Hub
     id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
-    trainer's work.
+    trainer's work. An adapter's directory gives its base model with the adapter merged into it.
     """
     tune()
     if not is_local(path):
         use_hub()
+    elif is_adapter(path):
+        if is_whole(path):
+            raise UserError(f"{path} holds a whole model and an adapter ({CONFIG}) as well: move one of them away")
+        return load_adapter(path, lambda base: load_causal_lm(base, **kwargs), state_dict_of).to(dtype)
     elif not is_whole(path):
         raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
     else:
@@ -56,7 +91,12 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     report.disabled = True  # its table of keys becomes our error
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            str(path),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            generation_config=GenerationConfig(),  # in place of the checkpoint's own, see `clean_config`
+            **kwargs,
         )
     except SafetensorError as error:
         raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
@@ -81,7 +121,29 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
         ],
     )
+    return clean_config(model)
+
+
+def clean_config(model: PreTrainedModel) -> PreTrainedModel:
+    """Leave of a model's generation options its token ids alone, and take them out of its config; returns the model.
+
+    A checkpoint's taste (temperature, repetition penalty …) then bends no sample, and no combination that transformers
+    refuses to save, such as a temperature with ``do_sample`` false, stands in the way of saving what was trained.
+    """
+    config = model.config
+    for name in config._get_generation_parameters():
+        delattr(config, name)
+    if config.model_type == "rwkv":
+        config.rescale_every = 0  # halves weights in place in evaluation mode, and would save them so
+    ids = {name: getattr(config, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(use_cache=True, **{name: x for name, x in ids.items() if _is_id(x)})
     return model
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it is a token's id, or a list of such; Llama 1 says -1 for none."""
+    ids = value if isinstance(value, list) else [value]
+    return bool(ids) and all(isinstance(x, int) and x >= 0 for x in ids)
 
 
 def refuse_quantised(path: Path) -> None:

@@ -192,11 +192,11 @@ def test_a_damaged_record_is_named(tmp_path):
         read_run(tmp_path)
 
 
-def test_the_local_directory_counts_only_when_whole(tmp_path, gptj_dir):
+def test_the_local_directory_counts_as_soon_as_there_is_something_in_it(tmp_path, gptj_dir):
     assert find_model(gptj_dir, "owner/name") == str(gptj_dir)
     assert find_model(tmp_path, "owner/name") == "owner/name"
     (tmp_path / "config.json").write_text("{}")
-    assert find_model(tmp_path, "owner/name") == "owner/name"
+    assert find_model(tmp_path, "owner/name") == str(tmp_path)
 
 
 # --- weights

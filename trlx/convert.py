@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from summarize_rlhf.errors import UserError, main_guard
 from summarize_rlhf.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import WEIGHT_FILES, check_keys, state_dict_of
+from summarize_rlhf.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
 
 REFERENCE = "frozen_head."  # copies of blocks that the model has; only training needed them
 HEAD = "v_head."
@@ -55,6 +55,7 @@ def load(directory: str | Path) -> tuple[PreTrainedModel, dict[str, torch.Tensor
     head = {name.removeprefix(HEAD): x for name, x in state.items() if name.startswith(HEAD)}
     weights = {name.removeprefix(MODEL): x for name, x in state.items() if not name.startswith(HEAD)}
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
+    clean_config(model)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     model.tie_weights()
     tied = set(model.all_tied_weights_keys)

@@ -51,6 +51,7 @@ class PolicyWithValueHead(nn.Module):
         super().__init__()
         self.model = model
         self.is_adapter = not isinstance(model, PreTrainedModel)  # a peft.PeftModel around it
+        self.base_sha256: str | None = None  # of the weights an adapter was put on, where they came from a directory
         if self.is_adapter:
             adapters.check_config(model.active_peft_config)
         self.config = self.causal_lm.config

@@ -62,6 +62,7 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
             config.train.seq_length,
             {"train": _fingerprint(trainer.prompts), "eval": _fingerprint(trainer.eval_prompts)},
             step=trainer.step,
+            **({"base_sha256": trainer.policy.base_sha256} if trainer.policy.is_adapter and not merge_adapter else {}),
         )
         with write_directory(directory) as tmp, without_progress_bar():
             if merge_adapter and trainer.policy.is_adapter:
@@ -77,6 +78,7 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
 def merged(policy: PolicyWithValueHead, state: dict[str, torch.Tensor]) -> PreTrainedModel:
     """A transformers model on the CPU with the policy's weights `state`, its adapter merged into them."""
     plain = AutoModelForCausalLM.from_config(policy.config)
+    plain.generation_config = policy.causal_lm.generation_config
     model = peft.get_peft_model(plain, copy.deepcopy(policy.model.active_peft_config))
     model.load_state_dict(state)
     return model.merge_and_unload()

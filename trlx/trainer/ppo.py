@@ -56,6 +56,8 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         self.rollout_options, _ = generation.rollout_options(self.method)
         self.rollout_generation = generation.generation_config(self.tokenizer, self.rollout_options)
         self.temperature = self.rollout_generation.temperature
+        own = policy.causal_lm.generation_config  # the saved policy's `generate` stops where its rollouts did
+        own.eos_token_id, own.pad_token_id = self.rollout_generation.eos_token_id, self.tokenizer.pad_token_id
         bent = generation.bends_distribution(self.rollout_options)
         if bent:
             self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")

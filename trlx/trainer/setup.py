@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
+from summarize_rlhf.adapters import weights_digest
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.explicit import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.hardware import (
@@ -26,7 +27,7 @@ from summarize_rlhf.hardware import (
 from summarize_rlhf.speed import tune
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.values import check_bounds
-from summarize_rlhf.weights import load_causal_lm
+from summarize_rlhf.weights import clean_config, load_causal_lm
 from trlx import convert
 from trlx.data import arguments
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
@@ -194,7 +195,7 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
     model_config, path = config.model, config.model.model_path
     tune()
     if isinstance(path, PretrainedConfig):
-        model = AutoModelForCausalLM.from_config(path)
+        model = clean_config(AutoModelForCausalLM.from_config(path))
     elif convert.is_of_trlx(path):
         model, _ = convert.load(path)
     else:
@@ -207,12 +208,16 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
         )
     adapters.refuse_loaded(model, path)
     if model_config.peft_config is not None:
+        if not isinstance(path, PretrainedConfig) and Path(path).exists():
+            model.name_or_path = str(Path(path).absolute())  # the adapter's config will name it
         model = adapters.add(model, model_config.peft_config)
     hold_trained_weights_in_fp32(model)
     method = config.method
     policy = PolicyWithValueHead(model, model_config.num_layers_unfrozen, method.num_value_layers_unfrozen)
     if policy.is_adapter:
         adapters.check_reference(policy)
+        if not isinstance(path, PretrainedConfig):
+            policy.base_sha256 = weights_digest(path)  # what the adapter belongs to
     if method.value_model is not None:
         value_head.start_from(policy, method.value_model)
     return policy
