@@ -233,7 +233,7 @@ def main() -> None:
         tokenizer.save_pretrained(folder)
         scorer = Scorer(reward_model.eval(), tokenizer, WIDTH, batch_tokens=2**14 if CUDA else CACHE_TOKENS)
         if CUDA:
-            (Path(folder) / "ds.json").write_text(json.dumps(DEEPSPEED))
+            (Path(folder) / "ds.json").write_text(json.dumps(DEEPSPEED), encoding="utf-8")
             os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": f"{folder}/ds.json"}
         os.environ.setdefault("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
         phase("ppo", lambda: ppo(shape, scorer, Path(folder), rollouts))

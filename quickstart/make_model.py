@@ -148,11 +148,11 @@ def save(out: Path, model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, 
     """The directory that `AutoModelForCausalLM` and `AutoTokenizer` load."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
-    config = json.loads((out / "config.json").read_text())
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"  # fp16 is for the disk only
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(out)
-    (out / "PROVENANCE.md").write_text(provenance)
+    (out / "PROVENANCE.md").write_text(provenance, encoding="utf-8")
 
 
 def main() -> None:

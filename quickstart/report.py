@@ -116,7 +116,7 @@ def collect(run: Path, seed: int) -> dict:
         },
         "baselines": baselines(),
         "gold_by_step": gold_curve(run / "ppo/samples.jsonl"),
-        "seconds": {stage: int((run / "seconds" / stage).read_text()) for stage in STAGES},
+        "seconds": {stage: int((run / "seconds" / stage).read_text(encoding="utf-8")) for stage in STAGES},
         "seed": seed,
         "machine": hardware.machine(),
         "commit": hardware.commit(),

@@ -79,7 +79,7 @@ def download(url: str, target: Path, timeout: float = 60.0, sha256: str | None =
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     if done:
         request.add_header("Range", f"bytes={done}-")
-        request.add_header("If-Range", tag.read_text())
+        request.add_header("If-Range", tag.read_text(encoding="utf-8"))
     handlers = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(url).hostname in LOOPBACK else []
     try:
         redirects = SecureRedirects()
@@ -126,7 +126,7 @@ def download(url: str, target: Path, timeout: float = 60.0, sha256: str | None =
 def write_etag(file: Path, etag: str | None) -> None:
     """Keep what names the server's version; without a strong one there is no going on later."""
     if etag and not etag.startswith("W/"):
-        file.write_text(etag)
+        file.write_text(etag, encoding="utf-8")
     else:
         file.unlink(missing_ok=True)
 

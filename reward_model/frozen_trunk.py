@@ -93,7 +93,11 @@ def with_trunk(
     shape = (sum(pairs["length"]), model.config.hidden_size)
     key = {"shape": shape, "dtype": str(dtype), "sha256": digest(model, pairs)}
     done = file.with_suffix(".json")
-    found = done.is_file() and file.is_file() and json.loads(done.read_text()) == json.loads(json.dumps(key))
+    found = (
+        done.is_file()
+        and file.is_file()
+        and json.loads(done.read_text(encoding="utf-8")) == json.loads(json.dumps(key))
+    )
     state.wait_for_everyone()  # all have looked before one writes
     if state.is_main_process and not found:
         done.unlink(missing_ok=True)
@@ -105,7 +109,7 @@ def with_trunk(
         compute(model, result, pack, device, dtype, state)
         state.wait_for_everyone()
         if state.is_main_process:
-            done.write_text(json.dumps(key))
+            done.write_text(json.dumps(key), encoding="utf-8")
     return result
 
 

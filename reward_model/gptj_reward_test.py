@@ -90,11 +90,6 @@ def main() -> None:
     chosen, rejected = scores.split(len(rows))
 
     result = summary_of(chosen, rejected, rows["prompt"])
-    print(format_table([{name: result[name] for name in ("chosen", "rejected", "margin", "pairs", "posts")}]))
-    print(
-        f"accuracy {result['accuracy']:.3f} ± {result['accuracy_se']:.3f} (n = {result['pairs']}), "
-        f"95 % interval {result['accuracy_low']:.3f} to {result['accuracy_high']:.3f}"
-    )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "reward_test.csv").open("w", newline="", encoding="utf-8") as file:
@@ -105,6 +100,11 @@ def main() -> None:
     record = {**result, "dropped": dropped._asdict(), "data": fingerprint(rows), "arguments": asdict(args)}
     record |= {"commit": hardware.commit(), "versions": hardware.versions()}
     (folder / "reward_test.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(format_table([{name: result[name] for name in ("chosen", "rejected", "margin", "pairs", "posts")}]))
+    print(
+        f"accuracy {result['accuracy']:.3f} ± {result['accuracy_se']:.3f} (n = {result['pairs']}), "
+        f"95 % interval {result['accuracy_low']:.3f} to {result['accuracy_high']:.3f}"
+    )
     print(f"wrote {folder}/reward_test.json and .csv")
 
 

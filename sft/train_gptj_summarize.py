@@ -217,7 +217,6 @@ def main() -> None:
 
     # 5. The directory for stages 2 and 3, whole or not at all
     if first:
-        print_samples(samples[:3])
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
@@ -232,6 +231,7 @@ def main() -> None:
             write_rows(tmp / "samples.jsonl", samples)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
+        print_samples(samples[:3])
         print(f"wrote {args.output_dir}")
 
 

@@ -97,7 +97,7 @@ def map_once(
     a bar; None shows none.
     """
     shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
-    code = [Path(inspect.getfile(part)).read_text() for part in (inspect.unwrap(function), *shared)]
+    code = [Path(inspect.getfile(part)).read_text(encoding="utf-8") for part in (inspect.unwrap(function), *shared)]
     content = [fingerprint(rows)["sha256"], code, list(depends_on)]
     key = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
     file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"

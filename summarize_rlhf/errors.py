@@ -11,6 +11,8 @@ from typing import Any
 import torch.distributed
 from tqdm.auto import tqdm
 
+from summarize_rlhf.console import protect_console
+
 
 class UserError(Exception):
     """Something the user can put right. The message says where, what was found, what was expected, what to do."""
@@ -29,11 +31,12 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
 
     Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning`` is one
-    line as well, and so are Ctrl-C and a port that is taken.
+    line as well, and so are Ctrl-C and a port that is taken. No trouble with printing ends the script.
     """
 
     @functools.wraps(main)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        protect_console()
         warnings.formatwarning = _one_line
         try:
             return main(*args, **kwargs)

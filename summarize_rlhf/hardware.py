@@ -84,7 +84,8 @@ def commit() -> str | None:
 def machine() -> str:
     """The processor, its cores as this process sees them, and the GPU if there is one."""
     cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    models = [line for line in lines if "model name" in line]
     processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{processor}, {os.cpu_count()} cores{gpu}"
@@ -237,8 +238,8 @@ def name_wandb_run(folder: Path, goes_on: bool) -> None:
         file = folder / "wandb_run_id"
         if not (goes_on and file.is_file()):
             folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(secrets.token_hex(4))
-        os.environ.setdefault("WANDB_RUN_ID", file.read_text())
+            file.write_text(secrets.token_hex(4), encoding="utf-8")
+        os.environ.setdefault("WANDB_RUN_ID", file.read_text(encoding="utf-8"))
         os.environ.setdefault("WANDB_RESUME", "allow")
 
 

@@ -36,7 +36,7 @@ class MetricsFile(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and "train_runtime" not in logs:  # the summary of one start, not of the run
-            with disk_errors(self.path), self.path.open("a") as file:
+            with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
     def copy_to(self, directory: Path) -> None:

@@ -74,7 +74,7 @@ class ResumableTrainer(Trainer):
                 super()._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir = str(directory)
-            (tmp / name / f"sums_{self.args.process_index}.json").write_text(json.dumps(self._sums()))
+            (tmp / name / f"sums_{self.args.process_index}.json").write_text(json.dumps(self._sums()), encoding="utf-8")
             PartialState().wait_for_everyone()
             if self.args.process_index == 0:
                 for entry in (tmp / name).iterdir():
@@ -112,7 +112,7 @@ class ResumableTrainer(Trainer):
         """Puts the running sums and the log back; Trainer itself starts them anew."""
         sums: dict[str, Any] = {"metrics": 0}
         if self.resumed_from is not None:
-            sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text())
+            sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text(encoding="utf-8"))
         size = sums.pop("metrics")
         if self.args.process_index == 0:
             self.metrics.begin(size)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from summarize_rlhf import resume
+from summarize_rlhf.console import protect_console
 from summarize_rlhf.hardware import check_versions
 from summarize_rlhf.tokenizer import prefix_ids
 from trlx.data import arguments
@@ -44,6 +45,7 @@ def train(
     stop_sequences: texts that end a response.
     Raises TypeError or ValueError, before anything is loaded, for an argument that is something else.
     """
+    protect_console()
     check_versions()
     for name, value in (("samples", samples), ("rewards", rewards), ("dataset", dataset)):
         if value is not None:
