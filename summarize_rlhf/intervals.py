@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 Interval = dict[str, float]
 
@@ -50,26 +51,8 @@ def t_interval(differences: Sequence[Sequence[float]]) -> Interval:
     variance = sum(part for part, _ in parts) if parts else math.nan  # one value says nothing of its spread
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts) if variance > 0 else 1.0
     mean, se = x.mean().item(), math.sqrt(variance)
-    reach = t_quantile(0.975, df) * se
+    reach = stats.t.ppf(0.975, df).item() * se
     return {"mean": mean, "se": se, "df": float(df), "low": mean - reach, "high": mean + reach}
-
-
-def t_quantile(probability: float, df: float) -> float:
-    """Quantile above the median of Student's t with `df` degrees of freedom, by bisection of its integral.
-
-    With t = √df·tan θ the integral is that of cos θ to the power df − 1.
-    """
-
-    def integral(angle: float) -> float:
-        theta = (np.arange(4000) + 0.5) * angle / 4000
-        return float(np.sum(np.cos(theta) ** (df - 1)) * angle / 4000)
-
-    wanted = (2 * probability - 1) * integral(math.pi / 2)
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if integral(middle) < wanted else (low, middle)
-    return math.sqrt(df) * math.tan(low)
 
 
 def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, float]:

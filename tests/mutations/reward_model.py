@@ -2,6 +2,7 @@
 """Stage 2, the reward model: training, scores, the reward test."""
 
 ENCODING = "reward_model/encoding.py"
+INTERVALS = "summarize_rlhf/intervals.py"
 LOSS = "reward_model/loss.py"
 MODEL = "reward_model/reward_model.py"
 PAIRS = "reward_model/comparison_dataset.py"
@@ -42,8 +43,8 @@ ROWS = [
     # figures
     ("RM: ties count as right", STAGE, "\"accuracy\": float((chosen > rejected).mean())", "\"accuracy\": float((chosen >= rejected).mean())", "formulas_reward_model::test_a_tie_is_no_preference"),
     ("RM: margin reversed", STAGE, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "formulas_reward_model::test_figures_are_those_of_the_first_rows_of_test"),
-    ("reward test: ties count as right", TEST, "(chosen > rejected).double()", "(chosen >= rejected).double()", "formulas_reward_model::test_a_tie_is_no_preference"),
-    ("reward test: standard error without root", TEST, "math.sqrt(accuracy * (1 - accuracy) / len(chosen))", "accuracy * (1 - accuracy) / len(chosen)", "formulas_reward_model::test_a_tie_is_no_preference"),
+    ("reward test: ties count as right", TEST, "(chosen > rejected).tolist()", "(chosen >= rejected).tolist()", "formulas_reward_model::test_a_tie_is_no_preference"),
+    ("reward test: standard error without root", INTERVALS, "se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)", "se = sum(total**2 for total in sums.values()) / len(right)", "formulas_reward_model::test_a_tie_is_no_preference"),
     ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
     ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"test\", args.max_rows)", "formulas_reward_model::test_reward_test_cuts_where_it_is_told"),
     # pairs and texts
@@ -52,7 +53,7 @@ ROWS = [
     ("RM: each summary's own cut", ENCODING, "                body = cut_post(", "                cut = cut_post(", "comparisons::test_the_post_is_cut_and_both_texts_follow_the_same_one"),
     # scores
     ("scorer: max_length of training ignored", SCORING, "record[\"max_length\"] if record else MAX_LENGTH", "MAX_LENGTH", "scoring::test_max_length_comes_from_training"),
-    ("scorer: text limit ignored", SCORING, "[(s,) for _, s in unique], self.max_length)", "[(s,) for _, s in unique], MAX_LENGTH)", "scoring::test_a_too_long_post_is_cut_never_the_summary"),
+    ("scorer: text limit ignored", SCORING, "[(s,) for _, s in first], self.max_length, where)", "[(s,) for _, s in first], MAX_LENGTH, where)", "scoring::test_a_too_long_post_is_cut_never_the_summary"),
     ("scorer: batch_tokens ignored", SCORING, "for i in order], self.batch_tokens)", "for i in order], 16384)", "formulas_reward_scores::test_a_forward_pass_holds_no_more_than_batch_tokens"),
     ("scorer: batch_tokens counts without padding", SCORING, "fit = max(1, most // longest)", "fit = max(1, 2 * most // longest)", "scoring::test_batches_hold_little_padding"),
     ("scorer: in training mode", SCORING, "        self.model.eval()\n        device", "        device", "formulas_reward_scores::test_scores_have_no_dropout"),

@@ -19,7 +19,7 @@ ROWS = [
     # rows and batches
     ("SFT: order by another seed", STAGE, "args.global_batch_size, args.seed)", "args.global_batch_size, 42)", "formulas_sft::test_weights_are_those_of_adamw"),
     ("SFT: rows grouped by the device's batch", STAGE, "LengthGroupedSampler(encoded[\"train\"].lengths, args.global_batch_size", "LengthGroupedSampler(encoded[\"train\"].lengths, args.per_device_train_batch_size", "formulas_sft::test_weights_are_those_of_adamw"),
-    ("SFT: row one token over the limit", DATASET, "if len(ids) >= max_length:", "if len(ids) > max_length:", "formulas_sft::test_a_row_of_exactly_the_limit_is_whole"),
+    ("SFT: row one token over the limit", DATASET, "len(tokens) >= max_length:", "len(tokens) > max_length:", "formulas_sft::test_a_row_of_exactly_the_limit_is_whole"),
     ("SFT: post cut one token short", DATASET, "cut_post(tokenizer, body, max_length - 1,", "cut_post(tokenizer, body, max_length - 2,", "formulas_sft::test_a_row_of_exactly_the_limit_is_whole"),
     ("SFT: summary begins one token early", DATASET, "if end > border", "if end >= border", "sft::test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised"),
     ("SFT: padding labelled as EOS", DATASET, "stack(\"labels\", IGNORED)", "stack(\"labels\", self.pad_token_id)", "sft::test_padding_is_masked_by_length_though_pad_is_eos"),
@@ -32,6 +32,6 @@ ROWS = [
     ("SFT: checkpointing never on", STAGE, "if args.gradient_checkpointing:", "if False:", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
     ("SFT: trains in evaluation mode", LOSS, "        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "        self.model.eval()\n        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
     # summaries at the end
-    ("SFT: summaries' prompts have the room of the text", STAGE, "rows[\"prompt\"], args.max_length - args.max_new_tokens)", "rows[\"prompt\"], args.max_length)", "formulas_sft::test_summaries_leave_room_for_themselves"),
-    ("SFT: ROUGE of the references", STAGE, "rouge(written, rows[\"label\"]).items()", "rouge(rows[\"label\"], rows[\"label\"]).items()", "formulas_sft::test_summaries_leave_room_for_themselves"),
+    ("SFT: summaries' prompts have the room of the text", STAGE, "rows[\"prompt\"], args.max_length - args.max_new_tokens, places(rows))", "rows[\"prompt\"], args.max_length, places(rows))", "formulas_sft::test_summaries_leave_room_for_themselves"),
+    ("SFT: ROUGE of the references", STAGE, "rouge(written, labels).items()", "rouge(labels, labels).items()", "formulas_sft::test_summaries_leave_room_for_themselves"),
 ]

@@ -2,7 +2,8 @@
 """What the stages share: text, tokens, sampler, ROUGE, hand-over; stage 3's script and the tables."""
 
 GENERATE = "summarize_rlhf/generate.py"
-REPORT = "summarize_rlhf/report.py"
+INTERVALS = "summarize_rlhf/intervals.py"
+KL = "summarize_rlhf/kl.py"
 SAMPLER = "summarize_rlhf/sampler.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
 STAGE_RUN = "summarize_rlhf/stage_run.py"
@@ -15,10 +16,10 @@ ROWS = [
     # summaries
     ("summaries written in training mode", GENERATE, "    model.eval()\n", "", "formulas_policy::test_summaries_are_written_in_evaluation_mode"),
     ("summaries leave the model in evaluation mode", GENERATE, "    model.train(was_training)\n", "", "formulas_policy::test_summaries_are_written_in_evaluation_mode"),
-    ("summaries ignore the temperature", GENERATE, "{\"temperature\": temperature, \"top_k\"", "{\"temperature\": 1.0, \"top_k\"", "formulas_policy::test_summaries_follow_seed_and_temperature"),
+    ("summaries ignore the temperature", GENERATE, "\"temperature\": temperature}", "\"temperature\": 1.0}", "formulas_policy::test_summaries_follow_seed_and_temperature"),
     ("summaries ignore the seed", GENERATE, "sampling.noise(len(prompts), config, seed)", "sampling.noise(len(prompts), config, 0)", "formulas_policy::test_summaries_follow_seed_and_temperature"),
-    ("summaries from the fifty likeliest", GENERATE, "\"top_k\": 0, \"top_p\": 1.0", "\"top_k\": 50, \"top_p\": 1.0", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
-    ("summaries from a nucleus", GENERATE, "\"top_k\": 0, \"top_p\": 1.0", "\"top_k\": 0, \"top_p\": 0.9", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    ("summaries from the fifty likeliest", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_k\": 50}", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    ("summaries from a nucleus", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_p\": 0.9}", "formulas_policy::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
     # order of rows
     ("sampler ignores its seed", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.epoch)", "formulas_shared::test_order_of_each_epoch"),
     ("sampler ignores the epoch", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.seed)", "formulas_shared::test_order_of_each_epoch"),
@@ -34,13 +35,11 @@ ROWS = [
     ("a run goes on at another rate", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"learning_rate\",\n", "formulas_shared::test_what_a_run_may_not_change"),
     ("a run goes on with another seed", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"seed\",\n", "formulas_shared::test_what_a_run_may_not_change"),
     ("a linear schedule goes on to another length", STAGE_RUN, "if args.lr_scheduler_type.startswith(\"constant\") else set()", "if True else set()", "formulas_shared::test_what_a_run_may_not_change"),
-    ("interval of 90 per cent", REPORT, "tail = (1 - confidence) / 2", "tail = 1 - confidence", "report::test_the_interval_against_the_normal_approximation"),
-    ("bootstrap draws without replacement", REPORT, "rng.choices(differences, k=len(differences))", "rng.sample(differences, k=len(differences))", "report::test_the_interval_against_the_normal_approximation"),
     # stage 3
     ("stage 3: reference's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs) + torch.tensor(reference_score)", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: reference's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs)", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: evaluates on train", STAGE3, "make_prompts(task.dataset, \"valid\"", "make_prompts(task.dataset, \"train\"", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: prompts take the response's room", STAGE3, "room = config.train.seq_length - config.method.gen_kwargs[\"max_new_tokens\"]", "room = config.train.seq_length", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: prompts take the response's room", STAGE3, "room = config.train.seq_length - config.method.longest_response()", "room = config.train.seq_length", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: references' scores reversed", STAGE3, "for row, score in zip(rows, scores, strict=True):", "for row, score in zip(rows, scores[::-1], strict=True):", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: another run's task goes on", STAGE3, "    config.train.trainer_kwargs[\"identity\"] = {\"task\": vars(task), \"reward_model\": scorer.model.digest()}\n", "", "formulas_tables::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: reward model's tokenizer unchecked", STAGE3, "    check_handover(task.reward_model, expects_stage=\"rm\", tokenizer=tokenizer)\n", "", "formulas_tables::test_a_reward_model_of_another_tokenizer_is_refused"),
@@ -55,4 +54,10 @@ ROWS = [
     ("tables: delta reversed", TABLES, "(scores - gold).mean()", "(gold - scores).mean()", "formulas_tables::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "formulas_tables::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "formulas_tables::test_one_way_alone"),
+    # intervals and divergence
+    ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "intervals::test_eight_seeds_that_differ"),
+    ("seeds taken as they are", INTERVALS, "x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))]", "x[:, rng.integers(posts, size=posts)]", "intervals::test_eight_seeds_that_differ"),
+    ("pairs on one post counted apart", INTERVALS, "sums[post] = sums.get(post, 0.0) + hit - share", "sums[len(sums)] = hit - share", "intervals::test_pairs_on_one_post_count_as_one"),
+    ("KL one position late", KL, "len(prompts[i]) - 1 - first", "len(prompts[i]) - first", "kl::test_against_a_slow_sum"),
+    ("KL of the reference to the policy", KL, "(logprobs - reference)", "(reference - logprobs)", "kl::test_two_tokens_by_hand"),
 ]
