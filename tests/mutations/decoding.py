@@ -2,6 +2,8 @@
 """Decoding: from logits to responses."""
 
 DECODING = "trlx/models/decoding.py"
+SAMPLING = "trlx/models/sampling.py"
+WEIGHTS = "summarize_rlhf/weights.py"
 
 # fmt: off
 ROWS = [
@@ -15,4 +17,10 @@ ROWS = [
     ("dropped rows leave their keys", DECODING, "self.keys, self.values = self.keys[rows], self.values[rows]", "self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
     ("trunk one token late", DECODING, "device=hidden.device), self.lengths] = hidden[:, 0]", "device=hidden.device), self.lengths - 1] = hidden[:, 0]", "trlx_decoding::test_trunk_is_that_of_a_forward_pass"),
     ("temperature multiplies", DECODING, "logits / self.temperature", "logits * self.temperature", "trlx_decoding::test_tokens_are_those_of_the_slow_way"),
+    # families that `generate` decodes
+    ("rows that rwkv mixes are batched", SAMPLING, "order[: batch_size if together else 1]", "order[:batch_size]", "trlx_recurrent::test_responses_are_those_of_each_prompt_alone"),
+    ("padding that is read is kept", SAMPLING, "if padded or len(prompts[i]) == len(prompts[rows[0]])", "if True", "trlx_recurrent::test_responses_are_those_of_each_prompt_alone"),
+    ("nothing but the pad token under the mask", SAMPLING, "logits([others + prompt, [pad_id] * 8 + prompt], 8)", "logits([prompt], 0)", "trlx_recurrent::test_what_reads_padding_is_found_out"),
+    ("one-token prompt goes on from the last generation", SAMPLING, "        model(ids, use_cache=False)\n", "        pass\n", "trlx_recurrent::test_responses_are_those_of_each_prompt_alone"),
+    ("rwkv rescales its weights in place", WEIGHTS, "config.rescale_every = 0", "pass", "trlx_recurrent::test_ppo_and_summaries"),
 ]

@@ -46,11 +46,19 @@ class _NoPositions(nn.Module):
         return torch.zeros(())
 
 
+class _States(BaseModelOutputWithPastAndCrossAttentions):
+    """Last hidden states and nothing else, whatever more a family's head hands on (recurrent state, router logits)."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 class _Given(nn.Module):
     """Stands in for a decoder whose last hidden states (B, L, H) are known: they are its input."""
 
-    def forward(self, *_args, inputs_embeds: Tensor, **_kwargs) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
+    def forward(self, *_args, inputs_embeds: Tensor, **_kwargs) -> _States:
+        return _States(last_hidden_state=inputs_embeds)
 
 
 _LLAMA = Family(blocks="layers", exit=("norm",))

@@ -42,14 +42,18 @@ def sample(
 def sample_by_generate(
     model: PreTrainedModel, config: GenerationConfig, prompts: list[list[int]], batch_size: int, progress=lambda _: None
 ) -> list[Response]:
-    """The same by `generate`: prompts are batched by length and padded on the left."""
+    """The same by `generate`: prompts are batched by length and padded on the left, as far as the model is known to
+    give each row what it gives it alone."""
     ends = end_ids(config)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    together, padded = safe_batches(model, config.pad_token_id) if len(prompts) > 1 else (True, True)
     responses: list[Response | None] = [None] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    while order:
+        rows = order[: batch_size if together else 1]
+        rows = [i for i in rows if padded or len(prompts[i]) == len(prompts[rows[0]])]
+        order = order[len(rows) :]
         ids, mask = left_pad([prompts[i] for i in rows], config.pad_token_id, model.device)
-        output = generate(model, ids, mask, config)
+        output = _generate(model, ids, mask, config)
         for row, response in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
             responses[row] = Response(up_to_end(response, ends), None)
         progress(len(rows))
@@ -57,11 +61,31 @@ def sample_by_generate(
 
 
 def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
-    """Ids (B, Q + R) after left-padded `ids` (B, Q), by `config` alone.
+    """Ids (B, Q + R) after left-padded `ids` (B, Q), by `config` alone; each row's as if it were alone."""
+    if len(ids) > 1 or (mask is not None and not mask.all()):
+        together, padded = safe_batches(model, config.pad_token_id)
+    else:
+        together = padded = True
+    unpadded = mask is None or bool(mask.all())
+    if not (together and (padded or unpadded)):
+        mask = torch.ones_like(ids) if mask is None else mask
+        prompts = [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)]
+        responses = [torch.tensor(r.ids) for r in sample_by_generate(model, config, prompts, len(prompts))]
+        padding = config.pad_token_id
+        made = torch.nn.utils.rnn.pad_sequence(responses, batch_first=True, padding_value=padding)
+        return torch.cat((ids, made.to(ids)), 1)
+    return _generate(model, ids, mask, config)
+
+
+@torch.no_grad()
+def _generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
+    """What transformers' `generate` returns.
 
     A checkpoint's own generation_config (a repetition penalty, a top-p …) would fill what `config` leaves open,
     and leak into the samples: it is set aside.
     """
+    if ids.shape[1] == 1:  # which recurrent_gemma takes for one more step of the last generation: this ends that
+        model(ids, use_cache=False)
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:
@@ -70,6 +94,35 @@ def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: G
         )  # weights are whole
     finally:
         model.generation_config = own
+
+
+@torch.no_grad()
+def safe_batches(model: PreTrainedModel, pad_id: int) -> tuple[bool, bool]:
+    """Whether rows of one length may be generated together, and whether padded rows may: tried out on a few tokens.
+
+    Attention does as the mask says. A recurrence may not: rwkv reads padding like text (and in transformers its cached
+    step mixes the rows of a batch), recurrent_gemma reads it but for the token whose embedding is held at zero. So what
+    lies under the mask here are other tokens as well. A wrong no costs time alone.
+    """
+    limit = model.get_input_embeddings().num_embeddings
+    prompt, others = [(pad_id + i) % limit for i in (5, 7, 11)], [(pad_id + i) % limit for i in range(1, 9)]
+    config = GenerationConfig(
+        max_new_tokens=3, do_sample=False, use_cache=True, pad_token_id=pad_id, output_logits=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    kind = model.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+
+    def logits(rows: list[list[int]], padding: int = 0) -> Tensor:  # (3, b, V)
+        ids = torch.tensor(rows, device=model.device)
+        mask = (torch.arange(ids.shape[1], device=model.device) >= padding).long().expand_as(ids)
+        return torch.stack(_generate(model, ids, mask, config).logits).float()
+
+    alone = logits([prompt])
+    most = max(1e-4, 8 * torch.finfo(dtype).eps) * alone.abs().max()
+    together = bool((logits([others[:3], prompt])[:, 1:] - alone).abs().max() <= most)
+    padded = together and bool((logits([others + prompt, [pad_id] * 8 + prompt], 8) - alone).abs().max() <= most)
+    return together, padded
 
 
 def left_pad(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
