@@ -3,7 +3,9 @@
 Both run in a child of the test, by the arguments a user gives.
 """
 
+import contextlib
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -126,14 +128,16 @@ def test_one_way_alone(made) -> None:
 # ------------------------------------------------------------------- stage 3
 
 
-def ppo(overrides: dict) -> int:
-    """Runs stage 3 with these overrides; its exit code."""
+def ppo(overrides: dict) -> str:
+    """Runs stage 3 with these overrides; its error, if it ends with one."""
     sys.argv = ["stage 3", json.dumps(overrides)]
+    told = io.StringIO()
     try:
-        stage3.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+        with contextlib.redirect_stderr(told):
+            stage3.main()
+    except SystemExit:
+        return told.getvalue().partition("error: ")[2]
+    return ""
 
 
 def overrides(folder: Path, out: Path) -> dict:
@@ -156,7 +160,7 @@ def overrides(folder: Path, out: Path) -> dict:
 def test_reward_is_the_sample_less_its_own_reference(folder, tmp_path) -> None:
     """On the first rows of valid, their posts cut so that the summary fits; going on with another task is refused."""
     options = overrides(folder, tmp_path / "out")
-    assert forked(ppo, options) == 0
+    assert forked(ppo, options) == ""
     rows = load_rows(folder / "data", "valid", ["prompt", "label"], 4)
     samples = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").read_text().splitlines()][:4]
     tokenizer = load_tokenizer(folder / "sft")
@@ -168,11 +172,14 @@ def test_reward_is_the_sample_less_its_own_reference(folder, tmp_path) -> None:
         body = sample["prompt"].removesuffix("\nTL;DR:")
         mine, reference = (scorer.score([body], [text]).item() for text in (sample["output"], row["label"]))
         assert sample["reward"] == pytest.approx(mine - reference, abs=1e-5)
-    assert forked(ppo, options | {"task.max_eval_prompts": 3, "train.epochs": 2}) == 2
+    error = forked(ppo, options | {"task.max_eval_prompts": 3, "train.epochs": 2})
+    assert "max_eval_prompts was 4, is 3" in error
 
 
 def test_a_reward_model_of_another_tokenizer_is_refused(folder, tmp_path) -> None:
     """Its ids would mean other text than the policy's, though both decode and encode without complaint."""
-    reward_model(tmp_path / "rm", folder / "sft", make_tokenizer(vocab_size=390))
-    options = overrides(folder, tmp_path / "out") | {"task.reward_model": str(tmp_path / "rm")}
-    assert forked(ppo, options) == 2
+    other = make_tokenizer(vocab_size=350)
+    other.pad_token = other.eos_token
+    reward_model(tmp_path / "rm", folder / "sft", other)
+    error = forked(ppo, overrides(folder, tmp_path / "out") | {"task.reward_model": str(tmp_path / "rm")})
+    assert f"trained with another tokenizer than the one given ({folder / 'sft'})" in error
