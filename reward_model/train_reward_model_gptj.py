@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from transformers import TrainingArguments
 
 # Before this folder, in which `reward_model` would be the file of that name.
@@ -106,15 +107,16 @@ class RewardTrainer(ResumableTrainer):
         self.pairs = pairs
         self.pair_loss = LOSSES[loss]
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The mean loss of B pairs; with `return_outputs` also what each adds (B, 3): both scores and its loss."""
-        chosen, rejected = self.pairs.values(model, inputs).unbind(1)  # (B, T) each
-        chosen_lengths, rejected_lengths = inputs["lengths"].unbind(1)  # (B,) each
-        losses = self.pair_loss(chosen, rejected, chosen_lengths, rejected_lengths, inputs["start"])  # (B,)
-        if not return_outputs:
-            return losses.mean()
+    def count(self, batch: dict[str, Any]) -> int:
+        return len(batch["start"])
+
+    def total_loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of B pairs, and what each of them gives (B, 3): both scores and its loss."""
+        chosen, rejected = self.pairs.values(model, batch).unbind(1)  # (B, T) each
+        chosen_lengths, rejected_lengths = batch["lengths"].unbind(1)  # (B,) each
+        losses = self.pair_loss(chosen, rejected, chosen_lengths, rejected_lengths, batch["start"])  # (B,)
         scores = end_scores(chosen, chosen_lengths), end_scores(rejected, rejected_lengths)
-        return losses.mean(), torch.stack([*scores, losses], 1)
+        return losses.sum(), torch.stack([*scores, losses], 1).detach()
 
     @torch.no_grad()
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -122,7 +124,7 @@ class RewardTrainer(ResumableTrainer):
 
         Trainer also wants labels. There are none: the chosen text always stands first.
         """
-        _, pairs = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        _, pairs = self.total_loss(model, self._prepare_inputs(inputs))
         return None, pairs, torch.zeros_like(pairs)
 
 
@@ -236,7 +238,6 @@ def main() -> None:
         order=LengthGroupedSampler(lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
     )
-    trainer.accelerator.gradient_accumulation_steps = training.gradient_accumulation_steps  # as DeepSpeed has it
     trainer.train(resume_from_checkpoint=run.resume_from)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 

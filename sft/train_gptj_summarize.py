@@ -16,9 +16,10 @@ from typing import Any
 
 from accelerate.utils import gather_object
 from datasets import Dataset
+from torch import Tensor, nn
 from transformers import TrainingArguments
 
-from sft.loss import SupervisedLM, mean_loss
+from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import hardware
 from summarize_rlhf.arguments import knob, parse_arguments
@@ -96,7 +97,13 @@ class SFTTrainer(ResumableTrainer):
             compute_metrics=lambda prediction: mean_loss(*prediction.predictions.T),
             **kwargs,
         )
-        self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
+
+    def count(self, batch: dict[str, Any]) -> Tensor:
+        return (batch["labels"][:, 1:] != IGNORED).sum()
+
+    def total_loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs = model(**batch, num_items_in_batch=1)
+        return outputs["loss"], outputs
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)

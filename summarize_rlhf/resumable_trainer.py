@@ -9,24 +9,23 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from summarize_rlhf import hardware, resume
 from summarize_rlhf.best_model import BestModel
 from summarize_rlhf.errors import UserError
+from summarize_rlhf.global_batch import GlobalBatchTrainer
 from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.preemption import Preempted, Preemption
-from summarize_rlhf.sampler import LengthGroupedSampler
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(GlobalBatchTrainer):
     """A Trainer whose interrupted run goes on as if nothing had happened, on any number of processes.
 
     `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
     and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
-    besides `save_steps`. `order` is that of the training rows, which follows from seed and epoch. `keep_best` keeps the
-    model with the lowest `eval_loss` for `restore_kept`. A gradient that is no number ends the run, with the last
-    checkpoint kept.
+    besides `save_steps`. `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. A gradient that is
+    no number ends the run, with the last checkpoint kept.
     """
 
     def __init__(
@@ -34,12 +33,11 @@ class ResumableTrainer(Trainer):
         settings: Mapping[str, Any],
         metrics: MetricsFile,
         minutes: float | None,
-        order: LengthGroupedSampler,
         keep_best: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs, callbacks=[metrics])
-        self.settings, self.metrics, self.order = settings, metrics, order
+        self.settings, self.metrics = settings, metrics
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # ours to see to
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
@@ -55,9 +53,6 @@ class ResumableTrainer(Trainer):
             hardware.name_wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
         with self.preemption:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        return self.order
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""
