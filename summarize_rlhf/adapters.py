@@ -51,7 +51,7 @@ def load_adapter(
             f"{found.unexpected_keys[:5]}"
         )
     merged = adapted.merge_and_unload()
-    merged.config._name_or_path = merged.name_or_path = str(path)  # what an adapter trained on top belongs to
+    merged.config._name_or_path = merged.name_or_path = str(path)  # no longer the base, which messages would name
     return merged
 
 

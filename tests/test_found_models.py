@@ -118,6 +118,8 @@ def test_no_generation_config_stands_in_the_way_of_saving(gptj_dir, tmp_path, ta
     elif file == "generation_config.json":
         (model / file).write_text(taste)
     loaded, plain = load_causal_lm(model), load_causal_lm(gptj_dir)
+    kept = loaded.generation_config
+    assert (kept.eos_token_id, kept.use_cache, kept.temperature) == (0, True, None)
     loaded.save_pretrained(out)
     assert set(json.loads((out / "generation_config.json").read_text())) <= {
         *("bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "transformers_version", "_from_model_config"),
