@@ -12,6 +12,7 @@ from slow import AdamW
 from tiny_trlx import length_reward, tiny_config, tiny_trainer
 
 from trlx.data.configs import TRLConfig
+from trlx.pipeline.rollouts import Rollout
 from trlx.trainer.checkpoint import Collection
 
 PEAK, EPISODES = 0.02, 8
@@ -182,7 +183,8 @@ def test_evaluation_reports_mean_and_spread_of_its_rewards(config) -> None:
 
 
 def drawn(settings: TRLConfig) -> tuple:
-    """Prompts and responses of two collections by one policy, the order of four PPO epochs, an evaluation's samples."""
+    """Prompts and responses of two collections by one policy; the order of equal rollouts in two PPO epochs of each; an
+    evaluation's samples."""
     trainer = tiny_trainer(settings)
     collections = []
     for iteration in range(2):
@@ -190,10 +192,11 @@ def drawn(settings: TRLConfig) -> tuple:
         trainer.iteration = iteration
         rollouts, _ = trainer.make_experience()
         collections.append(([r.prompt for r in rollouts], [r.response for r in rollouts]))
+    same = [Rollout([7] * (1 + i % 3), [7], *[torch.zeros(1)] * 4, None) for i in range(EPISODES)]
     orders = {}
     for trainer.iteration in (0, 1):
         for epoch in (0, 1):
-            orders[trainer.iteration, epoch] = trainer.updates_left(Collection(rollouts, kl=0.0, epoch=epoch))
+            orders[trainer.iteration, epoch] = trainer.updates_left(Collection(same, kl=0.0, epoch=epoch))
     _, samples = trainer.evaluate_with({"max_new_tokens": 6})
     return collections, orders, [row["output"] for row in samples]
 
