@@ -32,7 +32,7 @@ ROWS = [
     ("PPO: cosine to another floor", STAGE3, '"eta_min": 5e-6', '"eta_min": 0.0', PINNED),
     ("PPO: accumulation of the published file", "configs/ds_config_trlx_gptj_summarize.json", '"gradient_accumulation_steps": 4', '"gradient_accumulation_steps": 1', FILES),
     # clipping, and what is written out
-    ("clipping left to DeepSpeed's default", EXPLICIT, '    "gradient_clipping": 0.0,  # 0: none\n', '    "gradient_clipping": 1.0,\n', "clipping::test_launched_a_step_has_the_length_of_the_gradient"),
+    ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "clipping::test_launched_a_step_has_the_length_of_the_gradient"),
     ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "clipping::test_what_is_asked_for_comes_before_what_the_file_says"),
     ("gradients accumulated in bf16", EXPLICIT, 'accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype', "accumulated = dtype", "clipping::test_deepspeed_finds_each_option_written_out"),
     # the best model
