@@ -1,21 +1,24 @@
 """Stage 3: one PPO iteration (collect 64 rollouts, four epochs on them), the published way and ours, by phase.
 
-    python benchmarks/bench_ppo.py [--quick]
+    python benchmarks/bench_ppo.py [--quick] [--threads 1 2]
 
 Prompts of 50 to 400 tokens, 50 new ones, chunks of 16, batch 4 with 4 batches an update, the top 2 of 8 blocks trained;
-a reward model of the same shape. A short iteration warms up and does not count. `references` is ours alone: the human
-summaries are scored once per run, before training; the published way scores them again in each `reward`.
+a reward model of the same shape. The published way runs a second time with torch's fused attention. A short iteration
+warms up and does not count. `references` is ours alone: the human summaries are scored once per run, before training;
+the published way scores them again in each `reward`.
 """
 
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks import measure, published_ppo, workload
+from benchmarks import machine, measure, published, published_ppo, workload
+from benchmarks.raw import FUSED, OURS, PUBLISHED
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.speed import CACHE_TOKENS
@@ -55,12 +58,12 @@ def prompts_of(folder: Path) -> list[dict[str, str]]:
     return made
 
 
-def settings(folder: Path, rollouts: int, unfrozen: int) -> TRLConfig:
+def settings(folder: Path, rollouts: int, unfrozen: int, chunk: int = CHUNK, batch: int = BATCH) -> TRLConfig:
     changes = {
         "model.model_path": str(folder), "model.num_layers_unfrozen": unfrozen,
-        "tokenizer.tokenizer_path": str(folder), "train.seq_length": WIDTH, "train.batch_size": BATCH,
+        "tokenizer.tokenizer_path": str(folder), "train.seq_length": WIDTH, "train.batch_size": batch,
         "train.total_steps": 10**6, "train.eval_interval": 10**6, "train.tracker": None,
-        "train.checkpoint_dir": str(folder / "ckpts"), "method.num_rollouts": rollouts, "method.chunk_size": CHUNK,
+        "train.checkpoint_dir": str(folder / "ckpts"), "method.num_rollouts": rollouts, "method.chunk_size": chunk,
         "method.ppo_epochs": 4, "method.init_kl_coef": 0.1, "method.scale_reward": None, "method.vf_coef": 0.2,
         "method.gen_kwargs": {"max_new_tokens": NEW},
         "optimizer.kwargs": {"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
@@ -69,42 +72,79 @@ def settings(folder: Path, rollouts: int, unfrozen: int) -> TRLConfig:
     return TRLConfig.update(default_ppo_config(), changes)
 
 
-def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
-    """The trainer and the reward function of `trlx_gptj_text_summarization.py`."""
-    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = str(ACCUMULATION)
-    scorer = Scorer.from_pretrained(folder / "rm", batch_tokens=CACHE_TOKENS)
-    start = time.perf_counter()
-    references = scorer.score([row["body"] for row in rows[WARM_UP:]], [row["reference"] for row in rows[WARM_UP:]])
-    seconds = {"references": time.perf_counter() - start}
-    references = [0.0] * WARM_UP + references.tolist()
+class OneIteration:
+    """The trainer and the reward function of `trlx_gptj_text_summarization.py`, and the human summaries' scores."""
 
-    def reward_fn(outputs, body, reference_score, **_) -> torch.Tensor:
-        return scorer.score(body, outputs) - torch.tensor(reference_score)
-
-    prompts = [
-        {"prompt": row["prompt"], "body": row["body"], "reference_score": score}
-        for row, score in zip(rows, references, strict=True)
-    ]
-    trainer = AcceleratePPOTrainer(settings(folder, WARM_UP, unfrozen), reward_fn)
-    trainer.log.start(resumed=False)
-    for part in (prompts[:WARM_UP], prompts[WARM_UP:]):
-        trainer.method.num_rollouts = len(part)
-        trainer.add_prompt_pipeline(PromptPipeline(part, WIDTH - NEW, trainer.tokenizer))
+    def __init__(self, folder: Path, rows: list[dict[str, str]], config: TRLConfig, accumulation: int = ACCUMULATION):
+        os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = str(accumulation)
+        self.scorer = Scorer.from_pretrained(folder / "rm", batch_tokens=CACHE_TOKENS)
         start = time.perf_counter()
+        measured = self.scorer.score([r["body"] for r in rows[WARM_UP:]], [r["reference"] for r in rows[WARM_UP:]])
+        self.references_s = time.perf_counter() - start
+        scores = [0.0] * WARM_UP + measured.tolist()
+        self.prompts = [
+            {"prompt": row["prompt"], "body": row["body"], "reference_score": score}
+            for row, score in zip(rows, scores, strict=True)
+        ]
+        self.trainer = AcceleratePPOTrainer(config, self.reward)
+        self.trainer.log.start(resumed=False)
+
+    def reward(self, outputs, body, reference_score, **_) -> torch.Tensor:
+        return self.scorer.score(body, outputs) - torch.tensor(reference_score)
+
+    def collect(self, prompts: list[dict]) -> dict[str, float]:
+        trainer = self.trainer
+        trainer.method.num_rollouts = len(prompts)
+        trainer.add_prompt_pipeline(PromptPipeline(prompts, WIDTH - NEW, trainer.tokenizer))
         rollouts, stats = trainer.make_experience()
-        collected = time.perf_counter()
         trainer.collection = Collection(rollouts, stats["policy/kl"])
-        trainer.optimise(trainer.collection, tqdm(disable=True))
+        return stats
+
+    def optimise(self) -> None:
+        self.trainer.optimise(self.trainer.collection, tqdm(disable=True))
+
+
+def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
+    one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen))
+    for part in (one.prompts[:WARM_UP], one.prompts[WARM_UP:]):
+        start = time.perf_counter()
+        stats = one.collect(part)
+        collected = time.perf_counter() - start
+        one.optimise()
         whole = time.perf_counter() - start
-    seconds |= {"generate": stats["time/rollout_generate"], "reward": stats["time/rollout_score"]}
-    seconds["policy + reference"] = collected - start - seconds["generate"] - seconds["reward"]
-    return seconds | {"optimise": whole - (collected - start), "iteration": whole}
+    generate, reward = stats["time/rollout_generate"], stats["time/rollout_score"]
+    seconds = {"references": one.references_s, "generate": generate, "reward": reward}
+    return seconds | {
+        "policy + reference": collected - generate - reward, "optimise": whole - collected, "iteration": whole,
+    }  # fmt: skip
 
 
-def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
+def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
+    """What each phase of ours needs, in 10⁹ operations: every row is computed alone, without padding."""
+    one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen, chunk=1, batch=1), BATCH * ACCUMULATION)
+    gflop: dict[str, float] = {}
+
+    def counting(name: str, method: Callable) -> Callable:
+        def counted(*args):
+            with machine.counted(gflop, name):
+                return method(*args)
+
+        return counted
+
+    one.scorer.batch_tokens = 1  # one text at a time
+    trainer = one.trainer
+    trainer.generate_responses = counting("generate", trainer.generate_responses)
+    trainer.reward_fn = lambda **given: counting("reward", lambda: one.reward(**given))()
+    trainer.logprobs_and_values = counting("policy + reference", trainer.logprobs_and_values)
+    one.collect(one.prompts[WARM_UP:])
+    counting("optimise", one.optimise)()
+    return gflop | {"iteration": sum(gflop.values())}
+
+
+def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int, attention: str) -> dict[str, float]:
     tokenizer = load_tokenizer(folder)
     method = settings(folder, WARM_UP, unfrozen).method
-    ppo = published_ppo.PPO(folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION)
+    ppo = published_ppo.PPO(folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION, attention)
     for part in (rows[:WARM_UP], rows[WARM_UP:]):
         start = time.perf_counter()
         ids = [tokenizer(row["prompt"]).input_ids for row in part]
@@ -112,6 +152,13 @@ def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> di
         whole = time.perf_counter() - start
     seconds["policy + reference"] = seconds.pop("policy") + seconds.pop("reference")
     return {phase: seconds[phase] for phase in PHASES} | {"iteration": whole}
+
+
+def one_side(folder: Path, side: str, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
+    """Seconds of an iteration and of its phases."""
+    if side == OURS:
+        return ours(folder, rows, unfrozen)
+    return published_way(folder, rows, unfrozen, published.ATTENTION[side])
 
 
 def main() -> None:
@@ -122,15 +169,16 @@ def main() -> None:
     rollouts = args.rollouts or (16 if args.quick else 64)
 
     def work(folder: Path, side: str) -> dict[str, float]:
-        found = {"ours": ours, "published": published_way}[side](folder, prompts_of(folder), args.unfrozen)
-        return {"iterations_per_hour": 3600 / found["iteration"], **found}
+        return one_side(folder, side, prompts_of(folder), args.unfrozen)
 
-    def prepare(folder: Path) -> dict[str, str]:
+    def count(folder: Path) -> dict[str, float]:
+        return matrix_products(folder, prompts_of(folder), args.unfrozen)
+
+    def prepare(folder: Path) -> dict[str, str | int]:
         kind = make(folder, rollouts, args.family, **({"layers": 4} if args.quick else {}))
         return {"texts": kind, "rollouts": rollouts, "unfrozen": args.unfrozen}
 
-    phases = {phase: lambda a, b, phase=phase: b[phase] / a[phase] for phase in PHASES}
-    measure.compare("ppo", args, prepare, work, rate="iterations_per_hour", **phases)
+    measure.compare("ppo", args, prepare, work, "iteration", (OURS, PUBLISHED, FUSED), count, ratios=PHASES)
 
 
 if __name__ == "__main__":

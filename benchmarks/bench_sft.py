@@ -1,19 +1,21 @@
 """Stage 1's training loop: the published way (padded to 550, eager attention) and ours, in real tokens per second.
 
-    python benchmarks/bench_sft.py [--quick]
+    python benchmarks/bench_sft.py [--quick] [--threads 1 2]
 
-Both train the same model on the same rows with transformers' Trainer under DeepSpeed, in batches of 16, without
-activation checkpointing (the published default has it and is slower still: `--checkpointing`). Real tokens are those of
-posts and summaries, without padding. The first step of each run is a warm-up and does not count.
+The published way runs a second time with torch's fused attention, all else alike. All train the same model on the same
+rows with transformers' Trainer under DeepSpeed, in batches of 16, without activation checkpointing (the published
+default has it and is slower still: `--checkpointing`). Real tokens are those of posts and summaries, without padding.
+The first step of each run is a warm-up and does not count.
 """
 
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments, default_data_collator
+from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, default_data_collator
 
-from benchmarks import measure, published, workload
+from benchmarks import machine, measure, published, workload
 from benchmarks.measure import Clock
+from benchmarks.raw import FUSED, OURS, PUBLISHED
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
@@ -38,7 +40,7 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     clock = Clock()
-    dataset = TLDRDataset(rows, tokenizer, published.WIDTH)
+    dataset, sampler = data_of(rows, tokenizer, args.seed)
     trainer = SFTTrainer(
         model=SupervisedLM(model),
         args=training,
@@ -47,16 +49,32 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
         settings={},
         metrics=MetricsFile(folder / "ours"),
         minutes=None,
-        order=LengthGroupedSampler(dataset.lengths, BATCH, args.seed),
+        order=sampler,
     )
     trainer.add_callback(clock)
-    order = list(trainer.order)
+    order = list(sampler)
     trainer.train()
     return clock.rate("tokens", sum(dataset.lengths), sum(dataset.lengths[i] for i in order[:BATCH]))
 
 
-def published_way(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
-    tokenizer, model = load_tokenizer(folder), published.load_model(folder)
+def data_of(rows: Dataset, tokenizer: PreTrainedTokenizerFast, seed: int) -> tuple[TLDRDataset, LengthGroupedSampler]:
+    dataset = TLDRDataset(rows, tokenizer, published.WIDTH)
+    return dataset, LengthGroupedSampler(dataset.lengths, BATCH, seed)
+
+
+def matrix_products(folder: Path, rows: Dataset) -> dict[str, float]:
+    """What a token of the measured steps needs, in 10⁹ operations: each row is computed alone, without padding."""
+    tokenizer, model, gflop = load_tokenizer(folder), SupervisedLM(load_causal_lm(folder)).train(), {}
+    dataset, sampler = data_of(rows, tokenizer, SFTArguments().seed)
+    measured = list(sampler)[BATCH:]
+    for i in measured:
+        with machine.counted(gflop, "rows"):
+            model(**PadRight(tokenizer.pad_token_id)([dataset[i]]))["loss"].backward()
+    return {"tokens_per_s": gflop["rows"] / sum(dataset.lengths[i] for i in measured)}
+
+
+def published_way(folder: Path, rows: Dataset, checkpointing: bool, attention: str) -> dict[str, float]:
+    tokenizer, model = load_tokenizer(folder), published.load_model(folder, attention)
     training = TrainingArguments(
         output_dir=str(folder / "published"), per_device_train_batch_size=BATCH, num_train_epochs=1,
         learning_rate=1e-5, warmup_steps=100, adam_beta1=0.9, adam_beta2=0.95, report_to="none", save_strategy="no",
@@ -81,11 +99,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help=f"rows of each run; {BATCH} of them warm up")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations, on both sides")
     args = parser.parse_args()
-    rows = args.rows or (3 if args.quick else 7) * BATCH
+    rows = args.rows or (2 if args.quick else 7) * BATCH
 
     def work(folder: Path, side: str) -> dict[str, float]:
         hardware.join_launch()
-        return {"ours": ours, "published": published_way}[side](folder, workload.read(folder), args.checkpointing)
+        if side == OURS:
+            return ours(folder, workload.read(folder), args.checkpointing)
+        return published_way(folder, workload.read(folder), args.checkpointing, published.ATTENTION[side])
+
+    def count(folder: Path) -> dict[str, float]:
+        return matrix_products(folder, workload.read(folder))
 
     def prepare(folder: Path) -> dict[str, str]:
         kind, found = workload.texts(rows)
@@ -93,7 +116,7 @@ def main() -> None:
         workload.make(folder, found, args.family, **shape)
         return {"texts": kind, "rows": rows, "batch": BATCH, "checkpointing": args.checkpointing}
 
-    measure.compare("sft", args, prepare, work, rate="tokens_per_s")
+    measure.compare("sft", args, prepare, work, "tokens_per_s", (OURS, PUBLISHED, FUSED), count)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     python benchmarks/bench_trl.py --stage rm  [--epochs 5]
 
 TRL runs as it is fastest on a CPU: batches grouped by length, no activation checkpointing, no packing (which needs
-flash attention), the embeddings of the reward model frozen like ours. `--trl_attention eager` is how GPT-J ran before
-transformers 5.24 gave it fused attention. Ours is what the stages run. The first step warms up and does not count.
+flash attention), the embeddings of the reward model frozen like ours; both take four pairs a forward pass.
+`--trl_attention eager` is how GPT-J ran before transformers 5.24 gave it fused attention. Ours is what the stages run.
+The first step warms up and does not count.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from benchmarks import bench_rm, bench_sft, measure, workload
 from benchmarks.measure import Clock
 from benchmarks.published import WIDTH, rm_text
+from benchmarks.raw import OURS
 from summarize_rlhf import hardware
 from summarize_rlhf.tokenizer import load_tokenizer
 
@@ -93,7 +95,7 @@ def main() -> None:
         return {"texts": kind, "rows": rows, "batch": batch, "epochs": args.epochs, "TRL": args.trl_attention}
 
     rate = "tokens_per_s" if args.stage == "sft" else "pairs_per_s"
-    measure.compare(f"trl_{args.stage}", args, prepare, work, rate, sides=(measure.OURS, "trl"))
+    measure.compare(f"trl_{args.stage}", args, prepare, work, rate, (OURS, "trl"))
 
 
 def measured(folder: Path, side: str, args: argparse.Namespace) -> dict[str, float]:
@@ -105,7 +107,7 @@ def measured(folder: Path, side: str, args: argparse.Namespace) -> dict[str, flo
     hardware.join_launch()
     if args.stage == "sft":
         return bench_sft.ours(folder, rows, checkpointing=False)
-    return bench_rm.ours(folder, rows, args.epochs)
+    return bench_rm.ours(folder, rows, args.epochs, micro_batch=bench_rm.UPDATE)  # as TRL has it here
 
 
 if __name__ == "__main__":

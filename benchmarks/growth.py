@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import bench_ppo, measure, published, workload
-from benchmarks.measure import OURS, PUBLISHED, Figures
+from benchmarks import bench_ppo, machine, measure, published, workload
+from benchmarks.measure import Figures
+from benchmarks.raw import OURS, PUBLISHED
 from sft.loss import SupervisedLM
 from summarize_rlhf.report import format_table
 from summarize_rlhf.weights import load_causal_lm
@@ -44,8 +45,7 @@ def training_step(folder: Path, side: str, length: int, batch: int) -> Figures:
 
 def iteration(folder: Path, side: str, unfrozen: int, rollouts: int) -> Figures:
     rows = bench_ppo.prompts_of(folder)[: bench_ppo.WARM_UP + rollouts]
-    way = {OURS: bench_ppo.ours, PUBLISHED: bench_ppo.published_way}[side]
-    return {"seconds": way(folder, rows, unfrozen)["iteration"]}
+    return {"seconds": bench_ppo.one_side(folder, side, rows, unfrozen)["iteration"]}
 
 
 CELLS = {"step": training_step, "iteration": iteration}
@@ -54,7 +54,7 @@ CELLS = {"step": training_step, "iteration": iteration}
 def row(folder: Path, what: str, names: tuple[str, str], values: tuple[int, int]) -> dict[str, object]:
     """Both sides of one setting."""
     ours, theirs = (
-        measure.run_side(side, ["--folder", str(folder), "--what", what, "--values", *map(str, values)])
+        measure.run(measure.this_script(side, ["--folder", str(folder), "--what", what, "--values", *map(str, values)]))
         for side in (OURS, PUBLISHED)
     )
     return dict(zip(names, values, strict=True)) | {
@@ -73,8 +73,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.side:
         figures = CELLS[args.what](args.folder, args.side, *args.values)
-        print(json.dumps({**figures, "peak_rss_gb": measure.peak_gb()}))
+        print(json.dumps({**figures, "peak_rss_gb": machine.peak_gb()}))
         return
+    busy = measure.check_idle()
     lengths, batches = (LENGTHS, BATCHES) if not args.quick else ((64, 128), (2,))
     unfrozen, rollouts = (UNFROZEN, ROLLOUTS) if not args.quick else ((1,), (8,))
     shape = {"layers": 2} if args.quick else {}
@@ -88,7 +89,7 @@ def main() -> None:
         pairs = [(k, middle) for k in unfrozen] + [(2, n) for n in rollouts if n != middle]
         iterations = [row(Path(folder), "iteration", names, pair) for pair in pairs]
         print(f"\nStage 3, an iteration\n{format_table(iterations)}")
-    record = {"bench": "growth", "step": steps, "iteration": iterations, "machine": measure.machine()}
+    record = {"bench": "growth", "step": steps, "iteration": iterations, "machine": measure.machine() | {"busy": busy}}
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ itself: with `--side ours` it does the work once and prints one JSON line, which
 
 import argparse
 import json
-import resource
+import os
 import statistics
 import subprocess
 import sys
@@ -20,11 +20,14 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from benchmarks.machine import Others, busy_share, matrix_gflops, peak_gb
+from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, spread
 from summarize_rlhf import hardware
 from summarize_rlhf.report import format_table
 
 Figures = dict[str, float]
-OURS, PUBLISHED = "ours", "published"
+Run = dict[str, Any]
+COUNT = "count"  # the side that counts our matrix products, without a clock
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -32,6 +35,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--quick", action="store_true", help="a small model and little work: ends within a minute")
     made.add_argument("--repeats", type=int, help="runs of each side; default 3, quick 1")
+    made.add_argument("--threads", type=int, nargs="+", help="of each run, one or several numbers; default: torch's")
     made.add_argument("--family", default="gptj", choices=["gptj", "gpt2", "gpt_neox", "llama"])
     made.add_argument("--out", type=Path, help="also write every run's figures to this JSON file")
     made.add_argument("--side", help=argparse.SUPPRESS)
@@ -45,65 +49,115 @@ def compare(
     prepare: Callable[[Path], dict[str, Any]],
     work: Callable[[Path, str], Figures],
     rate: str,
-    sides: tuple[str, str] = (OURS, PUBLISHED),
-    **ratios: Callable[[Figures, Figures], float],
+    sides: tuple[str, ...] = (OURS, PUBLISHED),
+    count: Callable[[Path], Figures] | None = None,
+    commands: dict[str, list[str]] | None = None,
+    ratios: tuple[str, ...] = (),
 ) -> None:
-    """Runs both sides in turns; prints a table and, last, one JSON line.
+    """Run all sides in turns at each number of threads; print tables and, last, one JSON line.
 
-    `prepare(folder)` makes what both work on and returns the settings to report; `work(folder, side)` does a side's
-    work once. `rate` names the figure (more is better) whose quotient, ours over the other's, is the ratio of a
-    repeat; `ratios` are further ones. A ratio's median over the repeats is reported, and its range.
+    `prepare(folder)` makes what all work on and returns the settings to report; `work(folder, side)` does a side's work
+    once. `rate` names the figure whose quotient is the ratio of a repeat, ours over another side's, and `ratios`
+    further ones. `count(folder)` returns our matrix products in 10⁹ operations, by the figure that they stand behind
+    (`Record.gflops`). `commands` start a side by something else than this script; the folder is appended.
     """
     if args.side:
-        torch.manual_seed(0)
-        figures = work(args.folder, args.side)
-        print(json.dumps({**figures, "peak_rss_gb": peak_gb()}), flush=True)
+        child(args, work, count)
         return
-    repeats = args.repeats or (1 if args.quick else 3)
+    threads, repeats = args.threads or [torch.get_num_threads()], args.repeats or (1 if args.quick else 3)
+    busy = check_idle()
     with tempfile.TemporaryDirectory() as folder:
         settings = prepare(Path(folder))
-        runs = alternate(sides, repeats, [*sys.argv[1:], "--folder", folder])
-    ours, other = (medians(runs[side]) for side in sides)
-    together = list(zip(*(runs[side] for side in sides), strict=True))
-    ratios = {"ratio": lambda a, b: a[rate] / b[rate], **ratios}
-    found = {name: [ratio(a, b) for a, b in together] for name, ratio in ratios.items()}
-    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
-    print(f"\n{bench}: {args.family}, {shown}; medians of {repeats}")
-    names = dict.fromkeys([*ours, *other])
-    table = [{"": name, sides[0]: _number(ours.get(name)), sides[1]: _number(other.get(name))} for name in names]
-    print(format_table(table))
-    for name, values in found.items():
-        print(f"{name} {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
-    record = {"bench": bench} | {f"{name}_median": round(statistics.median(x), 3) for name, x in found.items()}
-    record |= {sides[0]: ours, sides[1]: other}
-    record |= {"peak_rss_gb": {side: medians(runs[side])["peak_rss_gb"] for side in sides}}
-    record |= {"family": args.family, "repeats": repeats, "settings": settings}
+        arguments = [*sys.argv[1:], "--folder", folder]
+        start = {side: this_script(side, arguments) for side in (*sides, COUNT)}
+        start |= {side: [*command, folder] for side, command in (commands or {}).items()}
+        gflop = run(start[COUNT], max(threads)) if count else {}
+        runs = alternate({side: start[side] for side in sides}, threads, repeats)
+    raw = {"bench": bench, "rate": rate, "family": args.family, "repeats": repeats, "settings": settings}
+    raw |= {"machine": machine() | {"threads": threads, "busy": busy}, "gflop": gflop, "runs": runs}
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        whole = {**record, "ratios": found, "runs": runs, "machine": machine()}
-        args.out.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(record), flush=True)
+        args.out.write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+    show(Record(raw), (rate, *ratios))
+    print(json.dumps({"bench": bench, "settings": settings, "ratio_median": medians_of(Record(raw), rate)}), flush=True)
 
 
-def alternate(sides: tuple[str, ...], repeats: int, arguments: list[str]) -> dict[str, list[Figures]]:
-    """`repeats` runs of each side, taking turns."""
-    results: dict[str, list[Figures]] = {side: [] for side in sides}
-    with tqdm(total=repeats * len(sides), desc=Path(sys.argv[0]).stem, unit="run") as bar:
+def child(args: argparse.Namespace, work: Callable, count: Callable | None) -> None:
+    """One side's work, in this process; its figures as a line of JSON."""
+    torch.manual_seed(0)
+    if args.side == COUNT:
+        print(json.dumps(count(args.folder)), flush=True)
+        return
+    figures = {**work(args.folder, args.side), "peak_rss_gb": peak_gb(), "threads": torch.get_num_threads()}
+    if args.side == OURS:
+        figures["matrix_gflops"] = matrix_gflops()
+    print(json.dumps(figures), flush=True)
+
+
+def check_idle() -> float | None:
+    """The share of the machine that others use now; says so where it is so much that figures are in doubt."""
+    busy = busy_share()
+    if busy is not None and busy > BUSY:
+        load = os.getloadavg()[0]
+        print(f"note: {busy:.0%} of this machine is in use (load {load:.2f}): the figures will say so", file=sys.stderr)
+    return busy
+
+
+def this_script(side: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, sys.argv[0], "--side", side, *arguments]
+
+
+def alternate(commands: dict[str, list[str]], threads: list[int], repeats: int) -> list[Run]:
+    """`repeats` runs of each side's command at each number of threads, taking turns."""
+    runs = []
+    with tqdm(total=repeats * len(threads) * len(commands), desc=Path(sys.argv[0]).stem, unit="run") as bar:
         for _ in range(repeats):
-            for side in sides:
-                bar.set_postfix(side=side)
-                results[side].append(run_side(side, arguments))
-                bar.update()
-    return results
+            for number in threads:
+                for side, command in commands.items():
+                    bar.set_postfix(side=side, threads=number)
+                    with Others() as others:
+                        figures = run(command, number)
+                    runs.append({"side": side, **figures, "others": others.share})
+                    bar.update()
+    return runs
 
 
-def run_side(side: str, arguments: list[str]) -> Figures:
-    """This script with `--side SIDE` in a process of its own; its last line's JSON. Its output shows if it fails."""
-    command = [sys.executable, sys.argv[0], "--side", side, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(command: list[str], threads: int | None = None) -> Run:
+    """The JSON of the last line that a command prints, on so many threads. Its output shows where it fails."""
+    number = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | number)
     if done.returncode != 0:
         sys.exit(f"{done.stdout}{done.stderr}\n{' '.join(command)} ended with exit code {done.returncode}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    if threads is not None and found.get("threads", threads) != threads:
+        sys.exit(f"{' '.join(command)} ran on {found['threads']} threads instead of {threads}")
+    return found
+
+
+def show(record: Record, ratios: tuple[str, ...]) -> None:
+    """Medians of all figures, and how many times faster we were."""
+    settings = ", ".join(f"{key} {value}" for key, value in record.raw["settings"].items())
+    sides = record.sides()
+    for threads in record.threads():
+        print(f"\n{record.raw['bench']}: {record.raw['family']}, {settings}; threads {threads}, medians of "
+              f"{record.raw['repeats']}")  # fmt: skip
+        names = dict.fromkeys(name for run in record.runs for name in run if name not in ("side", "threads"))
+        cells = {side: {n: _median(record, side, threads, n) for n in names} for side in sides}
+        print(format_table([{"": name} | {side: cells[side][name] for side in sides} for name in names]))
+        for other in sides:
+            for figure in ratios if other != OURS else ():
+                print(f"{figure}: {spread(record.times_faster(other, threads, figure))} times faster than {other}")
+        for figure in record.raw["gflop"]:
+            print(f"{figure}: {spread(record.shares(threads, figure))} of the matrix rate")
+
+
+def medians_of(record: Record, figure: str) -> dict[str, dict[int, float]]:
+    """By side and number of threads: how many times faster we were, the median."""
+    return {
+        other: {n: round(statistics.median(record.times_faster(other, n, figure)), 3) for n in record.threads()}
+        for other in record.sides()
+        if other != OURS
+    }
 
 
 class Clock(TrainerCallback):
@@ -125,17 +179,6 @@ class Clock(TrainerCallback):
         return {f"{name}_per_s": rate, "seconds_per_step": seconds / (len(self.ends) - 1)}
 
 
-def peak_gb() -> float:
-    """Largest resident memory of this process so far, in GB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
-    return round(peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024), 3)
-
-
-def medians(runs: list[Figures]) -> Figures:
-    """Each figure's median over the runs."""
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-
-
 def machine() -> dict[str, Any]:
     """What a figure depends on: hardware, threads, versions, commit."""
     return {
@@ -146,5 +189,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _median(record: Record, side: str, threads: int, figure: str) -> str:
+    if not record.has(side, threads, figure):
+        return ""
+    return f"{record.median(side, threads, figure):.4g}"

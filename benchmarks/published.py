@@ -14,12 +14,19 @@ from torch.nn.functional import dropout, logsigmoid
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.gptj import modeling_gptj
 
+from benchmarks.raw import FUSED, PUBLISHED
+
 WIDTH = 550  # tokens that every text is padded to
+EAGER, SDPA = "eager", "sdpa"  # attention as published, and torch's fused kernel
+ATTENTION = {PUBLISHED: EAGER, FUSED: SDPA}  # by the side of a benchmark
 
 
-def load_model(path: Path) -> PreTrainedModel:
-    """A causal LM with eager attention; a GPT-J also with the attention that it had when the example was published."""
-    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager")
+def load_model(path: Path, attention: str = EAGER) -> PreTrainedModel:
+    """A causal LM with eager attention; a GPT-J also with the attention that it had when the example was published.
+
+    With `attention="sdpa"` it has torch's fused kernel instead: the published way on today's transformers.
+    """
+    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation=attention)
     if model.config.model_type == "gptj":
         modeling_gptj.eager_attention_forward = gptj_attention
         table = model.transformer.rotary_emb.embed_positions
@@ -99,9 +106,9 @@ def collate_pairs(pairs: list[list[tuple[Tensor, Tensor]]]) -> dict[str, Tensor]
 class GPTRewardModel(nn.Module):
     """Stage 2's model: both texts of each pair through the whole model, a loop over pairs for the loss."""
 
-    def __init__(self, path: Path, pad_token_id: int):
+    def __init__(self, path: Path, pad_token_id: int, attention: str = EAGER):
         super().__init__()
-        self.transformer = load_model(path).base_model
+        self.transformer = load_model(path, attention).base_model
         self.v_head = nn.Linear(self.transformer.config.n_embd, 1, bias=False)
         self.pad = pad_token_id
 

@@ -34,10 +34,10 @@ class Element(NamedTuple):
 class Policy(nn.Module):
     """A causal LM, a value head, and a frozen copy of the top blocks on the trunk's output of another pass."""
 
-    def __init__(self, path: Path, unfrozen: int):
+    def __init__(self, path: Path, unfrozen: int, attention: str):
         super().__init__()
-        self.base = published.load_model(path)
-        self.frozen = published.load_model(path).requires_grad_(False)  # only its top blocks run
+        self.base = published.load_model(path, attention)
+        self.frozen = published.load_model(path, attention).requires_grad_(False)  # only its top blocks run
         width = self.base.config.n_embd
         self.v_head = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1))
         blocks = self.base.transformer.h
@@ -69,11 +69,12 @@ class PPO:
 
     def __init__(
         self, policy: Path, reward_model: Path, tokenizer: PreTrainedTokenizerFast, unfrozen: int, method: PPOConfig,
-        chunk: int, batch: int, accumulation: int, seed: int = 0,
+        chunk: int, batch: int, accumulation: int, attention: str = published.EAGER, seed: int = 0,
     ):  # fmt: skip
         torch.manual_seed(seed)
-        self.policy = Policy(policy, unfrozen)
-        self.scorer = published.GPTRewardModel(reward_model, tokenizer.pad_token_id).requires_grad_(False).eval()
+        self.policy = Policy(policy, unfrozen, attention)
+        scorer = published.GPTRewardModel(reward_model, tokenizer.pad_token_id, attention)
+        self.scorer = scorer.requires_grad_(False).eval()
         self.tokenizer, self.method = tokenizer, method
         self.chunk, self.batch, self.accumulation = chunk, batch, accumulation
         trained = [p for p in self.policy.parameters() if p.requires_grad]

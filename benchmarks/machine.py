@@ -1,0 +1,90 @@
+"""The machine under a benchmark: who else uses it, how fast it multiplies matrices, how much memory a process took."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+STAT = Path("/proc/stat")
+SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 256, 1024))  # squares, and a feed-forward layer of the model
+# Attention's kernel on the CPU, which torch's counter does not know; counted as it counts the other kernels.
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(gradient, query, key, value)
+    ),
+}
+
+
+def busy_seconds() -> float | None:
+    """Seconds for which the cores of this machine have worked since it started, summed; None where nothing says so."""
+    if not STAT.is_file():
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, STAT.read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_share(seconds: float = 2.0) -> float | None:
+    """The share of the machine that is in use, watched for so long; this process sleeps meanwhile."""
+    start, before = time.perf_counter(), busy_seconds()
+    time.sleep(seconds)
+    after = busy_seconds()
+    if before is None or after is None:
+        return None
+    return (after - before) / ((time.perf_counter() - start) * os.cpu_count())
+
+
+class Others:
+    """The share of the machine that went to others while a block ran that waits for one child process."""
+
+    share: float | None = None
+
+    def __enter__(self) -> "Others":
+        self.start, self.before, self.own = time.perf_counter(), busy_seconds(), own_seconds()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        after, elapsed = busy_seconds(), time.perf_counter() - self.start
+        if self.before is not None and after is not None:
+            own = own_seconds() - self.own
+            self.share = max(0.0, (after - self.before - own) / (elapsed * os.cpu_count()))
+
+
+def own_seconds() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def matrix_gflops(repeats: int = 5) -> float:
+    """The fastest fp32 matrix product of `SHAPES`, in 10⁹ operations a second, on this process's threads."""
+    best = 0.0
+    for rows, inner, columns in SHAPES:
+        a, b, out = torch.rand(rows, inner), torch.rand(inner, columns), torch.empty(rows, columns)
+        for _ in range(repeats):
+            start = time.perf_counter()
+            torch.mm(a, b, out=out)
+            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+@contextmanager
+def counted(into: dict[str, float], name: str) -> Iterator[None]:
+    """Adds the matrix products of a block, attention's among them, to `into[name]`, in 10⁹ operations."""
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    with counter:
+        yield
+    into[name] = into.get(name, 0.0) + counter.get_total_flops() / 1e9
+
+
+def peak_gb() -> float:
+    """Largest resident memory of this process so far, in GB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
+    return round(peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024), 3)
