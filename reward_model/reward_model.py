@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf.adapters import find_base, is_adapter
 from summarize_rlhf.errors import UserError
 from summarize_rlhf.speed import tune
-from summarize_rlhf.weights import WEIGHT_FILES, check_keys, load_causal_lm, state_dict_of
+from summarize_rlhf.weights import WEIGHT_FILES, check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
 from trlx.models.branches import Decoder, run_branch, whole
 from trlx.models.value_head import Fp32Linear
 
@@ -86,19 +87,19 @@ class RewardModel(nn.Module):
         with no_init_weights():
             model = cls(AutoModel.from_config(config, dtype=dtype))
         expected, found = model.state_dict(), state_dict_of(path)
-        check_keys(
-            path,
-            missing=expected.keys() - found.keys(),
-            unexpected=found.keys() - expected.keys(),
-            mismatched=[
-                f"{key} {tuple(found[key].shape)}, expected {tuple(expected[key].shape)}"
-                for key in expected.keys() & found.keys()
-                if found[key].shape != expected[key].shape
-            ],
-        )
+        check_shapes(path, shapes_of(expected), shapes_of(found))
         # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
         model.load_state_dict(found, strict=False)
         return model.eval()
+
+    @classmethod
+    def check(cls, directory: Path) -> None:
+        """Raise the `UserError` that `from_pretrained` would raise for what `save` wrote; read no more than headers."""
+        require(directory)
+        unset_hf_deepspeed_config()  # as in load_causal_lm
+        with torch.device("meta"):
+            model = cls(AutoModel.from_config(load_config(directory, None)))
+        check_shapes(directory, shapes_of(model.state_dict()), shapes_in(directory / "model.safetensors"))
 
     def digest(self) -> str:
         """SHA-256 of config and weights: what a cached result depends on."""
@@ -108,9 +109,13 @@ class RewardModel(nn.Module):
             made.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         return made.hexdigest()
 
-    def save(self, directory: Path) -> None:
-        """Write `model.safetensors` and `config.json` into `directory`."""
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+    def save(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
+        """Write `model.safetensors` and `config.json` into `directory`.
+
+        `state` is what to write where the model's own tensors are not whole (`summarize_rlhf/whole_weights.py`).
+        """
+        state = self.state_dict() if state is None else state
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
         self.config.dtype = self.transformer.dtype  # DeepSpeed may have trained in another one than was loaded
         self.config.save_pretrained(directory)

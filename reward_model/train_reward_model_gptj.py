@@ -34,14 +34,16 @@ from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import check_handover, run_record, save_run
 from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.errors import main_guard
-from summarize_rlhf.files import check_output_dir, write_directory
+from summarize_rlhf.files import check_output_dir
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.model_directory import write_model
 from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.whole_weights import state_of
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
@@ -200,7 +202,7 @@ def main() -> None:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
     if first:
         warn_of_repeats(rows["train"], rows["test"])
-    run = settle(args, tokenizer, rows["train"])
+    run = settle(args, tokenizer, rows["train"], RewardModel.check)
     if run.finished:
         return
     encoded = {
@@ -242,6 +244,7 @@ def main() -> None:
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
     # 4. The directory for stage 3, whole or not at all
+    weights = state_of(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
@@ -249,8 +252,8 @@ def main() -> None:
             settings=run.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
             results=results,
         )  # fmt: skip
-        with write_directory(args.output_dir) as tmp:
-            model.save(tmp)
+        with write_model(args.output_dir, RewardModel.check) as tmp:
+            model.save(tmp, weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             save_run(tmp, record)

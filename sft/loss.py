@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from summarize_rlhf.whole_weights import is_spread, most_of_any
 from trlx.models.branches import run_branch, run_head, whole
 
 IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
@@ -53,9 +54,12 @@ class SupervisedLM(nn.Module):
     def token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy (N) in fp32 of `targets` (N), predicted from the hidden `states` (N, H)."""
         step = max(1, LOGITS_AT_ONCE // self.config.vocab_size)
-        if len(targets) <= step:
+        # Under ZeRO-3 a pass of the head is a collective: all processes make as many, some maybe of no token.
+        most = most_of_any(len(targets), targets.device) if is_spread(self.model) else len(targets)
+        if most <= step:
             return self._token_losses(states, targets)
-        parts = zip(states.split(step), targets.split(step), strict=True)
+        pieces = math.ceil(most / step)
+        parts = zip(states.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
         return torch.cat([checkpoint(self._token_losses, *part, use_reentrant=False) for part in parts])
 
     def _token_losses(self, states: Tensor, targets: Tensor) -> Tensor:

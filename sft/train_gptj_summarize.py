@@ -26,9 +26,10 @@ from summarize_rlhf.arguments import knob, parse_arguments
 from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.errors import main_guard
-from summarize_rlhf.files import check_output_dir, write_directory
+from summarize_rlhf.files import check_output_dir
 from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.metrics import MetricsFile
+from summarize_rlhf.model_directory import read_causal_lm, write_model
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.rouge import rouge
@@ -37,6 +38,7 @@ from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.whole_weights import state_of, whole_model
 
 HERE = Path(__file__).resolve().parent
 KEEP = ["best", "last"]
@@ -148,10 +150,11 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
     rank, processes = trainer.args.process_index, trainer.args.world_size
     bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens, places(rows))
     prompts = [prompt_text(body) for body in bodies]
-    mine = generate_summaries(
-        trainer.model.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
-        batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
-    )  # fmt: skip
+    with whole_model(trainer.model_wrapped) as supervised:
+        mine = generate_summaries(
+            supervised.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
+            batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
+        )  # fmt: skip
     everyone = gather_object([mine]) if processes > 1 else [mine]
     written = [everyone[i % processes][i // processes] for i in range(len(prompts))]
     labels = split_labels(rows["label"], places(rows))
@@ -180,7 +183,7 @@ def main() -> None:
     if first:
         warn_of_repeats(rows["train"], rows["valid"])
     best = args.keep == "best"
-    run = settle(args, tokenizer, rows["train"], chosen_on=rows["valid"] if best else None)
+    run = settle(args, tokenizer, rows["train"], read_causal_lm, chosen_on=rows["valid"] if best else None)
     if run.finished:
         return
     encoded = {
@@ -223,6 +226,7 @@ def main() -> None:
         results |= scores
 
     # 5. The directory for stages 2 and 3, whole or not at all
+    weights = state_of(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
@@ -230,9 +234,9 @@ def main() -> None:
             settings=run.settings, steps=trainer.state.global_step, kept=kept, processes=training.world_size,
             results=results,
         )  # fmt: skip
-        with write_directory(args.output_dir) as tmp:
+        with write_model(args.output_dir, read_causal_lm) as tmp:
             model.config.use_cache = True  # off while training, for the checkpointing of activations
-            model.save_pretrained(tmp)
+            model.save_pretrained(tmp, state_dict=weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             write_rows(tmp / "samples.jsonl", samples)

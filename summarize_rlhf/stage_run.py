@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from summarize_rlhf import hardware, resume
 from summarize_rlhf.checkpoint import read_run
 from summarize_rlhf.data import fingerprint
+from summarize_rlhf.errors import UserError
+from summarize_rlhf.model_directory import Reader
 from summarize_rlhf.tokenizer import tokenizer_hash
 
 # Arguments that may change when a run goes on: they change nothing that is computed, or rounding alone.
@@ -53,12 +55,17 @@ def steps_dir_of(output_dir: str | Path) -> Path:
 
 
 def settle(
-    args: Any, tokenizer: PreTrainedTokenizerFast, rows: datasets.Dataset, chosen_on: datasets.Dataset | None = None
+    args: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: datasets.Dataset,
+    read: Reader,
+    chosen_on: datasets.Dataset | None = None,
 ) -> StageRun:
     """Looks for what an earlier start with the same arguments (a dataclass) has left. All processes call this.
 
-    `rows` are those of the training split. Where the evaluations decide which model is kept, `chosen_on` are their
-    rows; then neither these nor `eval_steps` may change. Raises `UserError` naming what has changed since.
+    `rows` are those of the training split; `read` is the next stage's reader. Where the evaluations decide which model
+    is kept, `chosen_on` are their rows; then neither these nor `eval_steps` may change. Raises `UserError` naming what
+    has changed since, or why a directory that was finished cannot be read.
     """
     free = FREE | (LENGTH if args.lr_scheduler_type.startswith("constant") else set())
     settings = asdict(args) | {
@@ -74,6 +81,13 @@ def settle(
     record = read_run(output_dir) if (output_dir / "run.json").is_file() and not args.fresh else None
     if record is not None and "settings" in record:
         resume.refuse_changes(record["settings"], settings, free - LENGTH, output_dir)
+        try:
+            read(output_dir)
+        except UserError as error:
+            raise UserError(
+                f"{output_dir} says that it is finished, but the next stage cannot read it: {error}. Move it away: the "
+                f"same command then goes on from the checkpoints in {steps_dir}, or starts over where there are none"
+            ) from error
         if first:
             drop_step_checkpoints(steps_dir)
             print(f"{output_dir} was finished before, by the same command; --fresh starts over")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.integrations import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
 
 from summarize_rlhf.adapters import CONFIG, is_adapter, load_adapter
@@ -74,9 +76,11 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
 
     Raises ``UserError`` for missing, unexpected or mismatched keys (named), for damaged files, and for a Hub
     id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
-    trainer's work. An adapter's directory gives its base model with the adapter merged into it.
+    trainer's work. Each process holds all of them, also under ZeRO-3, which spreads them when training begins. An
+    adapter's directory gives its base model with the adapter merged into it.
     """
     tune()
+    unset_hf_deepspeed_config()  # else ZeRO-3 would leave pieces, which nothing but its engine can use
     if not is_local(path):
         use_hub()
     elif is_adapter(path):
@@ -198,6 +202,33 @@ def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mis
     ]
     if faults:
         raise UserError(f"the weights in {path} do not fit the model; keys {'; '.join(faults)}")
+
+
+def check_shapes(path: str | Path, expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
+    """``UserError`` naming the keys by which the shapes ``found`` at ``path`` differ from those ``expected``."""
+    check_keys(
+        path,
+        missing=expected.keys() - found.keys(),
+        unexpected=found.keys() - expected.keys(),
+        mismatched=[
+            f"{key} {tuple(found[key])}, expected {tuple(expected[key])}"
+            for key in expected.keys() & found.keys()
+            if found[key] != expected[key]
+        ],
+    )
+
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in state.items()}
+
+
+def shapes_in(file: Path) -> dict[str, torch.Size]:
+    """The shapes in a safetensors file, of which nothing but the header is read."""
+    try:
+        with safe_open(file, "pt") as weights:
+            return {key: torch.Size(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: damaged or no weights ({error})") from error
 
 
 def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:

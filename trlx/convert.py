@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.files import write_directory
+from summarize_rlhf.model_directory import read_causal_lm, write_model
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
 
@@ -68,7 +68,7 @@ def convert(old: str | Path, new: str | Path) -> None:
     if not is_of_trlx(old):
         raise UserError(f"{old} has no weights named {MODEL}* or {HEAD}0.*: it is no PPO checkpoint of trlX")
     model, head = load(old)
-    with write_directory(new) as tmp:
+    with write_model(new, read_causal_lm) as tmp:
         model.save_pretrained(tmp)
         if head:
             save_file(head, tmp / "value_head.safetensors")

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -11,16 +12,16 @@ from typing import Any
 import peft
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from summarize_rlhf import resume
+from summarize_rlhf import resume, whole_weights
 from summarize_rlhf.checkpoint import run_record, save_run
 from summarize_rlhf.errors import UserError
-from summarize_rlhf.files import write_directory
+from summarize_rlhf.model_directory import Reader, read_causal_lm, write_model
 from summarize_rlhf.tokenizer import tokenizer_hash
+from summarize_rlhf.weights import check_shapes, shapes_in, shapes_of
 from trlx.data.configs import plain
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Rollout, from_tensors, to_tensors
@@ -33,13 +34,7 @@ def whole_model(model: torch.nn.Module, accelerator: Accelerator):
 
     ZeRO-3 gathers them, and takes its hooks off, for as long as this lasts.
     """
-    plugin = accelerator.state.deepspeed_plugin if accelerator.distributed_type == DistributedType.DEEPSPEED else None
-    gathered = contextlib.nullcontext()
-    if plugin is not None and plugin.zero_stage == 3:
-        import deepspeed
-
-        gathered = deepspeed.zero.unwrap_model_for_generation(model)
-    with gathered, accelerator.autocast():
+    with whole_weights.whole_model(model), accelerator.autocast():
         yield accelerator.unwrap_model(model)
 
 
@@ -64,7 +59,8 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
             step=trainer.step,
             **({"base_sha256": trainer.policy.base_sha256} if trainer.policy.is_adapter and not merge_adapter else {}),
         )
-        with write_directory(directory) as tmp, without_progress_bar():
+        read = reader_of(trainer, merge_adapter)
+        with write_model(directory, read) as tmp, without_progress_bar():
             if merge_adapter and trainer.policy.is_adapter:
                 merged(trainer.policy, _part(state, "model.")).save_pretrained(tmp)
             else:
@@ -82,6 +78,22 @@ def merged(policy: PolicyWithValueHead, state: dict[str, torch.Tensor]) -> PreTr
     model = peft.get_peft_model(plain, copy.deepcopy(policy.model.active_peft_config))
     model.load_state_dict(state)
     return model.merge_and_unload()
+
+
+def reader_of(trainer, merge_adapter: bool) -> Reader:
+    """What reads the directory that `save_pretrained` writes: a causal LM's reader, or one for an adapter alone."""
+    if trainer.policy.is_adapter and not merge_adapter:
+        return functools.partial(read_adapter, trainer.policy)
+    return functools.partial(read_causal_lm, **trainer.config.model.model_extra_configs)
+
+
+def read_adapter(policy: PolicyWithValueHead, directory: Path) -> None:
+    """Raises `UserError` where the adapter in `directory` is not one for the policy's model, by names and shapes."""
+    config = copy.deepcopy(policy.model.active_peft_config)
+    with torch.device("meta"):
+        fresh = peft.get_peft_model(AutoModelForCausalLM.from_config(policy.config), config, low_cpu_mem_usage=True)
+    expected = shapes_of(peft.get_peft_model_state_dict(fresh))
+    check_shapes(directory, expected, shapes_in(directory / "adapter_model.safetensors"))
 
 
 @contextlib.contextmanager
