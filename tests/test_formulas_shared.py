@@ -1,6 +1,7 @@
 """What the stages share, against slow references: the order of rows, and what two tokenizers or two runs must share."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from slow import batches_of
@@ -59,6 +60,10 @@ def test_model_gets_the_tokenizers_ids_and_may_be_filled(gptj_dir) -> None:
         fit_to_tokenizer(model, tokenizer, model.config.n_positions + 1)
 
 
+def read(directory: Path) -> None:
+    """A reader that can read everything."""
+
+
 @pytest.mark.parametrize("kind", [SFTArguments, RewardArguments])
 def test_what_a_run_may_not_change(kind, gptj_dir, tldr_dir, tmp_path) -> None:
     """All that enters a weight's value. What may change is named here, so that each new option is thought of."""
@@ -68,12 +73,12 @@ def test_what_a_run_may_not_change(kind, gptj_dir, tldr_dir, tmp_path) -> None:
     free |= {"tokenizer"}  # known by what it does, not by its path
     tokenizer, rows = load_tokenizer(gptj_dir), load_rows(tldr_dir, "train", ["prompt", "label"])
     args = kind(output_dir=str(tmp_path / "out"), lr_scheduler_type="linear")
-    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", settle(args, tokenizer, rows).settings):
+    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", settle(args, tokenizer, rows, read).settings):
         pass
     fixed = set(asdict(args)) - free
     assert {"learning_rate", "seed", "num_train_epochs", "max_steps"} < fixed
     for name in fixed:
         with pytest.raises(UserError, match=f"settings: {name} was "):
-            settle(replace(args, **{name: "another"}), tokenizer, rows)
+            settle(replace(args, **{name: "another"}), tokenizer, rows, read)
     for name in free & set(asdict(args)) - {"fresh", "output_dir"}:
-        assert settle(replace(args, **{name: "another"}), tokenizer, rows).resume_from, name
+        assert settle(replace(args, **{name: "another"}), tokenizer, rows, read).resume_from, name
