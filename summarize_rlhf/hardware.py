@@ -229,18 +229,27 @@ def quiet_wandb(directory: str | Path | None = None) -> None:
         os.environ.setdefault("WANDB_DIR", str(directory))
 
 
-def name_wandb_run(folder: Path, goes_on: bool) -> None:
-    """Gives W&B's run an id that `folder` keeps: a run that goes on is the same run there, not a new one.
+_WANDB_IDS: set[str] = set()  # of the runs that this process has started
 
-    All processes may call this; the first decides. An id of the user's own comes first.
+
+def wandb_run(folder: Path, goes_on: bool) -> dict[str, str]:
+    """The arguments of `wandb.init` by which this training is one run of its own there. Call it on the first process.
+
+    `folder` keeps the run's id: a training that goes on is the same run, not a new one. `WANDB_RUN_ID` of the user's
+    own comes first; where one process trains several times, it belongs to the first run alone. What an earlier
+    training of this process has left open is closed.
     """
-    if PartialState().is_main_process:
-        file = folder / "wandb_run_id"
-        if not (goes_on and file.is_file()):
-            folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(secrets.token_hex(4), encoding="utf-8")
-        os.environ.setdefault("WANDB_RUN_ID", file.read_text(encoding="utf-8"))
-        os.environ.setdefault("WANDB_RESUME", "allow")
+    import wandb
+
+    if wandb.run is not None and wandb.run.id in _WANDB_IDS:
+        wandb.finish()
+    file, own = folder / "wandb_run_id", os.environ.get("WANDB_RUN_ID")
+    kept = file.read_text(encoding="utf-8") if goes_on and file.is_file() else None
+    run_id = own if own and (own == kept or own not in _WANDB_IDS) else kept or secrets.token_hex(4)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(run_id, encoding="utf-8")
+    _WANDB_IDS.add(run_id)
+    return {"id": run_id, "resume": os.environ.get("WANDB_RESUME", "allow")}
 
 
 def _in_netrc(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,18 @@ class ResumableTrainer(GlobalBatchTrainer):
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
         self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
-        if "wandb" in self.args.report_to:
-            hardware.name_wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
+        if "wandb" in self.args.report_to and PartialState().is_main_process:
+            self._start_wandb_run()
         with self.preemption:
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _start_wandb_run(self) -> None:
+        """Before Trainer's own callback, which takes the run that there is. One of the user's own stays it."""
+        import wandb
+
+        named = hardware.wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
+        if wandb.run is None:
+            wandb.init(project=os.getenv("WANDB_PROJECT", "huggingface"), name=self.args.run_name, **named)
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""

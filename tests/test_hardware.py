@@ -178,19 +178,3 @@ def test_a_user_error_is_one_line_and_exit_code_2(monkeypatch, capsys, rank, pri
         main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == printed
-
-
-def test_a_run_that_goes_on_is_the_same_run_at_wandb(tmp_path, monkeypatch):
-    def name(goes_on: bool) -> str:
-        monkeypatch.delenv("WANDB_RUN_ID", raising=False)
-        monkeypatch.delenv("WANDB_RESUME", raising=False)
-        hardware.name_wandb_run(tmp_path, goes_on)
-        assert os.environ["WANDB_RESUME"] == "allow"
-        return os.environ["WANDB_RUN_ID"]
-
-    first = name(goes_on=False)
-    assert name(goes_on=True) == first
-    assert name(goes_on=False) != first
-    monkeypatch.setenv("WANDB_RUN_ID", "mine")
-    hardware.name_wandb_run(tmp_path, goes_on=True)
-    assert os.environ["WANDB_RUN_ID"] == "mine"

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,18 +127,12 @@ def test_tracker_gets_run_name_and_tags(gptj_dir, tmp_path, monkeypatch) -> None
     monkeypatch.setattr(setup, "quiet_wandb", lambda: None)
     options = {"train.tracker": "wandb", "train.run_name": "mine", "train.tags": ["a"], "train.group_name": "g"}
     config = tiny_config(gptj_dir, tmp_path, **options)
-    accelerator = type("Spy", (), {"init_trackers": lambda _, project, **given: seen.update(given, project=project)})()
-    for name in ("WANDB_RUN_ID", "WANDB_RESUME"):
-        monkeypatch.setenv(name, "")  # so that they are put back
-        monkeypatch.delenv(name)
-    setup.start_trackers(accelerator, config, goes_on=False)
-    first = os.environ.pop("WANDB_RUN_ID")
-    setup.start_trackers(accelerator, config, goes_on=True)
-    assert os.environ.pop("WANDB_RUN_ID") == first  # the same run goes on
-    setup.start_trackers(accelerator, config, goes_on=False)
-    assert os.environ["WANDB_RUN_ID"] != first
+    spy = {"is_main_process": True, "init_trackers": lambda _, project, **given: seen.update(given, project=project)}
+    setup.start_trackers(type("Spy", (), spy)(), config, goes_on=False)
+    kept = (tmp_path / "wandb_run_id").read_text()
     assert seen["project"] == "trlx"
-    assert seen["init_kwargs"] == {"wandb": {"name": "mine", "entity": None, "group": "g", "tags": ["a"]}}
+    run = {"name": "mine", "entity": None, "group": "g", "tags": ["a"], "id": kept, "resume": "allow"}
+    assert seen["init_kwargs"] == {"wandb": run}
     assert seen["config"]["train"]["tags"] == ["a"]
     json.dumps(seen["config"])
 

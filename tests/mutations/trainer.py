@@ -4,6 +4,7 @@
 ARGUMENTS = "trlx/data/arguments.py"
 CHECKPOINT = "trlx/trainer/checkpoint.py"
 EVALUATION = "trlx/trainer/evaluation.py"
+HARDWARE = "summarize_rlhf/hardware.py"
 EXPERIENCE = "trlx/trainer/experience.py"
 LOOP = "trlx/trainer/ppo.py"
 MODELING = "trlx/utils/modeling.py"
@@ -66,4 +67,9 @@ ROWS = [
     ("prompts ignore the seed", LOOP, "PromptCursor(len(pipeline), self.config.train.seed)", "PromptCursor(len(pipeline), 0)", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
     ("evaluation's samples ignore the seed", EVALUATION, "config, self.config.train.seed)[list(share)]", "config, 0)[list(share)]", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
     ("seed and iteration add up", MODELING, "np.random.SeedSequence(seed)", "np.random.SeedSequence(sum(seed))", "formulas_ppo::test_seed_iteration_and_epoch_decide_what_is_drawn"),
+    # runs at W&B
+    ("user's W&B id for every run", HARDWARE, "if own and (own == kept or own not in _WANDB_IDS) else", "if own else", "trlx_wandb::test_an_id_of_the_users_own_belongs_to_the_first_run"),
+    ("failed run left open at W&B", HARDWARE, "        wandb.finish()\n", "        pass\n", "trlx_wandb::test_two_trainings_of_a_stage_are_two_runs_and_one_that_goes_on_is_its_own"),
+    ("resumed run gets a new W&B id", HARDWARE, "kept = file.read_text(encoding=\"utf-8\") if goes_on and file.is_file() else None", "kept = None", "trlx_wandb::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
+    ("PPO's W&B id not handed on", SETUP, "wandb | wandb_run(Path(train.checkpoint_dir), goes_on)", "wandb", "trlx_wandb::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
 ]

@@ -18,10 +18,10 @@ from summarize_rlhf.explicit import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.hardware import (
     deepspeed_config,
     dtype,
-    name_wandb_run,
     precision,
     quiet_wandb,
     settle_deepspeed,
+    wandb_run,
     world_size,
 )
 from summarize_rlhf.speed import tune
@@ -172,14 +172,14 @@ def start_trackers(accelerator: Accelerator, config: TRLConfig, goes_on: bool) -
     train = config.train
     if train.tracker is None:
         return
-    if train.tracker == "wandb":
-        name_wandb_run(Path(train.checkpoint_dir), goes_on)
     settings = plain(config.to_dict())
     if train.tracker == "tensorboard":  # which takes no nesting, no lists and no None
         flat = flatten_dict(settings)
         settings = {key: x if isinstance(x, int | float | str | bool) else str(x) for key, x in flat.items()}
     wandb = {"name": train.run_name, "entity": train.entity_name, "group": train.group_name, "tags": train.tags}
-    options = {"wandb": wandb} if train.tracker == "wandb" else {}
+    options = {}
+    if train.tracker == "wandb" and accelerator.is_main_process:
+        options["wandb"] = wandb | wandb_run(Path(train.checkpoint_dir), goes_on)
     accelerator.init_trackers(train.project_name, config=settings, init_kwargs=options)
 
 
