@@ -32,6 +32,7 @@ from trlx.trainer.checkpoint import Collection
 from trlx.trainer.ppo import AcceleratePPOTrainer
 
 CHUNK, BATCH, ACCUMULATION = 16, 4, 4
+UPDATE = BATCH * ACCUMULATION  # rollouts an update
 WARM_UP = 8  # rollouts of an iteration that does not count
 SHORTEST, LONGEST, NEW, WIDTH = 50, 400, 50, 550  # tokens
 PHASES = ("generate", "reward", "policy + reference", "optimise")
@@ -121,7 +122,7 @@ def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, f
 
 def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
     """What each phase of ours needs, in 10⁹ operations: every row is computed alone, without padding."""
-    one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen, chunk=1, batch=1), BATCH * ACCUMULATION)
+    one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen, chunk=1, batch=1), UPDATE)
     gflop: dict[str, float] = {}
 
     def counting(name: str, method: Callable) -> Callable:
@@ -167,6 +168,8 @@ def main() -> None:
     parser.add_argument("--unfrozen", type=int, default=2, help="blocks trained, from the top")
     args = parser.parse_args()
     rollouts = args.rollouts or (16 if args.quick else 64)
+    if rollouts % UPDATE:
+        parser.error(f"--rollouts: whole updates of {UPDATE}, so that no side fills one up")
 
     def work(folder: Path, side: str) -> dict[str, float]:
         return one_side(folder, side, prompts_of(folder), args.unfrozen)

@@ -70,8 +70,8 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", choices=["trl", "torchtune"], default=[], help="leave these out")
     args = parser.parse_args()
     rollouts = args.rollouts or (16 if args.quick else 64)
-    if rollouts % (bench_ppo.BATCH * bench_ppo.ACCUMULATION):
-        parser.error("--rollouts: TRL and torchtune take whole updates of 16 rollouts")
+    if rollouts % bench_ppo.UPDATE:
+        parser.error(f"--rollouts: TRL and torchtune take whole updates of {bench_ppo.UPDATE} rollouts")
     if args.family != "llama" and "torchtune" not in args.without:
         parser.error(f"--family {args.family}: torchtune has no such model; leave it out with --without torchtune")
     commands = {}

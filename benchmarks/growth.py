@@ -77,7 +77,7 @@ def main() -> None:
         return
     busy = measure.check_idle()
     lengths, batches = (LENGTHS, BATCHES) if not args.quick else ((64, 128), (2,))
-    unfrozen, rollouts = (UNFROZEN, ROLLOUTS) if not args.quick else ((1,), (8,))
+    unfrozen, rollouts = (UNFROZEN, ROLLOUTS) if not args.quick else ((1,), (bench_ppo.UPDATE,))
     shape = {"layers": 2} if args.quick else {}
     with tempfile.TemporaryDirectory() as folder:
         bench_ppo.make(Path(folder), max(rollouts), args.family, **shape)

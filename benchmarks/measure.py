@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from benchmarks.machine import Others, busy_share, matrix_gflops, peak_gb
-from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, spread
+from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, same_code, spread
 from summarize_rlhf import hardware
 from summarize_rlhf.report import format_table
 
@@ -180,11 +180,12 @@ class Clock(TrainerCallback):
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on: hardware, threads, versions, commit."""
+    """What a figure depends on: hardware, threads, versions, commit (`+` where code has changed since)."""
+    head = (hardware.commit() or "").removesuffix("+")
     return {
         "hardware": hardware.machine(),
         "threads": torch.get_num_threads(),
-        "commit": hardware.commit(),
+        "commit": head + ("" if same_code("HEAD") else "+"),
         "versions": hardware.versions(),
     }
 

@@ -7,6 +7,7 @@ and the n-th of another took turns on the same machine, so their quotient is one
 
 import json
 import statistics
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,23 @@ def exists(name: str) -> bool:
     return path_of(name).is_file()
 
 
+def load(name: str, folder: str = FOLDER) -> dict[str, Any]:
+    return json.loads(path_of(name, folder).read_text(encoding="utf-8"))
+
+
 def read(name: str) -> Record:
-    return Record(json.loads(path_of(name).read_text(encoding="utf-8")))
+    return Record(load(name))
 
 
-def path_of(name: str) -> Path:
-    return ROOT / FOLDER / f"{name}.json"
+def path_of(name: str, folder: str = FOLDER) -> Path:
+    return ROOT / folder / f"{name}.json"
+
+
+def same_code(commit: str, root: Path = ROOT) -> bool:
+    """Whether the tracked files are those of a commit, but for documents, raw files and tests; False if unknown."""
+    parts = ["--", ".", ":(exclude)docs", ":(exclude)*.md", ":(exclude)tests"]
+    done = subprocess.run(["git", "-C", str(root), "diff", "--quiet", commit, *parts], capture_output=True)
+    return done.returncode == 0
 
 
 def spread(values: list[float], digits: int = 2) -> str:

@@ -1,0 +1,219 @@
+"""Tables of docs/speed.md and README "Speed", each from raw files alone. What no file has yet is left out, or said."""
+
+import statistics
+
+from benchmarks import raw
+from benchmarks.raw import BUSY, FUSED, OURS, PUBLISHED, Record, spread
+from summarize_rlhf.report import format_table
+
+Row = dict[str, object]
+MISSING = "Not measured with this version yet."
+# raw file, what it is, its figure, unit
+STAGES = (
+    ("rm_1_epoch", "reward model, 1 epoch", "pairs_per_s", "pairs/s"),
+    ("sft", "SFT, real tokens a second", "tokens_per_s", "tok/s"),
+    ("ppo", "PPO iteration of {rollouts} rollouts", "iteration", "s"),
+    ("rm", "reward model, 5 epochs", "pairs_per_s", "pairs/s"),
+)
+LEAD = STAGES[:3]  # the last one rests on a cache that the published size exceeds: `trunk_cache`
+PHASES = ("generate", "reward", "policy + reference", "optimise")
+LIMITS = (
+    ("sft", "SFT", "tokens_per_s"),
+    ("rm_1_epoch", "reward model, 1 epoch", "pairs_per_s"),
+    *(("ppo", f"PPO: {phase}", phase) for phase in PHASES),
+)
+LIBRARIES = (("trl_ppo", "top 2 of 8 blocks trained"), ("trl_ppo_all", "all blocks trained"))
+
+
+def lead() -> str:
+    """How many times faster, a line each, at each number of threads."""
+    rows = []
+    for name, what, figure, _ in LEAD:
+        record, row = raw.read(name), {"times faster than the published way": _title(raw.read(name), what)}
+        for other, note in ((PUBLISHED, ""), (FUSED, ", fused attention on both sides")):
+            for threads in record.threads() if other in record.sides() else ():
+                row[f"{_threads(threads)}{note}"] = spread(record.times_faster(other, threads, figure))
+        row["memory, GB"] = _memory(record, max(record.threads()), PUBLISHED)
+        rows.append(row)
+    cache = raw.load("trunk_cache")
+    more = (
+        f"Over five epochs the reward model gains more where the frozen blocks' outputs fit on the disk: about "
+        f"{cache['gigabytes']:.0f} GB with GPT-J 6B and the published pairs, above the default limit of "
+        f"{cache['limit, GB']:.0f} GB."
+    )
+    return f"{format_table(_even(rows))}\n\n{more} {origin(*(name for name, *_ in LEAD))}"
+
+
+def stages() -> str:
+    rows = []
+    for name, what, figure, unit in STAGES:
+        record = raw.read(name)
+        for threads in record.threads():
+            row = {"": _title(record, what), "threads": threads} | _medians(record, threads, figure, unit)
+            rows.append(row | _faster(record, threads, figure) | {"memory, GB": _memory(record, threads)})
+    settings = raw.read("rm_1_epoch").raw["settings"]
+    ours = settings.get("micro-batch of ours", settings["update"])
+    pairs = f"The reward model takes {settings['update']} pairs an update: ours {ours} a forward pass, published 1."
+    return f"{format_table(_even(rows))}\n\n{pairs} {trunk_cache()}\n\n{origin(*(name for name, *_ in STAGES))}"
+
+
+def trunk_cache() -> str:
+    """What the line with five epochs rests on, at the published size."""
+    cache = raw.load("trunk_cache")
+    return (
+        f"Over five epochs the frozen blocks run once and their outputs are kept on disk. With GPT-J 6B and the "
+        f"published pairs these take about {cache['gigabytes']:.0f} GB ({cache['train pairs']:,} pairs and the "
+        f"{cache['test pairs']:,} of the evaluation × {cache['tokens a pair']:.0f} tokens × {cache['hidden']:,} "
+        f"numbers of {cache['bytes']} bytes), and `--trunk_cache_gb` allows {cache['limit, GB']:.0f} GB by default: "
+        f"unless you raise it, each epoch there costs what the first one does."
+    )
+
+
+def phases() -> str:
+    record = raw.read("ppo")
+    rows = [
+        {"phase": phase, "threads": threads} | _medians(record, threads, phase, "s") | _faster(record, threads, phase)
+        for phase in PHASES
+        for threads in record.threads()
+    ]
+    rollouts, threads = record.raw["settings"]["rollouts"], max(record.threads())
+    seconds = record.median(OURS, threads, "references")
+    text = f"Scoring the references, once per run: {seconds:.2f} s for these {rollouts} rows, {_threads(threads)}."
+    names = ["ppo"]
+    if raw.exists("ppo_earlier"):
+        before = raw.read("ppo_earlier")
+        found = [spread(before.times_faster(PUBLISHED, max(before.threads()), x)) for x in ("iteration", "reward")]
+        text += (
+            f" An earlier run, before scoring's batches were made tighter, saw {found[0]} for the iteration and "
+            f"{found[1]} for the reward: most of the difference is the machine's."
+        )
+        names.append("ppo_earlier")
+    return f"{format_table(_even(rows))}\n\n{text} {origin(*names)}"
+
+
+def limit() -> str:
+    """What we reach of the matrix rate that the same process saw."""
+    rows = []
+    for name, what, figure in LIMITS:
+        record, row = raw.read(name), {"10⁹ operations a second, of the machine's": what}
+        for threads in record.threads() if record.raw.get("gflop") else ():
+            done = statistics.median(record.gflops(threads, figure))
+            peak = record.median(OURS, threads, "matrix_gflops")
+            shares = [100 * share for share in record.shares(threads, figure)]
+            row[_threads(threads)] = f"{done:.0f} of {peak:.0f}: {spread(shares, 0)} %"
+        rows.append(row)
+    rows = [row for row in rows if len(row) > 1]
+    if not rows:
+        return MISSING
+    names = dict.fromkeys(name for name, *_ in LIMITS)
+    return f"{format_table(_even(rows))}\n\n{origin(*names)}"
+
+
+def libraries() -> str:
+    """TRL's and torchtune's PPO beside ours: iteration and memory, then phases."""
+    names = [name for name, _ in LIBRARIES if raw.exists(name)]
+    if not names:
+        return MISSING
+    rows, by_phase = [], []
+    for name, what in LIBRARIES:
+        record = raw.read(name) if name in names else None
+        for threads in record.threads() if record else ():
+            row = {"an iteration": what, "threads": threads} | _medians(record, threads, "iteration", "s")
+            rows.append(row | _faster(record, threads, "iteration") | {"memory, GB": _memory(record, threads)})
+            by_phase += [
+                {"phase": phase, "trained": what, "threads": threads} | _medians(record, threads, phase, "s")
+                for phase in PHASES
+                if threads == max(record.threads())
+            ]
+    tables = f"{format_table(_even(rows))}\n\n{format_table(_even(by_phase))}"
+    order = "Memory is in the order of the columns."
+    return f"{tables}\n\n{order} {origin(*names)}"
+
+
+TRL = {
+    f"trl_{stage}_{family}{attention}": f"{title}, {shown}{' under eager attention' if attention else ''}"
+    for stage, title in (("sft", "SFT"), ("rm", "reward model, 1 epoch"))
+    for family, shown, attention in (
+        ("gptj", "GPT-J", ""), ("gptj", "GPT-J", "_eager"), ("gpt_neox", "GPT-NeoX", ""), ("llama", "Llama", ""),
+    )
+}  # fmt: skip
+
+
+def trl() -> str:
+    figures, rows = {"sft": ("tokens_per_s", "tok/s"), "rm": ("pairs_per_s", "pairs/s")}, []
+    for name, what in TRL.items():
+        record, (figure, unit) = raw.read(name), figures[name.split("_")[1]]
+        for threads in record.threads():
+            row = {"": what, "threads": threads} | _medians(record, threads, figure, unit)
+            rows.append(row | _faster(record, threads, figure) | {"memory, GB": _memory(record, threads)})
+    return f"{format_table(_even(rows))}\n\n{origin(*TRL)}"
+
+
+def growth() -> str:
+    record = raw.load("growth")
+    return "\n\n".join(
+        [
+            "A training step of stage 1 (forward and backward pass; every row is as long as said):",
+            format_table(record["step"]),
+            "An iteration of stage 3:",
+            format_table(record["iteration"]),
+            origin("growth"),
+        ]
+    )
+
+
+def origin(*names: str, folder: str = raw.FOLDER) -> str:
+    """Commit, machine and versions of raw files, the files, and whether others used the machine."""
+    files = {name: raw.load(name, folder) for name in names}
+    machines = [found["machine"] for found in files.values()]
+    commits = ", ".join(sorted({f"`{machine['commit'][:10]}`" for machine in machines}))
+    hardware = "; ".join(
+        sorted({f"{machine['hardware']}, threads: {_list(machine['threads'])}" for machine in machines})
+    )
+    libraries = {f"torch {m['versions']['torch']}, transformers {m['versions']['transformers']}" for m in machines}
+    links = ", ".join(f"[{name}]({folder}/{name}.json)" for name in names)
+    shares = [Record(found).busy() if "runs" in found and "bench" in found else None for found in files.values()]
+    most = max((share for share in shares if share is not None), default=0.0)
+    busy = f" The machine was not idle: others took up to {most:.0%} of it." if most > BUSY else ""
+    return f"Commit {commits}; {hardware}; {'; '.join(sorted(libraries))}.{busy} Raw files: {links}."
+
+
+def _title(record: Record, what: str) -> str:
+    return what.format(**record.raw["settings"])
+
+
+def _medians(record: Record, threads: int, figure: str, unit: str) -> Row:
+    return {side: f"{_short(record.median(side, threads, figure))} {unit}" for side in record.sides()}
+
+
+def _faster(record: Record, threads: int, figure: str) -> Row:
+    others = [side for side in record.sides() if side != OURS]
+    return {
+        "times faster" if len(others) == 1 else f"times faster than {other}": spread(
+            record.times_faster(other, threads, figure)
+        )
+        for other in others
+    }
+
+
+def _memory(record: Record, threads: int, *others: str) -> str:
+    sides = [OURS, *others] if others else record.sides()
+    return " : ".join(f"{record.median(side, threads, 'peak_rss_gb'):.2f}" for side in sides)
+
+
+def _even(rows: list[Row]) -> list[Row]:
+    """Rows with all columns of any of them, in the order of the row that has most."""
+    columns = dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row)
+    return [{column: row.get(column, "") for column in columns} for row in rows]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _threads(number: int) -> str:
+    return f"{number} thread{'s' if number > 1 else ''}"
+
+
+def _list(numbers: int | list[int]) -> str:
+    return " and ".join(map(str, numbers)) if isinstance(numbers, list) else str(numbers)
