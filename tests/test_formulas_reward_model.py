@@ -166,9 +166,9 @@ def test_a_tie_is_no_preference():
     chosen, rejected = np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 1.0, 4.0, 0.0])
     figures = stage.pair_metrics(chosen, rejected, np.zeros(4))
     assert (figures["accuracy"], figures["margin"]) == (0.25, 0.0)
-    figures = gptj_reward_test.summary_of(torch.tensor(chosen), torch.tensor(rejected))
+    figures = gptj_reward_test.summary_of(torch.tensor(chosen), torch.tensor(rejected), ["a", "b", "c", "d"])
     assert figures["accuracy"] == 0.25
-    assert figures["accuracy_se"] == math.sqrt(0.25 * 0.75 / 4)
+    assert figures["accuracy_se"] == pytest.approx(math.sqrt(0.25 * 0.75 / 4))
 
 
 def test_reward_test_cuts_where_it_is_told(sft_dir, pairs, tmp_path):

@@ -21,7 +21,7 @@ import trlx_inference_gptj as tables
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.checkpoint import run_record, save_run
-from summarize_rlhf.data import load_rows
+from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.files import write_directory
 from summarize_rlhf.generate import generate_summaries
 from summarize_rlhf.rouge import rouge
@@ -91,7 +91,7 @@ def rows(folder):
 @pytest.mark.parametrize("way", ["greedy", "sample"])
 def test_each_summary_is_its_own_models_by_its_own_way(folder, made, rows, name: str, way: str) -> None:
     model, tokenizer = load_causal_lm(folder / name), load_tokenizer(folder / name)
-    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], ROOM - NEW)]
+    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], ROOM - NEW, places(rows))]
     assert any(prompt != row["prompt"] for prompt, row in zip(prompts, rows, strict=True))  # some are cut
     options = {"do_sample": True, "temperature": 0.6, "seed": 4} if way == "sample" else {}
     expected = generate_summaries(model, tokenizer, prompts, max_new_tokens=NEW, progress=None, **options)
@@ -165,7 +165,7 @@ def test_reward_is_the_sample_less_its_own_reference(folder, tmp_path) -> None:
     samples = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").read_text().splitlines()][:4]
     tokenizer = load_tokenizer(folder / "sft")
     assert [row["prompt"] for row in samples] == [
-        prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], ROOM - NEW)
+        prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], ROOM - NEW, places(rows))
     ]
     scorer = Scorer.from_pretrained(folder / "rm")
     for row, sample in zip(rows, samples, strict=True):
