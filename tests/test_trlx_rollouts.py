@@ -149,13 +149,13 @@ def test_cut_at_stop(tokenizer) -> None:
     """Ids end with the token that completes the first stop; the text ends before it."""
     text = "my cat lost\nthe money today"
     ids = tokenizer(text).input_ids
-    cut, kept = generation.cut_at_stop(tokenizer, ids, ["today", "\nthe"])
+    cut, kept = generation.cut_at_stop(tokenizer, [], ids, ["today", "\nthe"])
     assert kept == "my cat lost"
     assert "\nthe" in tokenizer.decode(cut)
     assert "\nthe" not in tokenizer.decode(cut[:-1])
     assert cut == ids[: len(cut)]
-    assert generation.cut_at_stop(tokenizer, ids, ["train", "xyz"]) == (ids, text)
-    assert generation.cut_at_stop(tokenizer, [*ids, EOS], []) == ([*ids, EOS], text)
+    assert generation.cut_at_stop(tokenizer, [], ids, ["train", "xyz"]) == (ids, text)
+    assert generation.cut_at_stop(tokenizer, [], [*ids, EOS], []) == ([*ids, EOS], text)
 
 
 # ----------------------------------------------------------------- generation

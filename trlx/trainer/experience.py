@@ -73,7 +73,7 @@ class Experience:
         """Phase 2: text, for `reward_fn` and logs alone. Stop sequences end a response here."""
         episodes = []
         for prompt, response in zip(prompts, responses, strict=True):
-            response, text = generation.cut_at_stop(self.tokenizer, response, self.stop_sequences)
+            response, text = generation.cut_at_stop(self.tokenizer, prompt.ids, response, self.stop_sequences)
             episodes.append(Episode(prompt.ids, response, prompt.text, text, prompt.metadata))
         return episodes
 

@@ -161,8 +161,23 @@ def bends_distribution(options: dict[str, Any]) -> list[str]:
     return [key for key, x in options.items() if x is not None and key not in harmless and x != neutral.get(key)]
 
 
-def cut_at_stop(tokenizer: PreTrainedTokenizerBase, response: list[int], stops: list[str]) -> tuple[list[int], str]:
-    """The response up to the token that completes the first of `stops`, and its text before that stop.
+def text_after(tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: list[int]) -> str:
+    """What `response` adds to the text of `prompt`, as one reads it there; no special tokens.
+
+    Decoded alone, a response would lose its first blank where a tokenizer marks words by the blank before them
+    (SentencePiece: Llama, Mistral, Gemma). Where the prompt ends within a character there is no telling: then alone.
+    """
+    before = tokenizer.decode(prompt, skip_special_tokens=True)
+    both = tokenizer.decode(prompt + response, skip_special_tokens=True)
+    if both.startswith(before):
+        return both[len(before) :]
+    return tokenizer.decode(response, skip_special_tokens=True)
+
+
+def cut_at_stop(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: list[int], stops: list[str]
+) -> tuple[list[int], str]:
+    """The response up to the token that completes the first of `stops`, and its text (`text_after`) before that stop.
 
     The ids keep the stop sequence: the policy wrote it, and is to learn when to stop. A stop that names a control
     token ("<|im_end|>") is this token; text does not show it.
@@ -171,11 +186,11 @@ def cut_at_stop(tokenizer: PreTrainedTokenizerBase, response: list[int], stops: 
         number for number, token in tokenizer.added_tokens_decoder.items() if token.special and str(token) in stops
     }
     response = response[: next((i for i, token in enumerate(response) if token in named), len(response)) + 1]
-    text = tokenizer.decode(response, skip_special_tokens=True)
+    text = text_after(tokenizer, prompt, response)
     if not any(stop in text for stop in stops):
         return response, text
     for length in range(1, len(response) + 1):
-        text = tokenizer.decode(response[:length], skip_special_tokens=True)
+        text = text_after(tokenizer, prompt, response[:length])
         found = [text.index(stop) for stop in stops if stop in text]
         if found:
             return response[:length], text[: min(found)].rstrip()

@@ -21,7 +21,7 @@ class Episode(NamedTuple):
     prompt: list[int]  # (Q)
     response: list[int]  # (R)
     prompt_text: str
-    text: str  # of the response, without special tokens and without a stop sequence
+    text: str  # what the response adds to it, without special tokens and without a stop sequence
     metadata: dict[str, Any]
 
 
