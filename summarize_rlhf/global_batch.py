@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from summarize_rlhf.sampler import LengthGroupedSampler
 
@@ -50,6 +50,8 @@ class GlobalBatchTrainer(Trainer):
         super().__init__(**kwargs)
         self.order = order
         self.accelerator.gradient_accumulation_steps = self.args.gradient_accumulation_steps  # as DeepSpeed has it
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        self.add_callback(_EpochInRows(len(order), batch))
 
     def count(self, batch: dict[str, Any]) -> Tensor | int:
         """How many losses the mean of a step counts in this micro-batch."""
@@ -95,3 +97,14 @@ class GlobalBatchTrainer(Trainer):
         items = self.count(inputs) if num_items_in_batch is None else num_items_in_batch / self.args.world_size
         loss = weight * total / items
         return (loss, outputs) if return_outputs else loss
+
+
+class _EpochInRows(TrainerCallback):
+    """Counts `state.epoch` in rows. Trainer counts micro-batches, of which the last may be short."""
+
+    def __init__(self, rows: int, batch: int):
+        self.rows, self.batch = rows, batch
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        epochs, steps = divmod(state.global_step, math.ceil(self.rows / self.batch))
+        state.epoch = epochs + steps * self.batch / self.rows

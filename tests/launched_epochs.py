@@ -18,6 +18,7 @@ from reward_model import train_reward_model_gptj as rm
 from reward_model.comparison_dataset import encode_comparisons, load_comparisons
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
+from sft import loss as sft_loss
 from sft import train_gptj_summarize as sft
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
@@ -27,6 +28,7 @@ from summarize_rlhf.metrics import MetricsFile
 from summarize_rlhf.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
 from summarize_rlhf.weights import load_causal_lm
+from summarize_rlhf.whole_weights import state_of
 
 
 def sft_trainer(values: sft.SFTArguments, **kwargs: Any) -> sft.SFTTrainer:
@@ -75,9 +77,10 @@ def train(stage: str, values: dict[str, Any], out: Path) -> None:
     trainer = make_trainer(args, args=training, settings={}, minutes=None, metrics=MetricsFile(out / "steps"))
     before = {name: x.clone() for name, x in trainer.model.state_dict().items()}
     trainer.train()
+    after = state_of(trainer.model)
     if training.process_index == 0:
         torch.save(before, out / "before.pt")
-        torch.save(trainer.model.state_dict(), out / "after.pt")
+        torch.save(after, out / "after.pt")
         (out / "log.json").write_text(json.dumps(trainer.state.log_history))
 
 
@@ -85,6 +88,7 @@ def main() -> None:
     cases = json.loads(sys.argv[-1])
     out = Path(cases.pop("out"))
     hardware.join_launch()
+    sft_loss.LOGITS_AT_ONCE = 2**14  # some 40 tokens: one process has more pieces than the other
     for stage in STAGES:
         for number, values in enumerate(cases[stage]):
             train(stage, values, out / f"{stage}_{number}")

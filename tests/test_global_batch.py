@@ -74,21 +74,23 @@ def data(tmp_path_factory) -> dict[tuple[str, int], Path]:
     return made
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(scope="module", params=[(1, 2), (2, 2), (2, 3)], ids=["one process", "two", "two under ZeRO-3"])
 def trained(request, root, model_dir, data, tmp_path_factory) -> Path:
     """The folder of a launch that trains all cases: `sft_<number of the shape>`, `rm_<…>`."""
-    out, cases = tmp_path_factory.mktemp("epochs"), {}
+    (processes, zero), out, cases = request.param, tmp_path_factory.mktemp("epochs"), {}
+    auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    (out / "zero.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": {"stage": zero}}))
     for stage in ("sft", "rm"):
         cases[stage] = [
             COMMON
             | {"model": str(model_dir), "dataset": str(data[stage, rows]), "global_batch_size": batch}
-            | {"per_device_train_batch_size": sizes[request.param - 1]}
+            | {"per_device_train_batch_size": sizes[processes - 1], "deepspeed_config": str(out / "zero.json")}
             for rows, batch, *sizes in SHAPES
         ]
         for number in range(len(SHAPES)):
             (out / f"{stage}_{number}").mkdir()
     cases["out"] = str(out)
-    done = deepspeed(root / "tests" / "launched_epochs.py", [json.dumps(cases)], root, request.param)
+    done = deepspeed(root / "tests" / "launched_epochs.py", [json.dumps(cases)], root, processes)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -175,7 +177,9 @@ def test_weights_and_log_are_those_of_a_plain_loop_over_global_batches(trained, 
     log = json.loads((folder / "log.json").read_text())
     logged = [line for line in log if "loss" in line]
     assert [line["step"] for line in logged] == list(range(1, len(steps) + 1))
-    assert log[-1]["epoch"] == EPOCHS
+    epochs, whole = [line["epoch"] for line in logged], math.ceil(rows / batch)
+    assert epochs == pytest.approx([step // whole + step % whole * batch / rows for step in range(1, len(steps) + 1)])
+    assert epochs[-1] == EPOCHS
     for name in ("loss", "learning_rate"):
         assert [line[name] for line in logged] == pytest.approx([step[name] for step in steps], rel=1e-5), name
     assert log[-1]["train_loss"] == pytest.approx(sum(step["loss"] for step in steps) / len(steps), rel=1e-5)

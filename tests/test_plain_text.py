@@ -165,8 +165,8 @@ def test_a_stop_sequence_may_be_a_control_token():
     tokenizer = with_control_tokens()
     end = tokenizer.convert_tokens_to_ids("<|im_start|>")
     cat, boss = (tokenizer(text).input_ids for text in (" cat", " boss"))
-    assert cut_at_stop(tokenizer, [*cat, end, *boss], ["<|im_start|>"]) == ([*cat, end], " cat")
-    assert cut_at_stop(tokenizer, [*cat, *boss], ["<|im_start|>"]) == ([*cat, *boss], " cat boss")
+    assert cut_at_stop(tokenizer, [], [*cat, end, *boss], ["<|im_start|>"]) == ([*cat, end], " cat")
+    assert cut_at_stop(tokenizer, [], [*cat, *boss], ["<|im_start|>"]) == ([*cat, *boss], " cat boss")
 
 
 # --- the published ids

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from summarize_rlhf.whole_weights import is_spread
 from trlx.models.tail import tail_of
 
 
@@ -127,7 +128,8 @@ class Decoder:
 
     def _with(self, blocks: nn.ModuleList, start: int, parts: dict[str, nn.Module], tail: int = 0) -> nn.Module:
         """A shallow copy of the decoder around other `blocks`; a configuration to match, as some index it by layer."""
-        if tail > 0 and len(blocks) > 0:
+        # ZeRO-3 keeps count on a block of its calls, and loses it on a copy: there the last one runs everywhere.
+        if tail > 0 and len(blocks) > 0 and not is_spread(blocks[-1]):
             last = tail_of(blocks[-1], self.family.attention, self.family.mlp, tail)
             blocks = nn.ModuleList([*blocks[:-1], last])
         branch = _with_parts(self.module, {self.family.blocks: blocks, **parts})
