@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from tiny_trlx import tiny_config, tiny_trainer
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -68,7 +69,15 @@ def test_a_score_is_that_of_an_fp32_head(gptj_dir, autocast: bool) -> None:
     torch.testing.assert_close(values.double(), plain(model.v_head, seen[0]), rtol=0, atol=1e-6)
 
 
-def test_an_update_under_bf16_adds_up_in_fp32(gptj_dir, tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def fresh_accelerator():
+    """Accelerate's precision is fixed once in a process: forgotten before this test and after it."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_an_update_under_bf16_adds_up_in_fp32(gptj_dir, tmp_path, monkeypatch, fresh_accelerator) -> None:
     """Through Accelerate's own mixed precision: three micro-batches, their gradient's sum, weights, moments of Adam."""
     monkeypatch.setattr(setup, "precision", lambda: BF16)
     trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, train__batch_size=6, train__minibatch_size=2))
