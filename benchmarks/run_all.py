@@ -47,8 +47,8 @@ def why_again(name: str) -> str | None:
     if not raw.exists(name):
         return "no raw file"
     found = raw.load(name)
-    commit = found["machine"]["commit"] or ""
-    if commit.endswith("+") or not same_code(commit):
+    commit = found["machine"]["commit"]
+    if not same_code(commit):  # "abc+", of changed code, is no commit
         return f"its raw file is of other code ({commit[:10]})"
     busy = Record(found).busy() if "runs" in found else None
     if busy is not None and busy > BUSY:
