@@ -29,8 +29,8 @@ ROWS = [
     ("top-p above 1 accepted", GENERATION, '(float, {"above": 0, "most": 1})', '(float, {"above": 0})', "trlx_options::test_wrong_options_are_refused_by_name"),
     ("ends outside the vocabulary accepted", GENERATION, "if vocabulary is not None and max(ids) >= vocabulary:", "if False:", "trlx_options::test_an_end_outside_the_vocabulary_is_refused_before_the_weights_are_read"),
     # text
-    ("response decoded by itself", GENERATION, "if both.startswith(before):", "if False:", "trlx_text::test_a_response_reads_as_it_does_behind_its_prompt"),
-    ("prompt cut by its letters", GENERATION, "if both.startswith(before):", "if True:", "trlx_text::test_a_prompt_that_ends_within_a_character"),
+    ("response decoded by itself", GENERATION, "or not both.startswith(before):", "or True:", "trlx_text::test_a_response_reads_as_it_does_behind_its_prompt"),
+    ("prompt cut within a character", GENERATION, 'if before.endswith("\\ufffd") or not', "if not", "response_text::test_bytes_decode_as_they_did"),
     ("stop sought in the response by itself", GENERATION, "text = text_after(tokenizer, prompt, response[:length])", "text = text_after(tokenizer, [], response[:length])", "trlx_text::test_a_stop_is_sought_in_the_text_as_it_reads"),
     ("trainer decodes without the prompt", EXPERIENCE, "cut_at_stop(self.tokenizer, prompt.ids, response,", "cut_at_stop(self.tokenizer, [], response,", "trlx_text::test_samples_outputs_and_logs_read_as_text"),
 ]

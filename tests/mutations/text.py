@@ -52,5 +52,6 @@ ROWS = [
     ("text: old template for all", HANDOVER, "if unchanged else (TEMPLATE,)", "if True else (TEMPLATE,)", "families::test_earlier_checkpoints_are_accepted_where_nothing_has_changed"),
     ("text: old template for none", HANDOVER, "return (TEMPLATE, OLD_TEMPLATE) if", "return (TEMPLATE,) if", "families::test_earlier_checkpoints_are_accepted_where_nothing_has_changed"),
     ("text: stop token as text alone", GENERATION, "if token.special and str(token) in stops", "if False", "plain_text::test_a_stop_sequence_may_be_a_control_token"),
-    ("text: reward of BOS shifts all", SCORING, " - len(prefix_ids(tokenizer))", "", "families::test_rewards_per_token_of_the_text_fall_on_the_sampled_tokens"),
+    ("text: reward of BOS shifts all", SCORING, "first = len(prefix_ids(tokenizer))", "first = 0", "response_text::test_rewards_per_token_of_the_text"),
+    ("text: reward of the tokenizer's own blank shifts all", SCORING, "        first += 1\n", "        pass\n", "response_text::test_rewards_per_token_of_the_text"),
 ]

@@ -169,9 +169,9 @@ def text_after(tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: 
     """
     before = tokenizer.decode(prompt, skip_special_tokens=True)
     both = tokenizer.decode(prompt + response, skip_special_tokens=True)
-    if both.startswith(before):
-        return both[len(before) :]
-    return tokenizer.decode(response, skip_special_tokens=True)
+    if before.endswith("\ufffd") or not both.startswith(before):
+        return tokenizer.decode(response, skip_special_tokens=True)
+    return both[len(before) :]
 
 
 def cut_at_stop(

@@ -136,14 +136,17 @@ def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
     """A reward per token of `tokenizer(output)`, as scripts for trlX give, laid on the sampled tokens (R).
 
     These can differ: the text has no EOS, and encodes as other tokens than were sampled. Tokens without a
-    reward earn 0, rewards beyond the last token fall on it, and a BOS's on the first. Of any other length, `row` comes
-    back as it is.
+    reward earn 0, rewards beyond the last token fall on it, and on the first those of what the tokenizer puts before
+    a text: a BOS, and a blank of its own besides the text's. Of any other length, `row` comes back as it is.
     """
-    length = len(episode.response)
-    if len(row) == length or len(row) != len(tokenizer(episode.text).input_ids):
+    length, ids = len(episode.response), tokenizer(episode.text).input_ids
+    if len(row) == length or len(row) != len(ids):
         return row
+    first = len(prefix_ids(tokenizer))
+    if ids[first : first + 1] != episode.response[:1] == ids[first + 1 : first + 2]:
+        first += 1
     laid = torch.zeros(length)
-    places = torch.arange(len(row)) - len(prefix_ids(tokenizer))
+    places = torch.arange(len(row)) - first
     return laid.index_add(0, places.clamp(min=0, max=length - 1), row)
 
 
