@@ -78,8 +78,9 @@ def data(tmp_path_factory) -> dict[tuple[str, int], Path]:
 def trained(request, root, model_dir, data, tmp_path_factory) -> Path:
     """The folder of a launch that trains all cases: `sft_<number of the shape>`, `rm_<…>`."""
     (processes, zero), out, cases = request.param, tmp_path_factory.mktemp("epochs"), {}
+    section = {"stage": zero} | ({"stage3_param_persistence_threshold": 0} if zero == 3 else {})  # small ones, too
     auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
-    (out / "zero.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": {"stage": zero}}))
+    (out / "zero.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": section}))
     for stage in ("sft", "rm"):
         cases[stage] = [
             COMMON
