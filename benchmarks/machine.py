@@ -28,7 +28,8 @@ def busy_seconds() -> float | None:
     """Seconds for which the cores of this machine have worked since it started, summed; None where nothing says so."""
     if not STAT.is_file():
         return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, STAT.read_text().split("\n")[0].split()[1:])
+    first = STAT.read_text(encoding="utf-8").split("\n")[0]
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, first.split()[1:])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 

@@ -53,7 +53,7 @@ def load_recipe() -> type:
 
 
 def configuration(folder: Path, out: Path, task: ppo_task.Task, prompts: list[list[int]]):
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     shape = {
         "vocab_size": config["vocab_size"], "num_layers": config["num_hidden_layers"],
         "num_heads": config["num_attention_heads"], "num_kv_heads": config["num_key_value_heads"],

@@ -94,7 +94,8 @@ def test_every_text_file_is_opened_as_utf8(root) -> None:
     """By name: the default is the console's locale, which on Windows is cp1252."""
     bare = []
     for file in root.rglob("*.py"):
-        if {"tests", ".venv", "build"} & set(file.relative_to(root).parts):
+        parts = file.relative_to(root).parts
+        if {"tests", "build"} & {*parts} or any(part.startswith(".") for part in parts):
             continue
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and not any(k.arg == "encoding" for k in call.keywords):
