@@ -98,4 +98,4 @@ stage "$policy" "$run/$policy/best_checkpoint/hf_model/run.json" ppo
 if [[ $policy != ppo ]]; then exit; fi
 stage reward_test "$run/reward_test/reward_test.json" reward_test
 stage inference "$run/inference/inference.json" inference
-python -m quickstart.report "$run" --seed "$seed"
+python -m quickstart.summarise_run "$run" --seed "$seed"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests, in their own environment: ./run_tests.sh [pytest's arguments], e.g. ./run_tests.sh tests/test_text.py
+# The tests, in their own environment: ./run_tests.sh [pytest's arguments], e.g. ./run_tests.sh tests/contract/test_text.py
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./setup_env.sh requirements-dev.txt

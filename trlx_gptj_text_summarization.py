@@ -21,15 +21,16 @@ import torch
 import trlx
 from reward_model.references import reference_scores
 from reward_model.scoring import Scorer
-from summarize_rlhf.checkpoint import check_handover
+from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
-from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.overrides import parse_overrides
-from summarize_rlhf.speed import CACHE_TOKENS
+from summarize_rlhf.handover import check_handover
+from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.lm.weights import check_found, find_model
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.overrides import parse_overrides
+from summarize_rlhf.run.values import check_bounds, of_type
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
-from summarize_rlhf.values import check_bounds, of_type
-from summarize_rlhf.weights import check_found, find_model
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,

@@ -16,20 +16,21 @@ import torch
 from datasets import Dataset
 
 from reward_model.scoring import Scorer
-from summarize_rlhf import hardware
-from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import check_handover
+from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places
-from summarize_rlhf.errors import main_guard
-from summarize_rlhf.generate import Generated, generate
+from summarize_rlhf.handover import check_handover
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
-from summarize_rlhf.kl import kl_of_responses
+from summarize_rlhf.lm import precision
+from summarize_rlhf.lm.generation_options import check_options
+from summarize_rlhf.lm.kl import kl_of_responses
+from summarize_rlhf.lm.summaries import Generated, generate
+from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
 from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.rouge import rouge
+from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
-from summarize_rlhf.weights import check_found, find_model, load_causal_lm
-from trlx.trainer.generation import check_options
 
 HERE = Path(__file__).resolve().parent
 SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
@@ -84,7 +85,7 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
 
 def dtype_on(device: torch.device) -> torch.dtype:
     """bf16 where the GPU has it, else fp16; fp32 on CPU."""
-    kind = hardware.precision()
+    kind = precision.precision()
     return torch.bfloat16 if kind["bf16"] else torch.float16 if kind["fp16"] else torch.float32
 
 
@@ -121,7 +122,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 @main_guard
 def main() -> None:
     args = parse_arguments(InferenceArguments)
-    hardware.check_versions()
+    versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
     check_found(args.sft_model, *SFT)
     check_found(args.ppo_model, *PPO)
@@ -197,7 +198,7 @@ def main() -> None:
     write_csv(folder / "reward.csv", reward_table)
     record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}
     record |= {"data": fingerprint(rows), "arguments": asdict(args)}
-    record |= {"commit": hardware.commit(), "versions": hardware.versions()}
+    record |= {"commit": versions.commit(), "versions": versions.versions()}
     (folder / "inference.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote {folder}/: rouge.csv, reward.csv, inference.json and the summaries")
 

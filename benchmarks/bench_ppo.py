@@ -21,10 +21,10 @@ from benchmarks import machine, measure, published, published_ppo, workload
 from benchmarks.raw import FUSED, OURS, PUBLISHED
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
-from summarize_rlhf.speed import CACHE_TOKENS
+from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import load_causal_lm
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline

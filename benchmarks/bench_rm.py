@@ -20,8 +20,8 @@ from transformers import Trainer, TrainingArguments
 from benchmarks import machine, measure, published, workload
 from benchmarks.measure import Clock
 from benchmarks.raw import FUSED, OURS, PUBLISHED
-from reward_model.comparison_dataset import encode_comparisons
-from reward_model.frozen_trunk import keep_trunk
+from reward_model.comparisons import encode_comparisons
+from reward_model.frozen_blocks import keep_trunk
 from reward_model.loss import LOSSES
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
@@ -31,9 +31,9 @@ from reward_model.train_reward_model_gptj import (
     several_epochs,
     training_arguments,
 )
-from summarize_rlhf import hardware
-from summarize_rlhf.metrics import MetricsFile
-from summarize_rlhf.sampler import LengthGroupedSampler
+from summarize_rlhf.run import deepspeed_config, launch
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
 
 UPDATE = 4  # pairs an optimizer step, on each device, as published
@@ -104,7 +104,7 @@ def published_way(folder: Path, rows: Dataset, epochs: int, attention: str) -> d
     training = TrainingArguments(
         output_dir=str(folder / "published"), per_device_train_batch_size=1, gradient_accumulation_steps=UPDATE,
         num_train_epochs=epochs, learning_rate=1e-5, warmup_steps=100, report_to="none", save_strategy="no",
-        remove_unused_columns=False, **hardware.trainer_arguments("reward_model/ds_config_gpt_j.json"),
+        remove_unused_columns=False, **deepspeed_config.trainer_arguments("reward_model/ds_config_gpt_j.json"),
     )  # fmt: skip
     clock = Clock()
     trainer = Trainer(
@@ -127,7 +127,7 @@ def main() -> None:
     rows = args.rows or (2 if args.quick else 9) * UPDATE
 
     def work(folder: Path, side: str) -> dict[str, float]:
-        hardware.join_launch()
+        launch.join_launch()
         if side == OURS:
             return ours(folder, workload.read(folder), args.epochs, args.micro_batch)
         return published_way(folder, workload.read(folder), args.epochs, published.ATTENTION[side])

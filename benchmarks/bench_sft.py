@@ -19,11 +19,11 @@ from benchmarks.raw import FUSED, OURS, PUBLISHED
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer, training_arguments
-from summarize_rlhf import hardware
-from summarize_rlhf.metrics import MetricsFile
-from summarize_rlhf.sampler import LengthGroupedSampler
+from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.run import deepspeed_config, launch
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import load_causal_lm
 
 BATCH = 16
 
@@ -78,7 +78,7 @@ def published_way(folder: Path, rows: Dataset, checkpointing: bool, attention: s
     training = TrainingArguments(
         output_dir=str(folder / "published"), per_device_train_batch_size=BATCH, num_train_epochs=1,
         learning_rate=1e-5, warmup_steps=100, adam_beta1=0.9, adam_beta2=0.95, report_to="none", save_strategy="no",
-        gradient_checkpointing=checkpointing, **hardware.trainer_arguments("sft/ds_config_gptj.json"),
+        gradient_checkpointing=checkpointing, **deepspeed_config.trainer_arguments("sft/ds_config_gptj.json"),
     )  # fmt: skip
     clock = Clock()
     trainer = Trainer(
@@ -102,7 +102,7 @@ def main() -> None:
     rows = args.rows or (2 if args.quick else 7) * BATCH
 
     def work(folder: Path, side: str) -> dict[str, float]:
-        hardware.join_launch()
+        launch.join_launch()
         if side == OURS:
             return ours(folder, workload.read(folder), args.checkpointing)
         return published_way(folder, workload.read(folder), args.checkpointing, published.ATTENTION[side])

@@ -19,7 +19,7 @@ from benchmarks import bench_rm, bench_sft, measure, workload
 from benchmarks.measure import Clock
 from benchmarks.published import WIDTH, rm_text
 from benchmarks.raw import OURS
-from summarize_rlhf import hardware
+from summarize_rlhf.run import launch
 from summarize_rlhf.tokenizer import load_tokenizer
 
 FAST = {
@@ -104,7 +104,7 @@ def measured(folder: Path, side: str, args: argparse.Namespace) -> dict[str, flo
         return sft_by_trl(folder, rows, args.trl_attention)
     if side == "trl":
         return rm_by_trl(folder, rows, args.trl_attention, args.epochs)
-    hardware.join_launch()
+    launch.join_launch()
     if args.stage == "sft":
         return bench_sft.ours(folder, rows, checkpointing=False)
     return bench_rm.ours(folder, rows, args.epochs, micro_batch=bench_rm.UPDATE)  # as TRL has it here

@@ -26,11 +26,11 @@ from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.loss import SupervisedLM
+from summarize_rlhf.lm import generation
+from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.report import format_table
-from summarize_rlhf.speed import CACHE_TOKENS
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
-from trlx.models import sampling
 from trlx.pipeline.offline_pipeline import PromptPipeline
 
 CUDA = torch.cuda.is_available()
@@ -153,11 +153,11 @@ def decoding(model: PreTrainedModel, best: dict[str, float], rows: int) -> dict[
         pad_token_id=0, use_cache=True,
     )  # fmt: skip
     prompts = [tokens(min(n, WIDTH - NEW), model.config.vocab_size) for n in lengths_of(rows)]
-    noise = sampling.noise(rows, config, 0)
+    noise = generation.uniforms(rows, config, 0)
     one = GenerationConfig(**{**config.to_diff_dict(), "max_new_tokens": 1, "min_new_tokens": 1})
     model.eval()
-    reading = seconds(lambda: sampling.sample(model, one, prompts, noise, 16), 1)
-    whole = seconds(lambda: sampling.sample(model, config, prompts, noise, 16), 1)
+    reading = seconds(lambda: generation.sample(model, one, prompts, noise, 16), 1)
+    whole = seconds(lambda: generation.sample(model, config, prompts, noise, 16), 1)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     per_token = 2 * model.config.n_layer * model.config.n_embd * DTYPE.itemsize
     cached = sum(len(p) + NEW / 2 for p in prompts) * per_token

@@ -18,8 +18,8 @@ from benchmarks import bench_ppo, machine, measure, published, workload
 from benchmarks.measure import Figures
 from benchmarks.raw import OURS, PUBLISHED
 from sft.loss import SupervisedLM
+from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.report import format_table
-from summarize_rlhf.weights import load_causal_lm
 
 LENGTHS, BATCHES = (128, 256, 512, 1024), (1, 4, 16)
 UNFROZEN, ROLLOUTS = (1, 2, 8), (16, 32, 64)

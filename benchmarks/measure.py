@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from benchmarks.machine import Others, busy_share, matrix_gflops, peak_gb
 from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, same_code, spread
-from summarize_rlhf import hardware
+from summarize_rlhf import versions
 from summarize_rlhf.report import format_table
 
 Figures = dict[str, float]
@@ -181,12 +181,12 @@ class Clock(TrainerCallback):
 
 def machine() -> dict[str, Any]:
     """What a figure depends on: hardware, threads, versions, commit (`+` where code has changed since)."""
-    head = (hardware.commit() or "").removesuffix("+")
+    head = (versions.commit() or "").removesuffix("+")
     return {
-        "hardware": hardware.machine(),
+        "hardware": versions.machine(),
         "threads": torch.get_num_threads(),
         "commit": head + ("" if same_code("HEAD") else "+"),
-        "versions": hardware.versions(),
+        "versions": versions.versions(),
     }
 
 

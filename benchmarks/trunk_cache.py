@@ -16,7 +16,7 @@ import datasets
 from transformers import GPT2TokenizerFast, GPTJConfig
 
 from benchmarks.measure import machine
-from reward_model.comparison_dataset import encode_comparisons
+from reward_model.comparisons import encode_comparisons
 from reward_model.train_reward_model_gptj import RewardArguments
 
 TRAIN_PAIRS = 92_500  # "92.5k rows"

@@ -17,10 +17,11 @@ from typing import Any
 
 from quickstart.gold import gold_score
 from quickstart.measures import shown, trend
-from quickstart.report import as_json, read_json, read_metrics
-from summarize_rlhf.errors import UserError, main_guard
+from quickstart.summarise_run import as_json, read_json, read_metrics
+from summarize_rlhf import UserError
 from summarize_rlhf.intervals import Interval, t_interval
 from summarize_rlhf.report import format_table
+from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 RAW = "docs/results/overoptimisation"

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, is_measured, models, one_run
-from summarize_rlhf.errors import UserError, main_guard
+from summarize_rlhf import UserError
 from summarize_rlhf.report import format_table
+from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 RAW = "docs/results/quickstart"

@@ -22,9 +22,11 @@ from tqdm.auto import tqdm
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.files import RUN_FILE, sha256_of
+from summarize_rlhf import UserError
+from summarize_rlhf.handover import RUN_FILE
+from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import sha256_of
 
 HERE = Path(__file__).resolve().parent
 FILE = "pytorch_model.bin"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from summarize_rlhf.errors import named
+from summarize_rlhf import named
 from summarize_rlhf.text import cut_post, rm_text
 from summarize_rlhf.tokenizer import token_ids
 

@@ -19,15 +19,15 @@ import torch
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reward_model.comparison_dataset import COLUMNS, encode_comparisons, load_comparisons
+from reward_model.comparisons import COLUMNS, encode_comparisons, load_comparisons
 from reward_model.scoring import Scorer
-from summarize_rlhf import hardware
-from summarize_rlhf.arguments import knob, parse_arguments
+from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint
-from summarize_rlhf.errors import main_guard
 from summarize_rlhf.intervals import accuracy
+from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.report import format_table
-from summarize_rlhf.weights import check_found, find_model
+from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.errors import main_guard
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
@@ -71,7 +71,7 @@ def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str
 @main_guard
 def main() -> None:
     args = parse_arguments(TestArguments)
-    hardware.check_versions()
+    versions.check_versions()
     source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
     if not (Path(args.reward_model) / "config.json").is_file():
         check_found(source, SFT_DIR, SFT_HUB_ID)
@@ -98,7 +98,7 @@ def main() -> None:
         for row, *both in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
             writer.writerow([*(row[column] for column in COLUMNS), *both])
     record = {**result, "dropped": dropped._asdict(), "data": fingerprint(rows), "arguments": asdict(args)}
-    record |= {"commit": hardware.commit(), "versions": hardware.versions()}
+    record |= {"commit": versions.commit(), "versions": versions.versions()}
     (folder / "reward_test.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(format_table([{name: result[name] for name in ("chosen", "rejected", "margin", "pairs", "posts")}]))
     print(

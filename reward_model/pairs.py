@@ -10,7 +10,7 @@ are those of the two texts apart, and a pair costs little more than one text.
 
 Shapes: B pairs, T tokens of the longest text (P of the longest packed row). `lengths` (B, 2) counts each
 text's tokens, chosen first; `start` (B,) is where the two part. Values are read from the last token before the first
-`start` on: that is where the *tail* of a batch begins, an int.
+`start` on: `keep_from`, an int, is where a batch's first values are read.
 """
 
 import torch
@@ -40,8 +40,8 @@ class SeparatePairs:
         return {"input_ids": pad_right(texts, self.pad_token_id)[0].unflatten(0, (-1, 2)), **borders(pairs)}
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token from the tail on (B, 2, T), chosen first."""
-        return model(batch["input_ids"].flatten(0, 1), tail=batch["tail"]).unflatten(0, (-1, 2))
+        """The value of each token from `keep_from` on (B, 2, T), chosen first."""
+        return model(batch["input_ids"].flatten(0, 1), keep_from=batch["keep_from"]).unflatten(0, (-1, 2))
 
 
 class PackedPairs:
@@ -53,14 +53,14 @@ class PackedPairs:
     def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
         rows = [[*pair["chosen_ids"], *pair["rejected_ids"][pair["start"] :]] for pair in pairs]
         batch = {"input_ids": pad_right(rows, self.pad_token_id)[0], **borders(pairs)}
-        if "trunk" in pairs[0]:  # of frozen_trunk.py
+        if "trunk" in pairs[0]:  # of frozen_blocks.py
             batch["trunk"] = nn.utils.rnn.pad_sequence([pair["trunk"] for pair in pairs], batch_first=True)  # (B, P, H)
         return batch
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the model takes for a batch: ids, who sees whom, at which positions."""
         ids, lengths, start = (batch[name] for name in ("input_ids", "lengths", "start"))
-        mask = packed_mask(lengths, start, ids.shape[1])[:, :, batch["tail"] :]
+        mask = packed_mask(lengths, start, ids.shape[1])[:, :, batch["keep_from"] :]
         return {
             "input_ids": ids,
             "attention_mask": mask,
@@ -68,18 +68,18 @@ class PackedPairs:
         }
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token from the tail on (B, 2, P), chosen first; as `SeparatePairs`, but padded to P."""
-        values = model(**self.inputs(batch), tail=batch["tail"], trunk=batch.get("trunk"))
+        """The value of each token from `keep_from` on (B, 2, P), chosen first. As `SeparatePairs`, padded to P."""
+        values = model(**self.inputs(batch), keep_from=batch["keep_from"], trunk=batch.get("trunk"))
         return unpack(values, batch["lengths"], batch["start"])
 
 
 def borders(pairs: list[dict]) -> dict[str, Tensor | int]:
-    """`lengths` (B, 2), `start` (B,) and `tail` of encoded pairs."""
+    """`lengths` (B, 2), `start` (B,) and `keep_from` of encoded pairs."""
     starts = [pair["start"] for pair in pairs]
     return {
         "lengths": torch.tensor([[len(pair["chosen_ids"]), len(pair["rejected_ids"])] for pair in pairs]),
         "start": torch.tensor(starts),
-        "tail": max(min(starts) - 1, 0),
+        "keep_from": max(min(starts) - 1, 0),
     }
 
 
@@ -87,7 +87,7 @@ def packed_mask(lengths: Tensor, start: Tensor, width: int) -> Tensor:
     """What each token of a packed row sees (B, 1, P, P): True where query (dim 2) may look at key (dim 3).
 
     Padding needs no rule: it stands last, where no token looks, and sees the row before it and itself. The model gets
-    the rows of the tail alone: before it nothing but the causal order rules, which is cheaper without a mask.
+    the rows from `keep_from` on alone: before it nothing but the causal order rules, which is cheaper without a mask.
     """
     place = torch.arange(width, device=lengths.device)
     in_rejected = place >= lengths[:, :1]  # (B, P)

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from reward_model.scoring import Scorer
-from summarize_rlhf.files import write_file
+from summarize_rlhf.run.files import write_file
 from summarize_rlhf.text import rm_text
 from summarize_rlhf.tokenizer import tokenizer_hash
 

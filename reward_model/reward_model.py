@@ -13,12 +13,12 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.initialization import no_init_weights
 from transformers.integrations import unset_hf_deepspeed_config
 
-from summarize_rlhf.adapters import find_base, is_adapter
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.speed import tune
-from summarize_rlhf.weights import WEIGHT_FILES, check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
-from trlx.models.branches import Decoder, run_branch, whole
-from trlx.models.value_head import Fp32Linear
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.adapters import find_base, is_adapter
+from summarize_rlhf.lm.branches import Decoder, backbone, run_branch
+from summarize_rlhf.lm.precision import Fp32Linear
+from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.weights import WEIGHT_FILES, check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
 
 
 class RewardModel(nn.Module):
@@ -42,24 +42,24 @@ class RewardModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        tail: int = 0,
+        keep_from: int = 0,
         trunk: Tensor | None = None,
     ) -> Tensor:
         """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
 
         `input_ids` (B, T) are padded on the right. Attention is causal, so that padding changes no value of a real
-        token and needs no mask; values on padding mean nothing. Nor do those before token `tail`, from which the last
-        block is spared (`trlx/models/tail.py`). For packed pairs (`pairs.py`) the mask (B, 1, T - tail, T) says whom
-        the tokens from `tail` on see, and `position_ids` (B, T) at which positions all stand. With `trunk` (B, T, H),
-        what `frozen` gave, the trained blocks alone run.
+        token and needs no mask; values on padding mean nothing. Nor do those before token `keep_from`: the
+        last block computes nothing there (`summarize_rlhf/lm/last_block.py`). For packed pairs (`pairs.py`) the mask
+        (B, 1, T - keep_from, T) says whom the tokens from `keep_from` on see, and `position_ids` (B, T) at which
+        positions all stand. With `trunk` (B, T, H), the output of `frozen`, the trained blocks alone run.
         """
         given = {"attention_mask": attention_mask, "position_ids": position_ids}
         given = {name: tensor for name, tensor in given.items() if tensor is not None}  # not every family takes them
         if trunk is None:
-            hidden = run_branch(whole(self.transformer, tail), input_ids=input_ids, **given)
+            hidden = run_branch(backbone(self.transformer, keep_from), input_ids=input_ids, **given)
         else:
             decoder = Decoder(self.transformer)
-            hidden = run_branch(decoder.top(decoder.blocks[self.depth :], tail), inputs_embeds=trunk, **given)
+            hidden = run_branch(decoder.top(decoder.blocks[self.depth :], keep_from), inputs_embeds=trunk, **given)
         return self.v_head(hidden).squeeze(-1)
 
     def frozen(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class RewardModel(nn.Module):
     def save(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
         """Write `model.safetensors` and `config.json` into `directory`.
 
-        `state` is what to write where the model's own tensors are not whole (`summarize_rlhf/whole_weights.py`).
+        `state` is what to write where the model's own tensors are not whole (`summarize_rlhf/run/zero3.py`).
         """
         state = self.state_dict() if state is None else state
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

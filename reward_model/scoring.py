@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from reward_model.encoding import encode, pad_right
 from reward_model.loss import end_scores
 from reward_model.reward_model import RewardModel, require
-from summarize_rlhf.checkpoint import check_handover
-from summarize_rlhf.errors import UserError
+from summarize_rlhf import UserError
+from summarize_rlhf.handover import check_handover
 from summarize_rlhf.tokenizer import load_tokenizer
 
 MAX_LENGTH = 550  # tokens per text, as the published reward model was trained
@@ -125,7 +125,7 @@ class Scorer:
                 rows, order = order[:count], order[count:]
                 ids, lengths = pad_right([texts[i] for i in rows], self.tokenizer.pad_token_id)
                 ids, lengths = ids.to(device), lengths.to(device)
-                values = self.model(ids, tail=len(texts[rows[-1]]) - 1)
+                values = self.model(ids, keep_from=len(texts[rows[-1]]) - 1)
                 scores[rows] = end_scores(values, lengths).cpu()
                 bar.update(len(rows))
         self.model.train(was_training)

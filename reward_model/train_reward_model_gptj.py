@@ -24,26 +24,27 @@ from transformers import TrainingArguments
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reward_model.comparison_dataset import encode_comparisons, load_comparisons
-from reward_model.frozen_trunk import can_keep, keep_trunk
+from reward_model.comparisons import encode_comparisons, load_comparisons
+from reward_model.frozen_blocks import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
-from summarize_rlhf import hardware
-from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import check_handover, run_record, save_run
+from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
-from summarize_rlhf.errors import main_guard
-from summarize_rlhf.files import check_output_dir
+from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
-from summarize_rlhf.metrics import MetricsFile
-from summarize_rlhf.model_directory import write_model
-from summarize_rlhf.resumable_trainer import ResumableTrainer
-from summarize_rlhf.sampler import LengthGroupedSampler
-from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
+from summarize_rlhf.lm.model_directory import write_model
+from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.run import deepspeed_config, launch, trackers, trainer_arguments
+from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import check_output_dir
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.resumable_trainer import ResumableTrainer
+from summarize_rlhf.run.sampler import LengthGroupedSampler
+from summarize_rlhf.run.stage_run import drop_step_checkpoints, find_resume_point, steps_dir_of
+from summarize_rlhf.run.zero3 import gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
-from summarize_rlhf.whole_weights import state_of
 
 HERE = Path(__file__).resolve().parent
 SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
@@ -76,7 +77,7 @@ class RewardArguments:
     num_train_epochs: float = knob(5.0, "passes over train", above=0)
     max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive", least=-1)
     learning_rate: float = knob(1e-5, "peak of AdamW's learning rate", least=0)
-    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=hardware.SCHEDULES)
+    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=trainer_arguments.SCHEDULES)
     warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate", least=0)
     adam_beta1: float = knob(0.9, "AdamW", least=0, below=1)
     adam_beta2: float = knob(0.999, "AdamW", least=0, below=1)
@@ -93,7 +94,7 @@ class RewardArguments:
     save_total_limit: int = knob(2, "checkpoints kept, the newest", least=1)
     fresh: bool = knob(False, "start over; else an interrupted run goes on from its last whole checkpoint")
     logging_steps: int = knob(10, "optimizer steps between lines of metrics", least=1)
-    report_to: str = knob("wandb", "wandb is offline without a login", choices=hardware.TRACKERS)
+    report_to: str = knob("wandb", "wandb is offline without a login", choices=trackers.TRACKERS)
     seed: int = knob(42, "of the value head, the order of pairs and dropout", least=0, below=2**32)
 
 
@@ -154,8 +155,8 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         num_train_epochs=args.num_train_epochs,
         max_steps=args.max_steps,
         per_device_train_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=hardware.accumulation(
-            args.global_batch_size, args.per_device_train_batch_size, hardware.world_size()
+        gradient_accumulation_steps=launch.accumulation(
+            args.global_batch_size, args.per_device_train_batch_size, launch.world_size()
         ),
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler_type,
@@ -174,16 +175,16 @@ def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArgume
         run_name="reward-model",
         remove_unused_columns=False,
         seed=args.seed,
-        **hardware.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
+        **deepspeed_config.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
     )
 
 
 @main_guard
 def main() -> None:
     args = parse_arguments(RewardArguments)
-    hardware.join_launch()
-    hardware.check_versions()
-    hardware.quiet_wandb()
+    launch.join_launch()
+    versions.check_versions()
+    trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir)  # joins the process group
@@ -202,7 +203,7 @@ def main() -> None:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
     if first:
         warn_of_repeats(rows["train"], rows["test"])
-    run = settle(args, tokenizer, rows["train"], RewardModel.check)
+    run = find_resume_point(args, tokenizer, rows["train"], RewardModel.check)
     if run.finished:
         return
     encoded = {
@@ -244,7 +245,7 @@ def main() -> None:
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
     # 4. The directory for stage 3, whole or not at all
-    weights = state_of(model)
+    weights = gathered_state_dict(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(

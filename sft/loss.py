@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from summarize_rlhf.whole_weights import is_spread, most_of_any
-from trlx.models.branches import run_branch, run_head, whole
+from summarize_rlhf.lm.branches import backbone, run_branch, run_head
+from summarize_rlhf.run.zero3 import is_spread, most_of_any
 
 IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
 LOGITS_AT_ONCE = 2**26  # numbers; above that they are computed again in the backward pass instead of kept
@@ -34,15 +34,15 @@ class SupervisedLM(nn.Module):
         self.config = model.config
 
     def forward(
-        self, input_ids: Tensor, labels: Tensor, tail: int = 0, num_items_in_batch: Tensor | None = None
+        self, input_ids: Tensor, labels: Tensor, keep_from: int = 0, num_items_in_batch: Tensor | None = None
     ) -> dict[str, Tensor]:
         """`loss`: the sum of the token losses over `num_items_in_batch`, which counts the supervised tokens of the
         whole global batch (default: of this one). `rows` (B, 2): each row's sum of token losses, and their number.
 
-        `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`. No label stands before or at `tail`,
-        from which the last block is spared (`trlx/models/tail.py`).
+        `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`. No label stands before or at
+        `keep_from`, before which the last block computes nothing (`summarize_rlhf/lm/last_block.py`).
         """
-        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)
+        states = run_branch(backbone(self.model, keep_from), input_ids=input_ids)  # (B, T, H)
         supervised = labels[:, 1:] != IGNORED  # (B, T-1)
         losses = self.token_losses(states[:, :-1][supervised], labels[:, 1:][supervised])  # (N)
         counts = supervised.sum(1)

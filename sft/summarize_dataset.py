@@ -11,8 +11,8 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import PreTrainedTokenizerFast
 
 from sft.loss import IGNORED
-from summarize_rlhf.data import map_once
-from summarize_rlhf.errors import UserError, named
+from summarize_rlhf import UserError, named
+from summarize_rlhf.run.cached_rows import map_once
 from summarize_rlhf.text import cut_post, prompt_text, sft_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import plain_encodings, prefix_ids, tokenizer_hash
 
@@ -80,7 +80,7 @@ def encode(
 
 
 class PadRight:
-    """Collates rows into tensors (B, T): ids and labels; and where the tail begins whose states are read.
+    """Collates rows into tensors (B, T): ids and labels; and `keep_from`, the first position whose state is read.
 
     Labels come from the rows' lengths: the pad id may be the EOS id, and a row's own EOS is supervised.
     """
@@ -98,5 +98,5 @@ class PadRight:
         return {
             "input_ids": stack("input_ids", self.pad_token_id),
             "labels": stack("labels", IGNORED),
-            "tail": max(first - 1, 0),
+            "keep_from": max(first - 1, 0),
         }

@@ -21,24 +21,25 @@ from transformers import TrainingArguments
 
 from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
-from summarize_rlhf import hardware
-from summarize_rlhf.arguments import knob, parse_arguments
-from summarize_rlhf.checkpoint import run_record, save_run
+from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
-from summarize_rlhf.errors import main_guard
-from summarize_rlhf.files import check_output_dir
-from summarize_rlhf.generate import generate_summaries
-from summarize_rlhf.metrics import MetricsFile
-from summarize_rlhf.model_directory import read_causal_lm, write_model
+from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
+from summarize_rlhf.lm.summaries import generate_summaries
+from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.report import print_samples
-from summarize_rlhf.resumable_trainer import ResumableTrainer
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.sampler import LengthGroupedSampler
-from summarize_rlhf.stage_run import drop_step_checkpoints, settle, steps_dir_of
+from summarize_rlhf.run import deepspeed_config, launch, trackers, trainer_arguments
+from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import check_output_dir
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.resumable_trainer import ResumableTrainer
+from summarize_rlhf.run.sampler import LengthGroupedSampler
+from summarize_rlhf.run.stage_run import drop_step_checkpoints, find_resume_point, steps_dir_of
+from summarize_rlhf.run.zero3 import gathered_model, gathered_state_dict
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
-from summarize_rlhf.whole_weights import state_of, whole_model
 
 HERE = Path(__file__).resolve().parent
 KEEP = ["best", "last"]
@@ -62,7 +63,7 @@ class SFTArguments:
     num_train_epochs: float = knob(5.0, "passes over train", above=0)
     max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive", least=-1)
     learning_rate: float = knob(1e-5, "peak of AdamW's learning rate", least=0)
-    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=hardware.SCHEDULES)
+    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=trainer_arguments.SCHEDULES)
     warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate", least=0)
     adam_beta1: float = knob(0.9, "AdamW", least=0, below=1)
     adam_beta2: float = knob(0.95, "AdamW", least=0, below=1)
@@ -83,7 +84,7 @@ class SFTArguments:
     save_total_limit: int = knob(2, "checkpoints kept, the newest", least=1)
     fresh: bool = knob(False, "start over; else an interrupted run goes on from its last whole checkpoint")
     logging_steps: int = knob(50, "optimizer steps between lines of metrics", least=1)
-    report_to: str = knob("wandb", "wandb is offline without a login", choices=hardware.TRACKERS)
+    report_to: str = knob("wandb", "wandb is offline without a login", choices=trackers.TRACKERS)
     seed: int = knob(42, "of the order of rows and of dropout", least=0, below=2**32)
 
 
@@ -120,8 +121,8 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         num_train_epochs=args.num_train_epochs,
         max_steps=args.max_steps,
         per_device_train_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=hardware.accumulation(
-            args.global_batch_size, args.per_device_train_batch_size, hardware.world_size()
+        gradient_accumulation_steps=launch.accumulation(
+            args.global_batch_size, args.per_device_train_batch_size, launch.world_size()
         ),
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler_type,
@@ -141,7 +142,7 @@ def training_arguments(args: SFTArguments, steps_dir: Path) -> TrainingArguments
         remove_unused_columns=False,
         label_names=["labels"],
         seed=args.seed,
-        **hardware.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
+        **deepspeed_config.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
     )
 
 
@@ -150,7 +151,7 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
     rank, processes = trainer.args.process_index, trainer.args.world_size
     bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens, places(rows))
     prompts = [prompt_text(body) for body in bodies]
-    with whole_model(trainer.model_wrapped) as supervised:
+    with gathered_model(trainer.model_wrapped) as supervised:
         mine = generate_summaries(
             supervised.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
             batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
@@ -166,9 +167,9 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
 @main_guard
 def main() -> None:
     args = parse_arguments(SFTArguments)
-    hardware.join_launch()
-    hardware.check_versions()
-    hardware.quiet_wandb()
+    launch.join_launch()
+    versions.check_versions()
+    trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir)  # joins the process group
@@ -183,7 +184,7 @@ def main() -> None:
     if first:
         warn_of_repeats(rows["train"], rows["valid"])
     best = args.keep == "best"
-    run = settle(args, tokenizer, rows["train"], read_causal_lm, chosen_on=rows["valid"] if best else None)
+    run = find_resume_point(args, tokenizer, rows["train"], read_causal_lm, chosen_on=rows["valid"] if best else None)
     if run.finished:
         return
     encoded = {
@@ -226,7 +227,7 @@ def main() -> None:
         results |= scores
 
     # 5. The directory for stages 2 and 3, whole or not at all
-    weights = state_of(model)
+    weights = gathered_state_dict(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(

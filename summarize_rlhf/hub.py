@@ -7,7 +7,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 
-from summarize_rlhf.errors import UserError
+from summarize_rlhf import UserError
 
 PROBE_SECONDS = 5  # patience with the one request that decides whether there is a network
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from summarize_rlhf.errors import UserError, named
+from summarize_rlhf import UserError, named
 from summarize_rlhf.tokenizer import plain_encodings, prefix_ids, token_ids
 
 TLDR = "TL;DR:"

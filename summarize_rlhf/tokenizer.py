@@ -19,7 +19,7 @@ from pathlib import Path
 from tokenizers import Encoding
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from summarize_rlhf.errors import UserError
+from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
 FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of which has the tokens

@@ -15,8 +15,8 @@ from tiny import comparison_row, make_tokenizer, tldr_row, write_rows
 from transformers import T5Config, T5ForConditionalGeneration
 
 from reward_model.reward_model import RewardModel
-from summarize_rlhf.checkpoint import run_record, save_run
-from summarize_rlhf.files import write_directory
+from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
 
 Values = dict[str, Any]

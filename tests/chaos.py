@@ -93,8 +93,8 @@ STAGES: dict[str, Callable[[Path, Path, int], Case]] = {"sft": sft, "rm": rm, "p
 def make_inputs(folder: Path) -> Path:
     """A tiny model, both data sets, and a reward model for stage 3."""
     from reward_model.reward_model import RewardModel
-    from summarize_rlhf.checkpoint import run_record, save_run
-    from summarize_rlhf.files import write_directory
+    from summarize_rlhf.handover import run_record, save_run
+    from summarize_rlhf.run.files import write_directory
     from summarize_rlhf.tokenizer import load_tokenizer
 
     make_model_dir(folder / "model")

@@ -1,4 +1,4 @@
-"""Trains stages 1 and 2 in several shapes of batches, one after the other; test_global_batch.py starts it.
+"""Trains stages 1 and 2 in several shapes of batches, one after the other; run/test_global_batch.py starts it.
 
 deepspeed tests/launched_epochs.py '{"sft": [{…}, …], "rm": [{…}, …], "out": …}'
 
@@ -15,20 +15,20 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from reward_model import train_reward_model_gptj as rm
-from reward_model.comparison_dataset import encode_comparisons, load_comparisons
+from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from sft import loss as sft_loss
 from sft import train_gptj_summarize as sft
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
-from summarize_rlhf import hardware
 from summarize_rlhf.data import load_rows
-from summarize_rlhf.metrics import MetricsFile
-from summarize_rlhf.sampler import LengthGroupedSampler
+from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.run import launch
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.sampler import LengthGroupedSampler
+from summarize_rlhf.run.zero3 import gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import load_causal_lm
-from summarize_rlhf.whole_weights import state_of
 
 
 def sft_trainer(values: sft.SFTArguments, **kwargs: Any) -> sft.SFTTrainer:
@@ -77,7 +77,7 @@ def train(stage: str, values: dict[str, Any], out: Path) -> None:
     trainer = make_trainer(args, args=training, settings={}, minutes=None, metrics=MetricsFile(out / "steps"))
     before = {name: x.clone() for name, x in trainer.model.state_dict().items()}
     trainer.train()
-    after = state_of(trainer.model)
+    after = gathered_state_dict(trainer.model)
     if training.process_index == 0:
         torch.save(before, out / "before.pt")
         torch.save(after, out / "after.pt")
@@ -87,7 +87,7 @@ def train(stage: str, values: dict[str, Any], out: Path) -> None:
 def main() -> None:
     cases = json.loads(sys.argv[-1])
     out = Path(cases.pop("out"))
-    hardware.join_launch()
+    launch.join_launch()
     sft_loss.LOGITS_AT_ONCE = 2**14  # some 40 tokens: one process has more pieces than the other
     for stage in STAGES:
         for number, values in enumerate(cases[stage]):

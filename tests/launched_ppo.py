@@ -1,4 +1,4 @@
-"""A tiny PPO run for `accelerate launch`: test_trlx_processes.py starts it with one and with several processes.
+"""A tiny PPO run for `accelerate launch`: ppo/test_ppo_processes.py starts it with one and with several processes.
 
 accelerate launch … tests/launched_ppo.py '{"model": …, "out": …, "overrides": {…}}'
 """

@@ -7,7 +7,7 @@ import pytest
 from bad_input import TABLE, World, arguments
 from forkserver import ForkServer
 
-from summarize_rlhf.resume import newest_whole
+from summarize_rlhf.run.checkpoints import newest_complete
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_gradient_that_is_no_number_ends_the_run(server, world, tmp_path, stag
     ended = server.run(stage, arguments(stage, world.values(stage, tmp_path) | much), tmp_path)
     assert ended.code == 2, ended.err[-3000:]
     assert re.search(r"the gradient is (nan|inf) at step \d: lower --learning_rate", ended.error), ended.error
-    assert newest_whole(tmp_path / "out-steps") is not None
+    assert newest_complete(tmp_path / "out-steps") is not None
     assert not (tmp_path / "out").exists()
 
 

@@ -9,8 +9,8 @@ import chaos
 import psutil
 import pytest
 
-from summarize_rlhf.preemption import EXIT_CODE
-from summarize_rlhf.resume import checkpoints, damage
+from summarize_rlhf.run.checkpoints import checkpoints, find_corruption
+from summarize_rlhf.run.preemption import EXIT_CODE
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,16 @@ def end_by_signal(process, case) -> None:
 
 def check_damage(checkpoint: Path) -> None:
     """A flipped bit and a missing byte in each of its files are seen, and told of by the file's name."""
-    assert damage(checkpoint) is None
+    assert find_corruption(checkpoint) is None
     for file in [path for path in checkpoint.rglob("*") if path.is_file()]:
         whole = file.read_bytes()
         flipped = bytearray(whole)
         flipped[len(whole) // 2] ^= 4
         for content in (bytes(flipped), whole[:-1]):
             file.write_bytes(content)
-            assert str(file.relative_to(checkpoint)) in damage(checkpoint)
+            assert str(file.relative_to(checkpoint)) in find_corruption(checkpoint)
         file.write_bytes(whole)
-    assert damage(checkpoint) is None
+    assert find_corruption(checkpoint) is None
 
 
 @pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 1), ("ppo", 2)])

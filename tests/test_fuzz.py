@@ -34,18 +34,18 @@ from tiny import make_model_dir, make_tokenizer
 
 import trlx_gptj_text_summarization as stage_3
 from reward_model import references
-from reward_model.comparison_dataset import COLUMNS, encode_comparisons, usable_comparisons
+from reward_model.comparisons import COLUMNS, encode_comparisons, usable_comparisons
 from reward_model.train_reward_model_gptj import RewardArguments
 from sft.summarize_dataset import TLDRDataset
 from sft.train_gptj_summarize import SFTArguments
-from summarize_rlhf import hardware
-from summarize_rlhf.arguments import parse_arguments
-from summarize_rlhf.checkpoint import check_handover, run_record
+from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.resume import MARKER, find, signed, write_checkpoint
+from summarize_rlhf.handover import check_handover, run_record
+from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.run import deepspeed_config, launch
+from summarize_rlhf.run.arguments import parse_arguments
+from summarize_rlhf.run.checkpoints import MANIFEST, find, signed, write_checkpoint
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import load_causal_lm
 
 # ------------------------------------------------------------------ what comes in
 
@@ -165,8 +165,8 @@ def argument_files(kind: type) -> st.SearchStrategy[bytes]:
 
 def on_this_machine(args: SFTArguments | RewardArguments) -> None:
     """What a stage makes of its arguments before it loads anything."""
-    hardware.accumulation(args.global_batch_size, args.per_device_train_batch_size, 1)
-    hardware.deepspeed_config(args.deepspeed_config)
+    launch.accumulation(args.global_batch_size, args.per_device_train_batch_size, 1)
+    deepspeed_config.deepspeed_config(args.deepspeed_config)
 
 
 @reads(argument_files(SFTArguments))
@@ -208,7 +208,7 @@ def marker() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         with write_checkpoint(Path(folder) / "checkpoint-1", {"seed": 1}) as tmp:
             (tmp / "state.json").write_text("{}")
-        return (Path(folder) / "checkpoint-1" / MARKER).read_bytes()
+        return (Path(folder) / "checkpoint-1" / MANIFEST).read_bytes()
 
 
 described = st.fixed_dictionaries({"settings": values, "files": values | st.dictionaries(st.text(max_size=5), values)})
@@ -219,7 +219,7 @@ def checkpoint_markers(content: bytes, folder: Path) -> None:
     path = folder / "checkpoint-1"
     path.mkdir()
     (path / "state.json").write_text("{}")
-    (path / MARKER).write_bytes(content)
+    (path / MANIFEST).write_bytes(content)
     find(folder, {"seed": 1}, frozenset(), fresh=False)
 
 

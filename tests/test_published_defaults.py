@@ -13,8 +13,8 @@ from published_values import FILES, OURS, PUBLISHED
 import trlx_gptj_text_summarization as stage_3
 from reward_model.train_reward_model_gptj import RewardArguments
 from sft.train_gptj_summarize import SFTArguments
-from summarize_rlhf.explicit import TRAINER
-from summarize_rlhf.weights import find_model
+from summarize_rlhf.lm.weights import find_model
+from summarize_rlhf.run.deepspeed_defaults import TRAINER
 from trlx.utils.modeling import flatten_dict
 
 STAGES = {"sft": SFTArguments, "rm": RewardArguments}

@@ -17,10 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.model_directory import read_causal_lm, write_model
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
+from summarize_rlhf.lm.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
+from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
 
 REFERENCE = "frozen_head."  # copies of blocks that the model has; only training needed them
 HEAD = "v_head."

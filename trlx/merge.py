@@ -11,11 +11,13 @@ import argparse
 import shutil
 from pathlib import Path
 
-from summarize_rlhf.adapters import is_adapter
-from summarize_rlhf.errors import UserError, main_guard
-from summarize_rlhf.files import RUN_FILE, write_directory
+from summarize_rlhf import UserError
+from summarize_rlhf.handover import RUN_FILE
+from summarize_rlhf.lm.adapters import is_adapter
+from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.weights import fit_to_tokenizer, load_causal_lm
 
 
 def merge(adapter: str | Path, new: str | Path) -> None:

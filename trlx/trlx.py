@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from summarize_rlhf import resume
-from summarize_rlhf.console import protect_console
-from summarize_rlhf.hardware import check_versions
+from summarize_rlhf.run import checkpoints
+from summarize_rlhf.run.console import protect_console
 from summarize_rlhf.tokenizer import prefix_ids
+from summarize_rlhf.versions import check_versions
 from trlx.data import arguments
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
@@ -58,9 +58,9 @@ def train(
     if stop_sequences is not None:
         arguments.check_stop_sequences(stop_sequences)
     if prompts is not None:
-        prompts = arguments.read_prompts("prompts", prompts)
+        prompts = arguments.check_prompts("prompts", prompts)
     if eval_prompts is not None:
-        eval_prompts = arguments.read_prompts("eval_prompts", eval_prompts)
+        eval_prompts = arguments.check_prompts("eval_prompts", eval_prompts)
     config = default_ppo_config() if config is None else config
     arguments.check_config_type(config, TRLConfig)
     if model_path is not None:
@@ -83,7 +83,7 @@ def train(
     start = config.train.resume_from_checkpoint
     if start in ("auto", "fresh"):
         folder = Path(config.train.checkpoint_dir)
-        start = resume.find(folder, settings(trainer), FREE, fresh=start == "fresh", needs=STATE)
+        start = checkpoints.find(folder, settings(trainer), FREE, fresh=start == "fresh", needs=STATE)
     if start:
         trainer.load(start)
     trainer.learn()

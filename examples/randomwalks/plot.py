@@ -11,8 +11,8 @@ from pathlib import Path
 
 import matplotlib
 
-from quickstart.report import machine
-from summarize_rlhf.hardware import commit, versions
+from quickstart.summarise_run import machine
+from summarize_rlhf.versions import commit, versions
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from randomwalks import RandomGraph
 
 import trlx
-from summarize_rlhf.errors import main_guard
-from summarize_rlhf.overrides import parse_overrides
+from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.overrides import parse_overrides
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,

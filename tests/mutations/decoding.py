@@ -1,9 +1,9 @@
 # ruff: noqa: E501  a table, one mutation a line
 """Decoding: from logits to responses."""
 
-DECODING = "trlx/models/decoding.py"
-SAMPLING = "trlx/models/sampling.py"
-WEIGHTS = "summarize_rlhf/weights.py"
+DECODING = "summarize_rlhf/lm/decoding.py"
+SAMPLING = "summarize_rlhf/lm/generation.py"
+WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
 ROWS = [

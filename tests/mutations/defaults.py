@@ -1,9 +1,9 @@
 # ruff: noqa: E501  a table, one mutation a line
 """The published defaults, what is written out for DeepSpeed, the best model, and the mean over a global batch."""
 
-BATCH = "summarize_rlhf/global_batch.py"
-BEST = "summarize_rlhf/best_model.py"
-EXPLICIT = "summarize_rlhf/explicit.py"
+BATCH = "summarize_rlhf/run/global_batch.py"
+BEST = "summarize_rlhf/run/best_model.py"
+EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
 LAUNCH = "summarize_rlhf/hardware.py"
 RM = "reward_model/train_reward_model_gptj.py"
 SETUP = "trlx/trainer/setup.py"

@@ -1,16 +1,16 @@
 # ruff: noqa: E501  a table, one mutation a line
-"""The policy: its blocks, value head and reference, and the last block's tail."""
+"""The policy: its blocks, value head and reference, and the last block's keep_from."""
 
-ADAPTERS = "trlx/models/adapters.py"
-BRANCHES = "trlx/models/branches.py"
-DECODING = "trlx/models/decoding.py"
+ADAPTERS = "trlx/models/lora.py"
+BRANCHES = "summarize_rlhf/lm/branches.py"
+DECODING = "summarize_rlhf/lm/decoding.py"
 EVALUATION = "trlx/trainer/evaluation.py"
 EXPERIENCE = "trlx/trainer/experience.py"
 LOOP = "trlx/trainer/ppo.py"
 OPTIMISATION = "trlx/trainer/optimisation.py"
 POLICY = "trlx/models/policy.py"
 SETUP = "trlx/trainer/setup.py"
-TAIL = "trlx/models/tail.py"
+TAIL = "summarize_rlhf/lm/last_block.py"
 VALUE = "trlx/models/value_head.py"
 
 # fmt: off
@@ -30,10 +30,10 @@ ROWS = [
     ("trunk ends with the final norm", BRANCHES, "start=0, parts={name: nn.Identity() for name in self.family.exit}", "start=0, parts={}", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
     ("layer types of the lowest blocks", BRANCHES, "layer_types[start : start + len(blocks)]", "layer_types[: len(blocks)]", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
     ("logits without the family's capping", BRANCHES, "(inputs_embeds=states).logits", ".get_output_embeddings()(states)", "trlx_policy::test_logprobs_are_those_of_the_plain_model"),
-    # the last block's tail
-    ("tail begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "trlx_tail::test_states_and_gradients"),
-    ("tail's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "trlx_tail::test_states_and_gradients"),
-    ("tail's queries see what follows them", TAIL, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "trlx_tail::test_states_and_gradients"),
+    # the last block's keep_from
+    ("keep_from begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "trlx_tail::test_states_and_gradients"),
+    ("keep_from's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "trlx_tail::test_states_and_gradients"),
+    ("keep_from's queries see what follows them", TAIL, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "trlx_tail::test_states_and_gradients"),
     ("mask's rows taken from the top", TAIL, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "trlx_tail::test_states_and_gradients"),
     ("beginning not causal", TAIL, "if unmasked > start:", "if False:", "trlx_tail::test_a_mask_about_the_tail_alone"),
     ("MLP runs for all tokens", TAIL, "_TailMLP(block.get_submodule(mlp), start)", "_TailMLP(block.get_submodule(mlp), 0)", "trlx_tail::test_the_mlp_of_the_last_block_runs_for_the_tail_alone"),

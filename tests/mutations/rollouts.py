@@ -1,12 +1,12 @@
 # ruff: noqa: E501  a table, one mutation a line
 """Rollouts: prompts, responses, masks, batches."""
 
-DECODING = "trlx/models/decoding.py"
+DECODING = "summarize_rlhf/lm/decoding.py"
 EXPERIENCE = "trlx/trainer/experience.py"
-GENERATION = "trlx/trainer/generation.py"
+GENERATION = "summarize_rlhf/lm/generation_options.py"
 PROMPTS = "trlx/pipeline/offline_pipeline.py"
 ROLLOUTS = "trlx/pipeline/rollouts.py"
-SAMPLING = "trlx/models/sampling.py"
+SAMPLING = "summarize_rlhf/lm/generation.py"
 
 # fmt: off
 ROWS = [

@@ -30,7 +30,7 @@ ROWS = [
     ("SFT: valid's loss over train", STAGE, "eval_dataset=encoded[\"valid\"]", "eval_dataset=encoded[\"train\"]", "formulas_sft::test_loss_of_valid_is_the_mean_over_all_its_tokens"),
     ("SFT: loss divided by its own tokens", LOSS, "counts.sum() if num_items_in_batch is None else num_items_in_batch", "counts.sum()", "sft_loss::test_accumulation_changes_no_gradient"),
     ("SFT: checkpointing never on", STAGE, "if args.gradient_checkpointing:", "if False:", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
-    ("SFT: trains in evaluation mode", LOSS, "        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "        self.model.eval()\n        states = run_branch(whole(self.model, tail), input_ids=input_ids)  # (B, T, H)", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
+    ("SFT: trains in evaluation mode", LOSS, "        states = run_branch(whole(self.model, keep_from), input_ids=input_ids)  # (B, T, H)", "        self.model.eval()\n        states = run_branch(whole(self.model, keep_from), input_ids=input_ids)  # (B, T, H)", "formulas_sft::test_model_trains_in_training_mode_and_is_evaluated_without_dropout"),
     # summaries at the end
     ("SFT: summaries' prompts have the room of the text", STAGE, "rows[\"prompt\"], args.max_length - args.max_new_tokens, places(rows))", "rows[\"prompt\"], args.max_length, places(rows))", "formulas_sft::test_summaries_leave_room_for_themselves"),
     ("SFT: ROUGE of the references", STAGE, "rouge(written, labels).items()", "rouge(labels, labels).items()", "formulas_sft::test_summaries_leave_room_for_themselves"),

@@ -1,15 +1,15 @@
 # ruff: noqa: E501  a table, one mutation a line
 """What the stages share: text, tokens, sampler, ROUGE, hand-over; stage 3's script and the tables."""
 
-GENERATE = "summarize_rlhf/generate.py"
+GENERATE = "summarize_rlhf/lm/summaries.py"
 INTERVALS = "summarize_rlhf/intervals.py"
-KL = "summarize_rlhf/kl.py"
-SAMPLER = "summarize_rlhf/sampler.py"
+KL = "summarize_rlhf/lm/kl.py"
+SAMPLER = "summarize_rlhf/run/sampler.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
-STAGE_RUN = "summarize_rlhf/stage_run.py"
+STAGE_RUN = "summarize_rlhf/run/stage_run.py"
 TABLES = "trlx_inference_gptj.py"
 TOKENIZER = "summarize_rlhf/tokenizer.py"
-WEIGHTS = "summarize_rlhf/weights.py"
+WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
 ROWS = [

@@ -9,7 +9,7 @@ EXPERIENCE = "trlx/trainer/experience.py"
 LOOP = "trlx/trainer/ppo.py"
 MODELING = "trlx/utils/modeling.py"
 OPTIMISATION = "trlx/trainer/optimisation.py"
-SCORING = "trlx/trainer/scoring.py"
+SCORING = "trlx/trainer/rewards.py"
 SETUP = "trlx/trainer/setup.py"
 
 # fmt: off

@@ -11,7 +11,7 @@ GIVEN_BY_THE_TRAINER = {"samples", "prompts", "outputs", "tokenizer", "output_id
 ROWS = "give a list of texts, or of dictionaries with a 'prompt' each"
 
 
-def read_prompts(name: str, prompts: Any) -> list[str | dict[str, Any]]:
+def check_prompts(name: str, prompts: Any) -> list[str | dict[str, Any]]:
     """`prompts` as a list; anything that yields texts, or dictionaries with a "prompt", will do.
 
     Raises TypeError for one text (whose letters it would yield), a mapping, a data frame, a file, or rows of another

@@ -16,7 +16,7 @@ import yaml
 from peft import PeftConfig
 from transformers import PretrainedConfig
 
-from summarize_rlhf.values import of_type
+from summarize_rlhf.run.values import of_type
 from trlx.data.method_configs import MethodConfig, get_method
 
 

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from trlx.models import adapters
-from trlx.models.branches import Decoder, run_branch, run_head, whole
+from summarize_rlhf.lm.branches import Decoder, backbone, run_branch, run_head
+from trlx.models import lora
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
 
@@ -44,7 +44,7 @@ class PolicyWithValueHead(nn.Module):
 
     With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
     Raises ValueError for a family that cannot be cut into blocks (`branches.FAMILIES`), and for adapters
-    whose reference would be another model than the initial one (adapters.py).
+    whose reference would be another model than the initial one (lora.py).
     """
 
     def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
@@ -53,7 +53,7 @@ class PolicyWithValueHead(nn.Module):
         self.is_adapter = not isinstance(model, PreTrainedModel)  # a peft.PeftModel around it
         self.base_sha256: str | None = None  # of the weights an adapter was put on, where they came from a directory
         if self.is_adapter:
-            adapters.check_config(model.active_peft_config)
+            lora.check_config(model.active_peft_config)
         self.config = self.causal_lm.config
         head = self.causal_lm.get_output_embeddings()
         self.v_head = make_head(head.in_features, 1)
@@ -109,12 +109,12 @@ class PolicyWithValueHead(nn.Module):
         temperature: float = 1.0,
         trunk: Tensor | None = None,  # (B, L, H) of an earlier call
         with_reference: bool = False,
-        tail: int = 0,
+        keep_from: int = 0,
     ) -> PolicyOutput:
         """Log-probabilities, values and entropy of `responses`; entries behind a response's end mean nothing.
 
-        The logits are divided by `temperature`, the policy's as well as the reference's. `tail`, at most the shortest
-        prompt's length less 1, spares the last block what comes before it (tail.py).
+        The logits are divided by `temperature`, the policy's as well as the reference's. `keep_from`, at most the
+        shortest prompt's length less 1: the last block computes nothing before it (last_block.py).
         """
         if self.depth is not None and trunk is None:
             with torch.no_grad():
@@ -122,41 +122,41 @@ class PolicyWithValueHead(nn.Module):
         before = prompt_lengths[:, None] - 1 + torch.arange(responses.shape[1], device=tokens.device)
         before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
 
-        states, value_states = self._states(tokens, trunk, tail)
+        states, value_states = self._states(tokens, trunk, keep_from)
         logits = self._logits(self.causal_lm, states, before, temperature)
         values = self.v_head(_pick(value_states, before)).squeeze(-1)  # (B, R), fp32
         with torch.no_grad():
             entropy = entropy_of(logits)
             ref_logprobs = None
             if with_reference:
-                ref_logprobs = self.reference_logprobs(tokens, trunk, before, responses, temperature, tail)
+                ref_logprobs = self.reference_logprobs(tokens, trunk, before, responses, temperature, keep_from)
         return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
 
-    def _states(self, tokens: Tensor, trunk: Tensor | None, tail: int) -> tuple[Tensor, Tensor]:
-        """Last hidden states (B, L, H) for the logits and for the value head; none that mean anything before `tail`."""
+    def _states(self, tokens: Tensor, trunk: Tensor | None, keep_from: int) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, L, H) for the logits and for the value head; undefined before `keep_from`."""
         if trunk is None and self.value_blocks is None:
-            states = run_branch(whole(self.causal_lm, tail), input_ids=tokens)
+            states = run_branch(backbone(self.causal_lm, keep_from), input_ids=tokens)
             return states, states
         decoder, depth = self.decoder, self.depth or 0
         hidden = run_branch(decoder.trunk(0), input_ids=tokens) if trunk is None else trunk
         if self.value_blocks is None:
-            states = run_branch(decoder.top(decoder.blocks[depth:], tail), inputs_embeds=hidden)
+            states = run_branch(decoder.top(decoder.blocks[depth:], keep_from), inputs_embeds=hidden)
             return states, states
         fork = len(decoder.blocks) - len(self.value_blocks)
         if fork > depth:
             hidden = run_branch(decoder.middle(depth, fork), inputs_embeds=hidden)
-        states = run_branch(decoder.top(decoder.blocks[fork:], tail), inputs_embeds=hidden)
-        return states, run_branch(decoder.top(self.value_blocks, tail), inputs_embeds=hidden)
+        states = run_branch(decoder.top(decoder.blocks[fork:], keep_from), inputs_embeds=hidden)
+        return states, run_branch(decoder.top(self.value_blocks, keep_from), inputs_embeds=hidden)
 
-    def reference_logprobs(self, tokens, trunk, before, responses, temperature, tail) -> Tensor:
+    def reference_logprobs(self, tokens, trunk, before, responses, temperature, keep_from) -> Tensor:
         """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
         with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
             if self.depth is not None:
                 model = self.causal_lm
-                states = run_branch(self.decoder.top(self.reference, tail), inputs_embeds=trunk)
+                states = run_branch(self.decoder.top(self.reference, keep_from), inputs_embeds=trunk)
             else:
                 model = self.causal_lm if self.is_adapter else self.reference
-                states = run_branch(whole(model, tail), input_ids=tokens)
+                states = run_branch(backbone(model, keep_from), input_ids=tokens)
             return logprobs_of_labels(self._logits(model, states, before, temperature), responses)
 
     def _logits(self, model: PreTrainedModel, states: Tensor, before: Tensor, temperature: float) -> Tensor:

@@ -4,19 +4,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.weights import check_keys, state_dict_of
-
-
-class Fp32Linear(nn.Linear):
-    """A linear layer that computes in fp32: under autocast, on states of another precision, and with weights that
-    DeepSpeed has cast. A value read in bf16 has a step of 1/128 of itself."""
-
-    def forward(self, states: Tensor) -> Tensor:
-        with torch.autocast(states.device.type, enabled=False):
-            return linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.precision import Fp32Linear
+from summarize_rlhf.lm.weights import check_keys, state_dict_of
 
 
 def make_head(hidden: int, out: int) -> nn.Sequential:

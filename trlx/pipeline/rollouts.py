@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     advantages: Tensor | None = None  # (B, R)
     returns: Tensor | None = None  # (B, R)
     trunk: Tensor | None = None  # (B, L, H)
-    tail: int = 0  # the first position whose state is read: before the first response token of the shortest prompt
+    keep_from: int = 0  # the first position whose state is read: before the first response token of the shortest prompt
 
     def to(self, device) -> "Batch":
         return Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self))
@@ -58,7 +58,7 @@ def collate_tokens(prompts: list[list[int]], responses: list[list[int]]) -> Batc
         prompt_lengths=torch.tensor([len(row) for row in prompts]),
         responses=pad(responses, torch.long),
         mask=(torch.arange(int(lengths.max()))[None] < lengths[:, None]).float(),
-        tail=min(map(len, prompts)) - 1,
+        keep_from=min(map(len, prompts)) - 1,
     )
 
 

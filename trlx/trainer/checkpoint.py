@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from summarize_rlhf import resume, whole_weights
-from summarize_rlhf.checkpoint import run_record, save_run
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.model_directory import Reader, read_causal_lm, write_model
+from summarize_rlhf import UserError
+from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.lm.model_directory import Reader, read_causal_lm, write_model
+from summarize_rlhf.lm.weights import check_shapes, shapes_in, shapes_of
+from summarize_rlhf.run import checkpoints, zero3
 from summarize_rlhf.tokenizer import tokenizer_hash
-from summarize_rlhf.weights import check_shapes, shapes_in, shapes_of
 from trlx.data.configs import plain
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Rollout, from_tensors, to_tensors
@@ -29,12 +29,12 @@ from trlx.utils.modeling import flatten_dict
 
 
 @contextlib.contextmanager
-def whole_model(model: torch.nn.Module, accelerator: Accelerator):
+def gathered_model(model: torch.nn.Module, accelerator: Accelerator):
     """The policy with all its weights on every rank, in the precision that it trains in.
 
     ZeRO-3 gathers them, and takes its hooks off, for as long as this lasts.
     """
-    with whole_weights.whole_model(model), accelerator.autocast():
+    with zero3.gathered_model(model), accelerator.autocast():
         yield accelerator.unwrap_model(model)
 
 
@@ -212,7 +212,7 @@ def save(trainer, directory: str | Path) -> None:
     All processes call this.
     """
     rank = trainer.accelerator.process_index
-    with resume.write_checkpoint(Path(directory).absolute(), settings(trainer)) as tmp:
+    with checkpoints.write_checkpoint(Path(directory).absolute(), settings(trainer)) as tmp:
         save_pretrained(trainer, tmp / "hf_model")
         if trainer.config.train.save_optimizer:
             trainer.accelerator.save_state(str(tmp / STATE))
@@ -229,12 +229,12 @@ def load(trainer, directory: str | Path) -> None:
             f"cannot resume from {directory}: it has no folder {STATE!r} with the optimizer and the run's progress. "
             "Name a directory checkpoint_<step> that was written with train.save_optimizer true"
         )
-    reason = resume.damage(directory)
+    reason = checkpoints.find_corruption(directory)
     if reason is not None:
         raise UserError(f"cannot resume from {directory}: {reason}")
-    before = json.loads((directory / resume.MARKER).read_text(encoding="utf-8"))["settings"]
-    resume.refuse_changes(before, settings(trainer), FREE, directory)
-    with resume.tensors_only():
+    before = json.loads((directory / checkpoints.MANIFEST).read_text(encoding="utf-8"))["settings"]
+    checkpoints.refuse_changes(before, settings(trainer), FREE, directory)
+    with checkpoints.tensors_only():
         trainer.accelerator.load_state(str(state))
     if trainer.collection is not None:
         file = state / f"rollouts_{trainer.accelerator.process_index}.safetensors"

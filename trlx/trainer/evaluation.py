@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from trlx.models import sampling
-from trlx.trainer import checkpoint, generation, scoring
-from trlx.trainer.scoring import Episode
+from summarize_rlhf.lm import generation, generation_options
+from trlx.trainer import checkpoint, rewards
+from trlx.trainer.rewards import Episode
 
 
 class Evaluation:
@@ -21,7 +21,7 @@ class Evaluation:
         """
         results: dict[str, float] = {}
         rows: list[dict[str, Any]] = []
-        for suffix, options in generation.sweep(self.method.gen_kwargs):
+        for suffix, options in generation_options.sweep(self.method.gen_kwargs):
             means, samples = self.evaluate_with(options)
             results |= {key + suffix: mean for key, mean in means.items()}
             rows += samples if not suffix else [{"sweep": suffix.removeprefix("@"), **row} for row in samples]
@@ -44,13 +44,13 @@ class Evaluation:
         rows = [{"prompt": e.prompt_text, "output": e.text} for e in everyone]
         if self.reward_fn is not None:
             everywhere = self.config.train.reward_on_all_ranks
-            scores = scoring.score(self.accelerator, self.reward_fn, mine, self.tokenizer, everywhere)
-            rewards = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
-            results |= {"reward/mean": rewards.mean().item(), "reward/std": rewards.std(correction=0).item()}
-            rows = [row | {"reward": reward} for row, reward in zip(rows, rewards.tolist(), strict=True)]
+            scores = rewards.score(self.accelerator, self.reward_fn, mine, self.tokenizer, everywhere)
+            totals = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
+            results |= {"reward/mean": totals.mean().item(), "reward/std": totals.std(correction=0).item()}
+            rows = [row | {"reward": reward} for row, reward in zip(rows, totals.tolist(), strict=True)]
         scored = time.time()
         if self.metric_fn is not None:
-            metrics = scoring.on_main(self.accelerator, lambda: self.metrics(everyone))
+            metrics = rewards.on_main_rank(self.accelerator, lambda: self.metrics(everyone))
             results |= {name: sum(values) / len(values) for name, values in metrics.items()}
             for name, values in metrics.items():
                 if len(values) == len(rows):
@@ -61,23 +61,23 @@ class Evaluation:
     def sample_evaluation(self, options: dict[str, Any]) -> list[Episode]:
         """This rank's evaluation prompts and the responses to them; the training's random numbers stay untouched."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        share = scoring.shared_rows(len(self.eval_prompts), processes, rank)
+        share = rewards.shared_rows(len(self.eval_prompts), processes, rank)
         prompts = [self.eval_prompts[i] for i in share]
-        config = generation.generation_config(self.tokenizer, options)
-        noise = sampling.noise(len(self.eval_prompts), config, self.config.train.seed)[list(share)]
+        config = generation_options.generation_config(self.tokenizer, options)
+        noise = generation.uniforms(len(self.eval_prompts), config, self.config.train.seed)[list(share)]
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices), checkpoint.whole_model(self.model, self.accelerator) as policy:
             torch.manual_seed(self.config.train.seed + rank)  # for options that `generate` has to see to
             ids, bar = [p.ids for p in prompts], self.bar("evaluate")
-            responses = sampling.sample(policy.causal_lm, config, ids, noise, self.method.chunk_size, bar)
+            responses = generation.sample(policy.causal_lm, config, ids, noise, self.method.chunk_size, bar)
         return self.decode(prompts, [response.ids for response in responses])
 
     def metrics(self, episodes: list[Episode]) -> dict[str, list[float]]:
         """What `metric_fn` says of each episode, a list per metric. Raises RewardError for what is no number."""
         results = {}
-        for name, values in scoring.blamed(self.metric_fn, episodes, self.tokenizer, "metric_fn").items():
+        for name, values in rewards.call_naming_sample(self.metric_fn, episodes, self.tokenizer, "metric_fn").items():
             try:
                 results[f"metrics/{name}"] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
             except (TypeError, ValueError, RuntimeError) as error:
-                raise scoring.RewardError(f"metric_fn: {name!r} should hold numbers, not {values!r}.") from error
+                raise rewards.RewardError(f"metric_fn: {name!r} should hold numbers, not {values!r}.") from error
         return results

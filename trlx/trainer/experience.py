@@ -10,12 +10,13 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from trlx.models import sampling
-from trlx.models.decoding import Response, end_ids
+from summarize_rlhf.lm import end_of_response, generation
+from summarize_rlhf.lm.decoding import Response
+from summarize_rlhf.lm.end_of_response import end_ids
 from trlx.pipeline.offline_pipeline import Prompt
 from trlx.pipeline.rollouts import Rollout, collate_tokens, pad
-from trlx.trainer import checkpoint, generation, scoring
-from trlx.trainer.scoring import Episode
+from trlx.trainer import checkpoint, rewards
+from trlx.trainer.rewards import Episode
 from trlx.utils.modeling import explained_variance, kl_penalised_rewards
 
 
@@ -26,14 +27,14 @@ class Experience:
         """Collects `num_rollouts` episodes over all ranks; returns this rank's, and statistics over all of them."""
         start = time.time()
         rows = self.cursor.take(self.method.num_rollouts)  # alike on every rank
-        share = scoring.shared_rows(len(rows), self.accelerator.num_processes, self.accelerator.process_index)
+        share = rewards.shared_rows(len(rows), self.accelerator.num_processes, self.accelerator.process_index)
         prompts = [self.prompts[rows[i]] for i in share]
 
         responses = self.generate_responses(prompts, share)
         generated = time.time()
         episodes = self.decode(prompts, [response.ids for response in responses])
         everywhere = self.config.train.reward_on_all_ranks
-        scores = scoring.score(self.accelerator, self.reward_fn, episodes, self.tokenizer, everywhere)
+        scores = rewards.score(self.accelerator, self.reward_fn, episodes, self.tokenizer, everywhere)
         scored = time.time()
         outputs = self.logprobs_and_values(episodes, [response.trunk for response in responses])
         totals, scaled = self.scale(scores)
@@ -64,16 +65,16 @@ class Experience:
         policy samples the same responses on any number of processes.
         """
         config, method = self.rollout_generation, self.method
-        noise = sampling.noise(method.num_rollouts, config, self.config.train.seed, self.iteration)[list(share)]
+        noise = generation.uniforms(method.num_rollouts, config, self.config.train.seed, self.iteration)[list(share)]
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
             ids, bar = [p.ids for p in prompts], self.bar("rollouts")
-            return sampling.sample(policy.causal_lm, config, ids, noise, method.chunk_size, bar, policy.trunk_depth)
+            return generation.sample(policy.causal_lm, config, ids, noise, method.chunk_size, bar, policy.trunk_depth)
 
     def decode(self, prompts: list[Prompt], responses: list[list[int]]) -> list[Episode]:
         """Phase 2: text, for `reward_fn` and logs alone. Stop sequences end a response here."""
         episodes = []
         for prompt, response in zip(prompts, responses, strict=True):
-            response, text = generation.cut_at_stop(self.tokenizer, prompt.ids, response, self.stop_sequences)
+            response, text = end_of_response.cut_at_stop(self.tokenizer, prompt.ids, response, self.stop_sequences)
             episodes.append(Episode(prompt.ids, response, prompt.text, text, prompt.metadata))
         return episodes
 
@@ -93,7 +94,7 @@ class Experience:
                 batch = batch._replace(trunk=pad(kept))
             batch = batch.to(self.accelerator.device)
             rows_of = (batch.tokens, batch.prompt_lengths, batch.responses)
-            out = self.model(*rows_of, self.temperature, batch.trunk, with_reference=True, tail=batch.tail)
+            out = self.model(*rows_of, self.temperature, batch.trunk, with_reference=True, keep_from=batch.keep_from)
             for k, i in enumerate(rows):
                 response = len(episodes[i].response)
                 length = len(episodes[i].prompt) + response

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.values import check_bounds, of_type
+from summarize_rlhf import UserError
+from summarize_rlhf.run.values import check_bounds, of_type
 
 DEFAULTS: dict[str, Any] = {
     "action": "warn",  # or "stop"; a loss or a gradient that is no number always stops

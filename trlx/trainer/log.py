@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from summarize_rlhf.files import disk_errors
+from summarize_rlhf.run.files import disk_errors
 
 
 class RunLog:

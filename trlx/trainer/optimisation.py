@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from summarize_rlhf.lm.generation import random_stream
 from trlx.pipeline.rollouts import Rollout, collate, minibatches
 from trlx.trainer.checkpoint import Collection
-from trlx.utils.modeling import masked_mean, random_stream
+from trlx.utils.modeling import masked_mean
 
 
 class Optimisation:
@@ -83,7 +84,7 @@ class Optimisation:
             with self.accelerator.accumulate(self.model):
                 forward -= time.time()
                 rows_of = (batch.tokens, batch.prompt_lengths, batch.responses)
-                out = self.model(*rows_of, self.temperature, trunk=batch.trunk, tail=batch.tail)
+                out = self.model(*rows_of, self.temperature, trunk=batch.trunk, keep_from=batch.keep_from)
                 old = (batch.logprobs, batch.values, batch.advantages, batch.returns)
                 loss, stats = self.method.loss(out.logprobs, out.values, *old, batch.mask, n)
                 forward += time.time()

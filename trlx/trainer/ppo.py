@@ -9,12 +9,12 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from summarize_rlhf import resume
-from summarize_rlhf.preemption import Preempted, Preemption
+from summarize_rlhf.lm import generation, generation_options
+from summarize_rlhf.run import checkpoints
+from summarize_rlhf.run.preemption import Preempted, Preemption
 from trlx.data.configs import TRLConfig
-from trlx.models import sampling
 from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
-from trlx.trainer import checkpoint, generation, scoring, setup
+from trlx.trainer import checkpoint, rewards, setup
 from trlx.trainer.evaluation import Evaluation
 from trlx.trainer.experience import Experience
 from trlx.trainer.guards import Guards
@@ -45,7 +45,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         setup.check_processes(config, self.accelerator.num_processes)
         set_seed(config.train.seed)
         self.tokenizer = setup.build_tokenizer(config.tokenizer)
-        generation.check_method(self.method, vocabulary=len(self.tokenizer))
+        generation_options.check_method(self.method, vocabulary=len(self.tokenizer))
         policy = setup.build_policy(config, self.tokenizer)
         optimizer = setup.build_optimizer(config.optimizer, policy.parameters())
         self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
@@ -53,12 +53,12 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         # From here on every rank draws its own responses. Weights were made alike above.
         set_seed(config.train.seed, device_specific=True)
 
-        self.rollout_options, _ = generation.rollout_options(self.method)
-        self.rollout_generation = generation.generation_config(self.tokenizer, self.rollout_options)
+        self.rollout_options, _ = generation_options.rollout_options(self.method)
+        self.rollout_generation = generation_options.generation_config(self.tokenizer, self.rollout_options)
         self.temperature = self.rollout_generation.temperature
         own = policy.causal_lm.generation_config  # the saved policy's `generate` stops where its rollouts did
         own.eos_token_id, own.pad_token_id = self.rollout_generation.eos_token_id, self.tokenizer.pad_token_id
-        bent = generation.bends_distribution(self.rollout_options)
+        bent = generation_options.bends_distribution(self.rollout_options)
         if bent:
             self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")
 
@@ -125,7 +125,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
                     if self.collection is None:
                         self.collect(bar)
                     self.optimise(self.collection, bar)
-            except scoring.RewardError:
+            except rewards.RewardError:
                 if self.saved != self.step:
                     self.save()  # nothing is lost but the samples
                 raise
@@ -136,7 +136,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         position = self.cursor.position
         try:
             rollouts, stats = self.make_experience()
-        except scoring.RewardError:
+        except rewards.RewardError:
             self.cursor.position = position
             raise
         self.collection = checkpoint.Collection(rollouts, stats["policy/kl"])
@@ -181,16 +181,18 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
 
     def generate_eval(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
         """The same with the options of evaluation (of a sweep, the first)."""
-        return self._generate(input_ids, attention_mask, generation.sweep(self.method.gen_kwargs)[0][1] | kwargs)
+        return self._generate(
+            input_ids, attention_mask, generation_options.sweep(self.method.gen_kwargs)[0][1] | kwargs
+        )
 
     @torch.no_grad()
     def _generate(self, input_ids, attention_mask, options) -> Tensor:
-        generation.check_options(options, "generate", vocabulary=len(self.tokenizer))
-        config = generation.generation_config(self.tokenizer, options)
+        generation_options.check_options(options, "generate", vocabulary=len(self.tokenizer))
+        config = generation_options.generation_config(self.tokenizer, options)
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)
         with checkpoint.whole_model(self.model, self.accelerator) as policy:
-            return sampling.generate(policy.causal_lm, input_ids.to(device), mask, config)
+            return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
     def save_pretrained(self, directory: str | None = None, merge_adapter: bool = False) -> None:
         """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all.
@@ -209,7 +211,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         checkpoint.save(self, directory or folder / f"checkpoint_{self.step}")
         if directory is None:
             if keep is not None and self.accelerator.is_main_process:
-                resume.rotate(folder, keep, self.step)
+                checkpoints.rotate(folder, keep, self.step)
             self.saved = self.step
             self.preemption.has_saved()
 

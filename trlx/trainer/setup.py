@@ -12,29 +12,24 @@ from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
-from summarize_rlhf.adapters import weights_digest
-from summarize_rlhf.errors import UserError
-from summarize_rlhf.explicit import GRAD_SCALER, clip_at, written_out
-from summarize_rlhf.hardware import (
-    deepspeed_config,
-    dtype,
-    precision,
-    quiet_wandb,
-    settle_deepspeed,
-    wandb_run,
-    world_size,
-)
-from summarize_rlhf.speed import tune
+from summarize_rlhf import UserError
+from summarize_rlhf.lm import generation_options
+from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.lm.precision import dtype, precision
+from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.weights import clean_config, load_causal_lm
+from summarize_rlhf.run.deepspeed_config import deepspeed_config
+from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
+from summarize_rlhf.run.launch import prepare_deepspeed, world_size
+from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
+from summarize_rlhf.run.values import check_bounds
 from summarize_rlhf.tokenizer import load_tokenizer
-from summarize_rlhf.values import check_bounds
-from summarize_rlhf.weights import clean_config, load_causal_lm
 from trlx import convert
 from trlx.data import arguments
 from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
 from trlx.data.scope import check_known
-from trlx.models import adapters, value_head
+from trlx.models import lora, value_head
 from trlx.models.policy import PolicyWithValueHead
-from trlx.trainer import generation
 from trlx.trainer.guards import Guards
 from trlx.utils.modeling import flatten_dict
 
@@ -77,8 +72,8 @@ def check_config(config: TRLConfig) -> None:
     check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
     arguments.check_model_path("model.model_path", config.model.model_path)
     if config.model.peft_config is not None:
-        adapters.read_config(config.model.peft_config)
-    generation.check_method(method)
+        lora.read_config(config.model.peft_config)
+    generation_options.check_method(method)
     Guards(train.guards)
     try:
         build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
@@ -107,7 +102,7 @@ def join_processes() -> PartialState:
 
     Left alone, Accelerate would take every process on CPU for the only one. Raises UserError where it has.
     """
-    settle_deepspeed()
+    prepare_deepspeed()
     if torch.cuda.is_available():
         state = PartialState()
     else:
@@ -206,16 +201,16 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
             f"tokenizer {config.tokenizer.tokenizer_path} has {len(tokenizer)} tokens, but the model {path} "
             f"knows {vocabulary}: name the tokenizer that belongs to the model (tokenizer.tokenizer_path)"
         )
-    adapters.refuse_loaded(model, path)
+    lora.refuse_loaded(model, path)
     if model_config.peft_config is not None:
         if not isinstance(path, PretrainedConfig) and Path(path).exists():
             model.name_or_path = str(Path(path).absolute())  # the adapter's config will name it
-        model = adapters.add(model, model_config.peft_config)
+        model = lora.add(model, model_config.peft_config)
     hold_trained_weights_in_fp32(model)
     method = config.method
     policy = PolicyWithValueHead(model, model_config.num_layers_unfrozen, method.num_value_layers_unfrozen)
     if policy.is_adapter:
-        adapters.check_reference(policy)
+        lora.check_reference(policy)
         if not isinstance(path, PretrainedConfig):
             policy.base_sha256 = weights_digest(path)  # what the adapter belongs to
     if method.value_model is not None:

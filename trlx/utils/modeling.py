@@ -3,7 +3,6 @@
 Shapes: B batch, R response, V vocabulary. A mask (B, R) is 1 on the tokens of a response, EOS included.
 """
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -99,11 +98,6 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     _, error, _ = get_global_statistics(returns - values, mask)
     _, total, _ = get_global_statistics(returns, mask)
     return 1 - error / total.clamp(min=1e-8)
-
-
-def random_stream(*seed: int) -> torch.Generator:
-    """Random numbers of their own for each tuple of seeds, however alike these are."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 class RunningMoments:

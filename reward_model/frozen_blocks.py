@@ -1,0 +1,160 @@
+"""What the frozen blocks make of each pair: computed once, read in every epoch and evaluation.
+
+With 70 % of the blocks frozen these take most of a training step, and give the same each time. Their output, H numbers
+a token, goes to a file beside the step checkpoints; a step then runs the trained blocks alone.
+
+Shapes: T tokens of all packed rows together, P of one, B of a batch, H hidden.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+from transformers import TrainingArguments
+
+from reward_model.pairs import PackedPairs
+from reward_model.reward_model import RewardModel
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.branches import FAMILIES
+from summarize_rlhf.lm.speed import CACHE_TOKENS
+
+TOKENS_ON_GPU = 2**15  # of a pass over frozen blocks, which keeps no activations
+
+
+class PairsWithTrunk(Dataset):
+    """Encoded pairs, each with its packed row's `trunk` (P, H): the states that enter the lowest trained block."""
+
+    def __init__(self, pairs: datasets.Dataset, states: Tensor):
+        self.pairs = pairs
+        self.lengths: list[int] = pairs["length"]
+        self.ends = torch.tensor(self.lengths).cumsum(0).tolist()
+        self.states = states  # (T, H), in a file
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {**self.pairs[i], "trunk": self.states[self.ends[i] - self.lengths[i] : self.ends[i]]}
+
+
+def gigabytes(model: RewardModel, parts: list[datasets.Dataset], dtype: torch.dtype) -> float:
+    """What the states of all pairs in `parts` take."""
+    tokens = sum(sum(part["length"]) for part in parts)
+    return tokens * model.config.hidden_size * dtype.itemsize / 1e9
+
+
+def can_keep(model: RewardModel) -> bool:
+    """Whether the trunk's output is the same each time: blocks are frozen, their family is known, nothing drops out."""
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    # Attention's is a number of the config; so are those of heads for other tasks, which are not there.
+    settings = {name: x for name, x in model.config.to_dict().items() if "drop" in name and isinstance(x, float)}
+    rates += [x for name, x in settings.items() if not name.startswith(("summary", "classifier"))]
+    return model.depth > 0 and model.config.model_type in FAMILIES and not any(rates)
+
+
+def keep_trunk(
+    model: RewardModel,
+    encoded: dict[str, datasets.Dataset],
+    pack: PackedPairs,
+    directory: Path,
+    training: TrainingArguments,
+    most_gb: float,
+) -> dict[str, datasets.Dataset | Dataset]:
+    """Each split's pairs with their trunk's output, in files in `directory`; as they are where that takes too much."""
+    dtype = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else torch.float32
+    needed = gigabytes(model, list(encoded.values()), dtype)
+    if needed > most_gb:
+        if training.process_index == 0:
+            print(f"the frozen blocks run in every epoch: to keep their outputs, set --trunk_cache_gb {needed + 1:.0f}")
+        return encoded
+    return {
+        split: with_trunk(model, pairs, pack, directory / f"frozen_{split}.bin", training.device, dtype)
+        for split, pairs in encoded.items()
+    }
+
+
+def with_trunk(
+    model: RewardModel, pairs: datasets.Dataset, pack: PackedPairs, file: Path, device: torch.device, dtype: torch.dtype
+) -> PairsWithTrunk:
+    """The pairs with their trunk's output, from `file`; it is written first unless an earlier start has written it.
+
+    All processes of the launch call this; each computes its share. Raises `UserError` where the file does not fit on
+    the disk.
+    """
+    state = PartialState()
+    shape = (sum(pairs["length"]), model.config.hidden_size)
+    key = {"shape": shape, "dtype": str(dtype), "sha256": digest(model, pairs)}
+    done = file.with_suffix(".json")
+    found = (
+        done.is_file()
+        and file.is_file()
+        and json.loads(done.read_text(encoding="utf-8")) == json.loads(json.dumps(key))
+    )
+    state.wait_for_everyone()  # all have looked before one writes
+    if state.is_main_process and not found:
+        done.unlink(missing_ok=True)
+        reserve(file, shape[0] * shape[1] * dtype.itemsize)
+    state.wait_for_everyone()
+    states = torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
+    result = PairsWithTrunk(pairs, states)
+    if not found:
+        compute(model, result, pack, device, dtype, state)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            done.write_text(json.dumps(key), encoding="utf-8")
+    return result
+
+
+@torch.no_grad()
+def compute(
+    model: RewardModel,
+    data: PairsWithTrunk,
+    pack: PackedPairs,
+    device: torch.device,
+    dtype: torch.dtype,
+    state: PartialState,
+) -> None:
+    """Fills `data.states`, this process's share of it."""
+    model.transformer.to(device, dtype)
+    order = sorted(range(len(data)), key=data.lengths.__getitem__)[state.process_index :: state.num_processes]
+    at_once = CACHE_TOKENS if device.type == "cpu" else TOKENS_ON_GPU
+    with tqdm(total=len(order), desc="frozen blocks", unit="pair", disable=not state.is_main_process) as bar:
+        while order:
+            count = max(1, at_once // data.lengths[order[-1]])
+            rows, order = order[-count:], order[:-count]
+            batch = pack([data.pairs[i] for i in rows])
+            batch = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in batch.items()}
+            out = model.frozen(**pack.inputs(batch))  # (B, P, H)
+            for states, i in zip(out, rows, strict=True):
+                data.states[data.ends[i] - data.lengths[i] : data.ends[i]] = states[: data.lengths[i]].cpu()
+            bar.update(len(rows))
+
+
+def reserve(file: Path, size: int) -> None:
+    """An empty file of `size` bytes that are there: a mapped file that the disk has no room for ends a process."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise UserError(
+            f"no room for the frozen blocks' outputs ({size / 1e9:.1f} GB) in {file.parent}: {error.strerror}. "
+            "Free some, or set --trunk_cache_gb 0: the frozen blocks then run in every epoch"
+        ) from error
+
+
+def digest(model: RewardModel, pairs: datasets.Dataset) -> str:
+    """SHA-256 of all that the states depend on: the model and the tokens."""
+    made = hashlib.sha256(model.digest().encode())
+    for pair in pairs:
+        made.update(f"{pair['chosen_ids']}{pair['rejected_ids']}".encode())
+    return made.hexdigest()

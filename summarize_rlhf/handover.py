@@ -1,0 +1,136 @@
+"""The hand-over between stages: a directory with a ``run.json`` that the next stage checks."""
+
+import dataclasses
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from summarize_rlhf import UserError
+from summarize_rlhf.text import END, TEMPLATE
+from summarize_rlhf.tokenizer import prefix_ids, tokenizer_hash
+from summarize_rlhf.versions import commit, versions
+
+RUN_FILE = "run.json"
+OLD_TEMPLATE = TEMPLATE.replace("<eos> | cut", f"{END} | cut")  # the same ids where END is the EOS and nothing is added
+NEEDED = ("stage", "template", "tokenizer_sha256", "commit")  # of a record, by those who read it
+SECRET_NAME = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credential)s?$")
+# Tokens of the Hub and of GitHub, keys of AWS, and user:password@ in an address.
+SECRET = re.compile(r"\bhf_\w{20,}|\bgh[pousr]_\w{20,}|\bAKIA\w{16}\b|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+
+
+def run_record(
+    stage: str,
+    arguments: dict[str, Any],
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    max_length: int,
+    data: dict[str, Any],
+    **extra: Any,
+) -> dict[str, Any]:
+    """What a stage did and what the next one relies on; see ``check_handover``.
+
+    ``stage`` is "sft", "rm" or "ppo"; ``max_length`` counts tokens of post and summary together; ``data``
+    maps the split's role to its ``data.fingerprint``; ``extra`` is kept as it is (results, steps).
+    """
+    return {
+        "stage": stage,
+        "arguments": arguments,
+        "seed": seed,
+        "max_length": max_length,
+        "template": TEMPLATE,
+        "tokenizer_sha256": tokenizer_hash(tokenizer),
+        "prefix_ids": prefix_ids(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "data": data,
+        "commit": commit(),
+        "versions": versions(),
+        **extra,
+    }
+
+
+def save_run(directory: Path, record: dict[str, Any]) -> None:
+    """Write the record as ``run.json``. Paths and dataclasses become plain JSON; what JSON cannot hold raises."""
+    text = json.dumps(without_secrets(record), indent=2, default=_plain)
+    (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def without_secrets(value: Any) -> Any:
+    """``value`` with what looks like a credential, by its name or its form, replaced by stars."""
+    if isinstance(value, dict):
+        hide = {name for name, x in value.items() if SECRET_NAME.search(str(name)) and isinstance(x, str)}
+        return {name: "***" if name in hide else without_secrets(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(x) for x in value]
+    return SECRET.sub("***", value) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"run.json cannot hold a {type(value).__name__}")
+
+
+def read_run(path: str | Path) -> dict[str, Any] | None:
+    """The record of a checkpoint directory. ``None``, after one warning, for a checkpoint that no stage here wrote."""
+    file = Path(path) / RUN_FILE
+    if not file.is_file():
+        warnings.warn(f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2)
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no valid JSON ({error}): the checkpoint is damaged, write it anew") from error
+    absent = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
+    if absent:
+        raise UserError(f"{file} does not say {', '.join(absent)}: the checkpoint is damaged, write it anew")
+    return record
+
+
+def check_handover(
+    path: str | Path,
+    *,
+    expects_stage: str | tuple[str, ...],
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> dict[str, Any] | None:
+    """Refuse, by name, a checkpoint that the next stage cannot rely on: of another stage, template or tokenizer.
+
+    Returns its record, or ``None`` for a released checkpoint without one (one warning).
+    """
+    record = read_run(path)
+    if record is None:
+        return None
+    stages = (expects_stage,) if isinstance(expects_stage, str) else expects_stage
+    if record["stage"] not in stages:
+        raise UserError(
+            f"{path} holds a checkpoint of stage {record['stage']!r}, but {' or '.join(stages)} is needed here"
+        )
+    if record["template"] not in templates(tokenizer):
+        raise UserError(
+            f"{path} was trained on another text template: {record['template']!r}; this version writes {TEMPLATE!r}. "
+            f"Train it again, or use the version of commit {record['commit']}"
+        )
+    if tokenizer is not None and record.get("prefix_ids", prefix_ids(tokenizer)) != prefix_ids(tokenizer):
+        raise UserError(
+            f"{path} was trained on texts that begin with the ids {record['prefix_ids']}, but the tokenizer given "
+            f"({tokenizer.name_or_path}) puts {prefix_ids(tokenizer)} before a text. Use the tokenizer stored in {path}"
+        )
+    if tokenizer is not None and record["tokenizer_sha256"] != tokenizer_hash(tokenizer):
+        raise UserError(
+            f"{path} was trained with another tokenizer than the one given ({tokenizer.name_or_path}): their "
+            f"ids do not mean the same text. Use the tokenizer stored in {path}"
+        )
+    return record
+
+
+def templates(tokenizer: PreTrainedTokenizerFast | None) -> tuple[str, ...]:
+    """The templates under which this version's ids are those of the record: before, END and what a tokenizer adds
+    behind a text were part of it, which changed nothing for GPT-2 and GPT-J."""
+    unchanged = tokenizer is None or (tokenizer.eos_token == END and not tokenizer.num_special_tokens_to_add())
+    return (TEMPLATE, OLD_TEMPLATE) if unchanged else (TEMPLATE,)

@@ -1,0 +1,128 @@
+"""Adapters (LoRA) saved apart from their base model: found, checked against it and merged into it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import peft
+import torch
+from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
+from transformers import PreTrainedModel
+
+from summarize_rlhf import UserError
+from summarize_rlhf.handover import RUN_FILE
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+PIECES, PIECE = 64, 4096  # of each weight file, evenly spaced; bytes
+
+
+def is_adapter(directory: str | Path) -> bool:
+    """Whether a directory has an adapter, whose config names the model that it belongs to."""
+    return (Path(directory) / CONFIG).is_file()
+
+
+def load_adapter(
+    path: str | Path, load_model: Callable[..., PreTrainedModel], state_of: Callable[[Path], dict[str, torch.Tensor]]
+) -> PreTrainedModel:
+    """The base model of the adapter in `path`, as `load_model` gives it in fp32, with the adapter merged into it.
+
+    Raises `UserError` where the base model is not to be found or is another one than the adapter was trained on, for
+    keys that do not fit, and for adapters that are no part of the weights (soft prompts).
+    """
+    path = Path(path)
+    config, file = read_config(path), next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+    if file is None:
+        raise UserError(f"{path} has an {CONFIG}, but no weights beside it ({' or '.join(WEIGHTS)}): copy it again")
+    if config.is_prompt_learning:
+        raise UserError(f"{path} holds a soft prompt ({config.peft_type.value}), which cannot be merged into a model")
+    model = load_model(find_base(path))
+    config.base_model_name_or_path = model.name_or_path  # where it is now, else peft warns
+    try:
+        adapted = peft.get_peft_model(model, config)
+        found = peft.set_peft_model_state_dict(adapted, state_of(file))
+    except (ValueError, RuntimeError, KeyError) as error:  # modules that the model does not have, other shapes
+        raise UserError(f"the adapter {path} does not fit its model: {str(error).splitlines()[0]}") from error
+    missing = [name for name in found.missing_keys if PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type] in name]
+    if missing or found.unexpected_keys:
+        raise UserError(
+            f"the adapter {path} does not fit its model; missing: {missing[:5]}, not part of it: "
+            f"{found.unexpected_keys[:5]}"
+        )
+    merged = adapted.merge_and_unload()
+    merged.config._name_or_path = merged.name_or_path = str(path)  # no longer the base, which messages would name
+    return merged
+
+
+def read_config(path: Path) -> peft.PeftConfig:
+    try:
+        return peft.PeftConfig.from_pretrained(str(path))
+    except Exception as error:  # whatever a damaged file provokes
+        raise UserError(f"{path / CONFIG} is no adapter's config ({error!r}): copy it again") from error
+
+
+def find_base(path: str | Path) -> str:
+    """The base model of the adapter in `path`: a directory or a Hub id.
+
+    Our `run.json` knows the base's weights by their digest. So a base that was trained anew since is refused, and one
+    that was moved together with the adapter is found: under a folder above it, by the end of its old path.
+    """
+    path = Path(path).absolute()
+    name, digest = read_config(path).base_model_name_or_path, _recorded_digest(path)
+    if not name:
+        raise UserError(f"{path / CONFIG} does not name the base model: set base_model_name_or_path in it")
+    if Path(name).exists() and digest in (None, weights_digest(name)):
+        return str(name)
+    for candidate in _moved(name, path) if digest else ():
+        if weights_digest(candidate) == digest:
+            return str(candidate)
+    if Path(name).exists():
+        raise UserError(
+            f"the adapter {path} was trained on other weights than {name} holds now: it would be another model. Put "
+            f"the base model's directory back, and set base_model_name_or_path in {CONFIG} if it lies elsewhere"
+        )
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise UserError(
+            f"the adapter {path} belongs to the base model {name}, which is not there: put it back, or set "
+            f"base_model_name_or_path in {path / CONFIG} to where it is now"
+        )
+    return name
+
+
+def _recorded_digest(path: Path) -> str | None:
+    try:
+        return json.loads((path / RUN_FILE).read_text(encoding="utf-8")).get("base_sha256")
+    except (OSError, ValueError, AttributeError):
+        return None  # a damaged record is for `checkpoint.read_run` to refuse
+
+
+def _moved(name: str, path: Path) -> Iterator[Path]:
+    """Where a base model may lie that was moved together with the adapter, the likeliest first."""
+    parts = Path(name).parts[1:] if Path(name).is_absolute() else Path(name).parts
+    for start in range(len(parts)):
+        for folder in path.parents:
+            candidate = folder / Path(*parts[start:])
+            if candidate.is_dir():
+                yield candidate
+
+
+def weights_digest(directory: str | Path) -> str | None:
+    """SHA-256 of the sizes of a model's weight files and of pieces of them; None for a Hub id.
+
+    Training changes nearly every byte, so that pieces tell one training from another without reading gigabytes.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(x for x in directory.iterdir() if x.suffix in (".safetensors", ".bin")):
+        if file.name == "value_head.safetensors":
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as handle:
+            for i in range(PIECES):
+                handle.seek(max(size - PIECE, 0) * i // (PIECES - 1))
+                digest.update(handle.read(PIECE))
+    return digest.hexdigest()

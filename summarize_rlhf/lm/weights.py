@@ -1,0 +1,255 @@
+"""Reading weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.integrations import unset_hf_deepspeed_config
+from transformers.utils import logging as transformers_logging
+
+from summarize_rlhf import UserError
+from summarize_rlhf.hub import is_local, unreachable, use_hub
+from summarize_rlhf.lm.adapters import CONFIG, is_adapter, load_adapter
+from summarize_rlhf.lm.speed import tune
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+TRAINABLE = {"F64", "F32", "F16", "BF16"}
+# GPT-J checkpoints of 2022 carry the causal mask as buffers. They hold no weights; nothing else may be left over.
+OLD_BUFFERS = re.compile(r"\.attn\.(masked_)?bias$")
+
+
+def is_complete(directory: str | Path) -> bool:
+    """Whether a directory has a model's config and weights. (A half-written one never gets its name.)"""
+    directory = Path(directory)
+    return (directory / "config.json").is_file() and any((directory / name).is_file() for name in WEIGHT_FILES)
+
+
+def find_model(local_dir: str | Path, hub_id: str, run_dir: str | Path | None = None) -> str:
+    """The local directory if a stage has begun to make a model of it, else the Hub id.
+
+    ``run_dir`` is the folder of that stage's run, if it is another one. A model that is not whole is taken as well:
+    loading it ends in an error, where the published model in its place would pass for the user's own result.
+    """
+    return hub_id if _trace_of_run(local_dir, run_dir) is None else str(local_dir)
+
+
+def check_found(path: str | Path, local_dir: str | Path, hub_id: str, run_dir: str | Path | None = None) -> None:
+    """Say so where ``path`` is the published model because ``find_model`` found no own one.
+
+    Raises ``UserError`` where it is a local directory that a run has begun but not filled.
+    """
+    trace = _trace_of_run(local_dir, run_dir)
+    if trace is None and str(path) == hub_id and os.environ.get("RANK", "0") == "0":
+        print(f"note: there is no model in {local_dir}; the published {hub_id} is used in its place")
+    if str(path) == str(local_dir) and not is_complete(path) and not is_adapter(path):
+        raise UserError(
+            f"{local_dir} holds no whole model, but {trace} shows that one was begun, so the published {hub_id} is not "
+            "taken in its place. Finish that run, or name the model to use"
+        )
+
+
+def _trace_of_run(local_dir: str | Path, run_dir: str | Path | None) -> Path | None:
+    """A file that shows that a stage has filled the directory, or was at it."""
+    for folder in filter(None, (local_dir, run_dir)):
+        files = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+        shown = [file for file in files if not file.name.startswith(".")]
+        if shown:
+            return shown[0]
+    return next(iter(sorted(Path(f"{local_dir}-steps").glob("checkpoint-*"))), None)
+
+
+def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwargs: Any) -> PreTrainedModel:
+    """A causal language model whose every weight came from the checkpoint: nothing random, nothing left over.
+
+    Raises ``UserError`` for missing, unexpected or mismatched keys (named), for damaged files, and for a Hub
+    id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
+    trainer's work. Each process holds all of them, also under ZeRO-3, which spreads them when training begins. An
+    adapter's directory gives its base model with the adapter merged into it.
+    """
+    tune()
+    unset_hf_deepspeed_config()  # else ZeRO-3 would leave pieces, which nothing but its engine can use
+    if not is_local(path):
+        use_hub()
+    elif is_adapter(path):
+        if is_complete(path):
+            raise UserError(f"{path} holds a whole model and an adapter ({CONFIG}) as well: move one of them away")
+        return load_adapter(path, lambda base: load_causal_lm(base, **kwargs), state_dict_of).to(dtype)
+    elif not is_complete(path):
+        raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
+    else:
+        refuse_quantised(Path(path))
+    report = transformers_logging.get_logger("transformers.modeling_utils")
+    report.disabled = True  # its table of keys becomes our error
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            generation_config=GenerationConfig(),  # in place of the checkpoint's own, see `clean_config`
+            **kwargs,
+        )
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"{path} does not fit into the memory that is left ({error})") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
+    except Exception as error:
+        if Path(path).exists():  # whatever a damaged config.json provokes in the model's own code
+            raise UserError(f"{path}: no causal language model that transformers can load ({error!r})") from error
+        if isinstance(error, OSError | ValueError | KeyError):
+            raise unreachable("model", path, error) from error
+        raise
+    finally:
+        report.disabled = False
+    check_keys(
+        path,
+        missing=info["missing_keys"],
+        unexpected=info["unexpected_keys"],
+        mismatched=[
+            f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
+        ],
+    )
+    return clean_config(model)
+
+
+def clean_config(model: PreTrainedModel) -> PreTrainedModel:
+    """Leave of a model's generation options its token ids alone, and take them out of its config; returns the model.
+
+    A checkpoint's taste (temperature, repetition penalty …) then bends no sample, and no combination that transformers
+    refuses to save, such as a temperature with ``do_sample`` false, stands in the way of saving what was trained.
+    """
+    config = model.config
+    for name in config._get_generation_parameters():
+        delattr(config, name)
+    if config.model_type == "rwkv":
+        config.rescale_every = 0  # halves weights in place in evaluation mode, and would save them so
+    ids = {name: getattr(config, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(use_cache=True, **{name: x for name, x in ids.items() if _is_id(x)})
+    return model
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it is a token's id, or a list of such; Llama 1 says -1 for none."""
+    ids = value if isinstance(value, list) else [value]
+    return bool(ids) and all(isinstance(x, int) and x >= 0 for x in ids)
+
+
+def refuse_quantised(path: Path) -> None:
+    """``UserError`` where the weights are not of a precision that one can train on."""
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, "pt") as weights:
+                kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118  no dictionary
+        except SafetensorError as error:
+            raise UserError(f"{file}: damaged weights ({error}); copy or train the checkpoint again") from error
+        foreign = sorted(kinds - TRAINABLE)
+        if foreign:
+            raise UserError(
+                f"{file} holds weights of type {', '.join(foreign)}: a quantised checkpoint cannot be trained. Use the "
+                f"original, in one of {', '.join(sorted(TRAINABLE))}"
+            )
+
+
+def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+    """Check that the model can read this tokenizer's ids and ``max_length`` positions, and give it their EOS and pad.
+
+    A model may have more embeddings than the tokenizer has tokens (GPT-J: 50,400 for 50,257). Raises ``UserError``.
+    """
+    config = model.config
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the model {config.name_or_path} "
+            f"embeds {config.vocab_size}: they do not belong together"
+        )
+    positions = getattr(config, "max_position_embeddings", None)  # families without a table have no limit
+    if positions is not None and max_length > positions:
+        raise UserError(
+            f"max_length is {max_length} tokens, but the model {config.name_or_path} reads {positions} at most"
+        )
+    for ids in (config, model.generation_config):
+        ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        if tokenizer.bos_token_id is not None:
+            ids.bos_token_id = tokenizer.bos_token_id
+
+
+def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
+    """``UserError`` naming the keys by which a checkpoint differs from its model; old mask buffers are tolerated."""
+    unexpected = [key for key in unexpected if not OLD_BUFFERS.search(key)]
+    faults = [
+        f"{len(keys)} {what}: {', '.join(sorted(keys)[:5])}{' …' if len(keys) > 5 else ''}"
+        for what, keys in (
+            ("missing", missing),
+            ("not part of the model", unexpected),
+            ("of another shape", mismatched),
+        )
+        if keys
+    ]
+    if faults:
+        raise UserError(f"the weights in {path} do not fit the model; keys {'; '.join(faults)}")
+
+
+def check_shapes(path: str | Path, expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
+    """``UserError`` naming the keys by which the shapes ``found`` at ``path`` differ from those ``expected``."""
+    check_keys(
+        path,
+        missing=expected.keys() - found.keys(),
+        unexpected=found.keys() - expected.keys(),
+        mismatched=[
+            f"{key} {tuple(found[key])}, expected {tuple(expected[key])}"
+            for key in expected.keys() & found.keys()
+            if found[key] != expected[key]
+        ],
+    )
+
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in state.items()}
+
+
+def shapes_in(file: Path) -> dict[str, torch.Size]:
+    """The shapes in a safetensors file, of which nothing but the header is read."""
+    try:
+        with safe_open(file, "pt") as weights:
+            return {key: torch.Size(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: damaged or no weights ({error})") from error
+
+
+def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:
+    """All tensors of a weight file, or of a directory's safetensors or ``pytorch_model.bin`` (whole or in shards).
+
+    Pickled files are read with ``weights_only=True``. Raises ``UserError`` for damaged or missing files.
+    """
+    path = Path(path)
+    file = path
+    if path.is_dir():
+        file = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), path / WEIGHT_FILES[0])
+    if not file.is_file():
+        raise UserError(f"no weights at {file}")
+    if file.suffix == ".json":
+        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+        return {key: value for shard in shards for key, value in state_dict_of(file.parent / shard).items()}
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever a damaged pickle or zip provokes
+        raise UserError(
+            f"{file}: damaged or no weight file ({type(error).__name__}: {error}); copy it again"
+        ) from error

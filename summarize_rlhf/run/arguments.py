@@ -1,0 +1,77 @@
+"""A stage's arguments: flags, or one JSON or YAML file of them."""
+
+import dataclasses
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import HfArgumentParser
+
+from summarize_rlhf import UserError
+from summarize_rlhf.run.values import check_bounds
+
+T = TypeVar("T")
+BOUNDS = ("least", "above", "below")
+
+
+class _Parser(HfArgumentParser):
+    """Keeps from argparse what is checked afterwards."""
+
+    def add_argument(self, *names: str, **options: Any):
+        return super().add_argument(*names, **{key: x for key, x in options.items() if key not in BOUNDS})
+
+
+def knob(default: Any, text: str, **metadata: Any) -> Any:
+    """A dataclass field with its help text (unit and scope). `choices=[…]` lists what it may be; a number may have
+    bounds: `least` (itself allowed), `above`, `below` (themselves not)."""
+    return dataclasses.field(default=default, metadata={"help": text, **metadata})
+
+
+def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
+    """The dataclass `kind`, filled from the command line: `--name value` flags, or one `.json` or `.yaml` file.
+
+    The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for a name that
+    is none of the fields, with the nearest that is, and for a file that cannot be read; argparse itself reports
+    a flag's wrong value.
+    """
+    argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
+    parser = _Parser(kind, allow_abbrev=False)
+    fields = [field.name for field in dataclasses.fields(kind)]
+    if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
+        parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+        if rest:
+            raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
+        return _within_bounds(parsed)
+    file = Path(argv[0])
+    import yaml  # JSON is YAML, as far as a flat file of arguments goes
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read arguments from {file}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} should hold names and values of arguments, but is {type(content).__name__}")
+    for name in content:
+        if name not in fields:
+            raise UserError(f"{file}: unknown argument {name!r}{_nearest(str(name), fields)}")
+        if isinstance(content[name], list | dict):
+            raise UserError(f"{file}: {name} should be one value, but is {content[name]!r}")
+    flags = [f"--{name}={value}" for name, value in content.items() if value is not None]  # one set of rules for both
+    return _within_bounds(parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[0])
+
+
+def _within_bounds(arguments: T) -> T:
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        if isinstance(value, int | float):
+            try:
+                check_bounds(f"--{field.name}", value, field.metadata)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    return arguments
+
+
+def _nearest(name: str, names: list[str], prefix: str = "") -> str:
+    found = difflib.get_close_matches(name.split("=")[0], names, n=1)
+    return f"; did you mean {prefix}{found[0]}?" if found else "; see --help"

@@ -1,0 +1,48 @@
+"""Rows computed once and kept on disk: tokenizing a data set takes minutes, reading the result none."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from accelerate import PartialState
+
+import summarize_rlhf.text
+import summarize_rlhf.tokenizer
+from summarize_rlhf.data import fingerprint, places
+from summarize_rlhf.run.files import disk_errors
+
+
+def map_once(
+    rows: datasets.Dataset,
+    function: Callable[[dict[str, list], list[str]], dict[str, list]],
+    depends_on: Sequence[Any],
+    progress: str | None = None,
+) -> datasets.Dataset:
+    """``function`` of batches of rows and their places, kept on disk.
+
+    The first process of a machine does the work, the others and later starts read the file. It lies in the cache of
+    ``datasets``, under a hash of the rows, of the code and of what else the result ``depends_on``. ``progress`` names
+    a bar; None shows none.
+    """
+    shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
+    code = [Path(inspect.getfile(part)).read_text(encoding="utf-8") for part in (inspect.unwrap(function), *shared)]
+    content = [fingerprint(rows)["sha256"], code, list(depends_on)]
+    key = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    where = places(rows)
+    (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
+    with PartialState().local_main_process_first(), disk_errors(file):
+        return rows.map(
+            lambda batch, indices: function(batch, [where[i] for i in indices]),
+            with_indices=True,
+            batched=True,
+            remove_columns=rows.column_names,
+            cache_file_name=str(file),
+            new_fingerprint=key[:32],
+            desc=progress,
+        )

@@ -1,0 +1,57 @@
+"""Errors that teach: one message instead of a traceback when the user's input is at fault."""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed
+from tqdm.auto import tqdm
+
+from summarize_rlhf import UserError
+from summarize_rlhf.run.console import protect_console
+
+
+def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
+
+    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning`` is one
+    line as well, and so are Ctrl-C and a port that is taken. No trouble with printing ends the script.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        protect_console()
+        warnings.formatwarning = _one_line
+        try:
+            return main(*args, **kwargs)
+        except torch.distributed.DistNetworkError as error:
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            _tell(
+                f"the processes cannot meet at {where} ({str(error).splitlines()[0]}). Is another launch there? Give "
+                "the launcher another --master_port (accelerate: --main_process_port)"
+            )
+            sys.exit(2)
+        except KeyboardInterrupt:
+            _tell("interrupted before there was anything to save")
+            sys.exit(130)
+        except UserError as error:
+            _tell(str(error))
+            sys.exit(2)
+
+    return guarded
+
+
+def _tell(text: str) -> None:
+    """To stderr, on the first process of each machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        tqdm.write(f"error: {text}", file=sys.stderr)  # on a line of its own, below the bars
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _one_line(message: Any, category: type[Warning], *place: Any) -> str:
+    return f"warning: {message}\n" if category is UserWarning else _as_python_does(message, category, *place)

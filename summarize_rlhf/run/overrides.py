@@ -1,0 +1,61 @@
+"""trlX's way of arguments: one JSON object of dotted names, or a file of them."""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from summarize_rlhf import UserError
+
+
+def parse_overrides(doc: str, defaults: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
+    """The overrides on the command line, flat by dotted name. `--help` shows `doc` and every name with its default.
+
+    The argument is a JSON object, or a JSON or YAML file of one; nested objects are the same as dotted names. `--fresh`
+    stands for `{"train.resume_from_checkpoint": "fresh"}`.
+    Raises UserError for what is neither. Whether a name exists is for the configuration to say.
+    """
+    names = "\n".join(f"  {name} = {json.dumps(value, default=str)}" for name, value in flatten(defaults).items())
+    parser = argparse.ArgumentParser(
+        description=doc, epilog=f"names and defaults:\n{names}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--fresh", action="store_true", help="start over instead of going on from the last checkpoint")
+    parser.add_argument(
+        "overrides", nargs="?", default="{}", help="a JSON object of dotted names, or a .json or .yaml file of one"
+    )
+    arguments = parser.parse_args(argv)
+    argument = arguments.overrides
+    parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
+    if Path(argument).suffix in (".json", ".yaml", ".yml"):
+        try:
+            argument = Path(argument).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the overrides from {argument}: {error}") from error
+    try:
+        overrides = parse(argument)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise UserError(f"the overrides are no valid JSON: {argument!r} ({error})") from error
+    if not isinstance(overrides, dict):
+        raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {argument!r}""")
+    fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
+    return {name: _number(value) for name, value in flatten(overrides).items()} | fresh
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 2e-4 for text, because it has no dot; here it is a number, as in JSON."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"batch_size": 8}} -> {"train.batch_size": 8}; an empty object stays a value."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,168 @@
+"""What transformers' Trainer lacks to be interrupted at any instant: whole checkpoints, its running sums, guards."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+from transformers import TrainerCallback
+
+from summarize_rlhf import UserError
+from summarize_rlhf.run import checkpoints, trackers
+from summarize_rlhf.run.best_model import BestModel
+from summarize_rlhf.run.global_batch import GlobalBatchTrainer
+from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.preemption import Preempted, Preemption
+
+
+class ResumableTrainer(GlobalBatchTrainer):
+    """A Trainer whose interrupted run goes on as if nothing had happened, on any number of processes.
+
+    `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
+    and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
+    besides `save_steps`. `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. A gradient that is
+    no number ends the run, with the last checkpoint kept.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        metrics: MetricsFile,
+        minutes: float | None,
+        keep_best: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs, callbacks=[metrics])
+        self.settings, self.metrics = settings, metrics
+        self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # ours to see to
+        self.preemption = Preemption(minutes)
+        self.resumed_from: Path | None = None
+        self.add_callback(_Interruption(self))
+        self.best = BestModel(Path(self.args.output_dir), settings) if keep_best else None
+        if self.best is not None:
+            self.add_callback(self.best)
+        self.args.logging_nan_inf_filter = False  # a loss that is no number is not to be hidden
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
+        self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        if "wandb" in self.args.report_to and PartialState().is_main_process:
+            self._start_wandb_run()
+        with self.preemption:
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _start_wandb_run(self) -> None:
+        """Before Trainer's own callback, which takes the run that there is. One of the user's own stays it."""
+        import wandb
+
+        named = trackers.wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
+        if wandb.run is None:
+            wandb.init(project=os.getenv("WANDB_PROJECT", "huggingface"), name=self.args.run_name, **named)
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any):
+        """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""
+        with checkpoints.tensors_only():
+            return super()._prepare_for_training(*args, **kwargs)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer's own checkpoint, in a folder that gets its name when it is whole."""
+        directory, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        needs = self.best.needs() if self.best is not None else []
+        with checkpoints.write_checkpoint(directory / name, self.settings, needs) as tmp:
+            self.args.output_dir = str(tmp)  # where Trainer makes a folder `name`
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = str(directory)
+            (tmp / name / f"sums_{self.args.process_index}.json").write_text(json.dumps(self._sums()), encoding="utf-8")
+            PartialState().wait_for_everyone()
+            if self.args.process_index == 0:
+                for entry in (tmp / name).iterdir():
+                    entry.rename(tmp / entry.name)
+                (tmp / name).rmdir()
+        if self.args.process_index == 0:
+            checkpoints.rotate(directory, self.keep, self.state.global_step)
+        if self.best is not None:
+            self.best.drop_others()
+        self.preemption.has_saved()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """For a checkpoint under DeepSpeed nothing more: its own files hold the weights."""
+        if not (_internal_call and self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
+
+    def restore_kept(self) -> dict[str, float]:
+        """After training: make the kept model the trainer's. Returns its evaluation, as it was logged; its `step`."""
+        step = self.state.global_step if self.best is None else self.best.restore(self.model, self.state.global_step)
+        return next(
+            logs for logs in reversed(self.state.log_history) if "eval_runtime" in logs and logs["step"] == step
+        )
+
+    def _sums(self) -> dict[str, Any]:
+        """This process's loss since the last line of the log, and in all; how long the log is; the best model."""
+        return {
+            "metrics": self.metrics.size() if self.args.process_index == 0 else 0,
+            "_tr_loss": self._tr_loss.item(),
+            "_total_loss_scalar": self._total_loss_scalar,
+            "_globalstep_last_logged": self._globalstep_last_logged,
+            "best": self.best.found if self.best is not None else None,
+        }
+
+    def take_up(self) -> None:
+        """Puts the running sums and the log back; Trainer itself starts them anew."""
+        sums: dict[str, Any] = {"metrics": 0}
+        if self.resumed_from is not None:
+            sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text(encoding="utf-8"))
+        size = sums.pop("metrics")
+        if self.args.process_index == 0:
+            self.metrics.begin(size)
+        if self.resumed_from is None:
+            return
+        self._tr_loss = torch.tensor(sums.pop("_tr_loss"), device=self.args.device)
+        best = sums.pop("best", None)
+        if self.best is not None:
+            self.best.found = best
+        for name, value in sums.items():
+            setattr(self, name, value)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: float | None = None) -> float | None:
+        """The norm over all processes. Raises `UserError` where it is no number, before anything is saved.
+
+        In fp16 the loss scaler sees to that: it leaves the step out and goes on with a smaller scale.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not self.args.fp16 and not math.isfinite(norm):
+            raise UserError(
+                f"the gradient is {float(norm)} at step {self.state.global_step + 1}: lower --learning_rate, or see "
+                f"which rows it had. The last checkpoint in {self.args.output_dir} is kept"
+            )
+        return norm
+
+
+class _Interruption(TrainerCallback):
+    """Asks after each step whether the run is wanted to end; ends it once it is saved."""
+
+    def __init__(self, trainer: ResumableTrainer):
+        self.trainer = trainer
+        self.ending = False
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.trainer.take_up()
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        # Trainer tells the sampler, but not through the wrappers of a dataloader that skips what was trained on.
+        self.trainer.order.set_epoch(int(state.epoch + 1e-6))
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ending, due = self.trainer.preemption.agree()
+        control.should_save = control.should_save or self.ending or due
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if self.ending:
+            if state.is_world_process_zero:
+                print(f"saved at step {state.global_step}; the same command goes on from there", flush=True)
+            raise Preempted

@@ -1,0 +1,48 @@
+"""Experiment trackers: W&B that never asks, and one run of it for one training."""
+
+import netrc
+import os
+import secrets
+from pathlib import Path
+
+TRACKERS = ["wandb", "tensorboard", "none"]
+_WANDB_IDS: set[str] = set()  # of the runs that this process has started
+
+
+def quiet_wandb(directory: str | Path | None = None) -> None:
+    """Let W&B log without ever asking: offline where nobody has logged in. Settings of the user's own come first.
+
+    ``directory`` is where its files go (default: ``wandb/`` in the working directory).
+    """
+    if not os.environ.get("WANDB_API_KEY") and not _in_netrc("api.wandb.ai"):
+        os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if directory is not None:
+        os.environ.setdefault("WANDB_DIR", str(directory))
+
+
+def wandb_run(folder: Path, goes_on: bool) -> dict[str, str]:
+    """The arguments of `wandb.init` by which this training is one run of its own there. Call it on the first process.
+
+    `folder` keeps the run's id: a training that goes on is the same run, not a new one. `WANDB_RUN_ID` of the user's
+    own comes first; where one process trains several times, it belongs to the first run alone. What an earlier
+    training of this process has left open is closed.
+    """
+    import wandb
+
+    if wandb.run is not None and wandb.run.id in _WANDB_IDS:
+        wandb.finish()
+    file, own = folder / "wandb_run_id", os.environ.get("WANDB_RUN_ID")
+    kept = file.read_text(encoding="utf-8") if goes_on and file.is_file() else None
+    run_id = own if own and (own == kept or own not in _WANDB_IDS) else kept or secrets.token_hex(4)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(run_id, encoding="utf-8")
+    _WANDB_IDS.add(run_id)
+    return {"id": run_id, "resume": os.environ.get("WANDB_RESUME", "allow")}
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

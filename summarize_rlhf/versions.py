@@ -1,0 +1,82 @@
+"""What a result was computed with: the versions of the dependencies, the commit, the machine.
+
+And whether these versions are ones that the repository was tested on.
+"""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from summarize_rlhf import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON_LEAST = "3.10"
+
+
+def requirements() -> list[Requirement]:
+    """The tested range of each dependency, from the one list that also installs them."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+
+@functools.cache
+def check_versions() -> None:
+    """Once, at the start of a stage: every dependency within its tested range, and ``trlx`` the one in this repository.
+
+    Raises one ``UserError`` that names all offenders.
+    """
+    faults = []
+    if Version(platform.python_version()) < Version(PYTHON_LEAST):
+        faults.append(f"Python {platform.python_version()} (needs {PYTHON_LEAST} or later)")
+    for requirement in requirements():
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append(f"{requirement.name} is missing (needs {requirement.specifier})")
+            continue
+        if not requirement.specifier.contains(Version(found).public, prereleases=True):
+            faults.append(f"{requirement.name} {found} (needs {requirement.specifier})")
+    if faults:
+        raise UserError(f"untested versions: {'; '.join(faults)}. Run: pip install -r requirements.txt")
+    spec = importlib.util.find_spec("trlx")
+    if spec is None or spec.origin is None or not Path(spec.origin).resolve().is_relative_to(ROOT):
+        found = spec.origin if spec else None
+        raise UserError(
+            f"'import trlx' would take {found or 'nothing'} instead of {ROOT / 'trlx'}. "
+            f"Run: pip uninstall trlx; pip install -r requirements.txt"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Installed version of Python and of each dependency."""
+    return {"python": platform.python_version()} | {r.name: importlib.metadata.version(r.name) for r in requirements()}
+
+
+@functools.cache
+def commit() -> str | None:
+    """The repository's commit, with ``+`` where tracked files were changed since; ``None`` outside a clone."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        return head + ("+" if changed.stdout.strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> str:
+    """The processor, its cores as this process sees them, and the GPU if there is one."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    models = [line for line in lines if "model name" in line]
+    processor = models[0].split(":", 1)[1].strip() if models else platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{processor}, {os.cpu_count()} cores{gpu}"

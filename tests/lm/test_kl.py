@@ -1,0 +1,82 @@
+"""The KL of a policy to its reference along responses, against a sum by hand over a tiny vocabulary."""
+
+import math
+
+import pytest
+import torch
+from tiny import make_model_dir, make_tokenizer
+from transformers import AutoModelForCausalLM
+
+from summarize_rlhf.lm.kl import kl_of_logits, kl_of_responses
+from summarize_rlhf.lm.summaries import generate
+from trlx_inference_gptj import InferenceArguments, divergence
+
+PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13], [14, 15]]
+RESPONSES = [[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28]]  # two ended by EOS, one cut off
+
+
+@pytest.fixture(scope="module")
+def models(gptj_dir, tmp_path_factory):
+    other = make_model_dir(tmp_path_factory.mktemp("other"), seed=1)
+    loaded = [AutoModelForCausalLM.from_pretrained(path).eval() for path in (gptj_dir, other)]
+    for model in loaded:  # random weights agree on next to nothing: make them differ visibly
+        model.lm_head.weight.data.mul_(20)
+    return loaded
+
+
+def slow_kl(policy, reference, prompt: list[int], response: list[int]) -> float:
+    """Token by token and word by word, one text at a time, in double precision."""
+    total = 0.0
+    for t in range(len(response)):
+        ids = torch.tensor([prompt + response[:t]])
+        with torch.no_grad():
+            p, q = (model(ids).logits[0, -1].double().softmax(-1).tolist() for model in (policy, reference))
+        total += sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True))
+    return total
+
+
+def test_two_tokens_by_hand():
+    """KL((3/4, 1/4) ‖ (1/2, 1/2)) = 3/4 ln 3/2 + 1/4 ln 1/2, and the other way round something else."""
+    ours, theirs = torch.tensor([[math.log(3), 0.0]]), torch.tensor([[7.0, 7.0]])
+    assert kl_of_logits(ours, theirs).tolist() == pytest.approx([0.75 * math.log(1.5) + 0.25 * math.log(0.5)])
+    assert kl_of_logits(theirs, ours).tolist() == pytest.approx([-0.5 * math.log(0.75)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_against_a_slow_sum(models, batch_size):
+    found = kl_of_responses(*models, PROMPTS, RESPONSES, batch_size)
+    expected = [slow_kl(*models, *both) for both in zip(PROMPTS, RESPONSES, strict=True)]
+    assert min(expected) > 0.1
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_model_is_at_no_distance_from_itself(models):
+    assert kl_of_responses(models[0], models[0], PROMPTS, RESPONSES) == [0.0] * 3
+
+
+def test_the_mean_over_samples_is_the_kl_between_the_distributions_of_responses(models, tokenizer):
+    """Two steps of sampling, against the chain rule in full: KL(first token) + Σ_y π(y)·KL(second token | y)."""
+    policy, reference = models
+    prompt = "my cat"
+    ids = tokenizer(prompt).input_ids
+    words = torch.arange(len(tokenizer))[:, None]
+    with torch.no_grad():
+        first = kl_of_logits(*(model(torch.tensor([ids])).logits[0, -1] for model in models))
+        chance = policy(torch.tensor([ids])).logits[0, -1].softmax(-1)
+        after = torch.cat([torch.tensor([ids]).expand(len(words), -1), words], 1)
+        second = kl_of_logits(*(model(after).logits[:, -1] for model in models))
+    second[tokenizer.eos_token_id] = 0  # nothing follows
+    exact = (first + (chance * second).sum()).item()
+    sampled = generate(policy, tokenizer, [prompt] * 2000, max_new_tokens=2, do_sample=True, progress=None)
+    values = torch.tensor(
+        kl_of_responses(policy, reference, [s.prompt for s in sampled], [s.response for s in sampled], 500)
+    )
+    assert values.mean().item() == pytest.approx(exact, abs=4 * values.std().item() / 2000**0.5)
+    assert values.std() > 0
+
+
+def test_models_of_different_tokenizers_have_no_kl(gptj_dir, tmp_path, capsys):
+    other = make_model_dir(tmp_path / "other", tokenizer=make_tokenizer(vocab_size=300))
+    args = InferenceArguments(sft_model=str(gptj_dir), ppo_model=str(other))
+    assert divergence({"greedy": []}, args, torch.device("cpu")) == {}
+    assert "they have different tokenizers" in capsys.readouterr().out

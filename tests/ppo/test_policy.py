@@ -1,0 +1,341 @@
+"""The policy: its reference, its branches and what trains, for each family of decoders."""
+
+import copy
+
+import peft
+import pytest
+import torch
+from tiny import gpt2_config, gptj_config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GemmaConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from trlx.models.policy import PolicyWithValueHead
+from trlx.pipeline.rollouts import Batch, collate_tokens
+
+VOCABULARY = 48
+LAYERS = 4
+LLAMA_LIKE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+FAMILIES = {
+    "gptj": lambda: gptj_config(VOCABULARY, layers=LAYERS),
+    "gpt2": lambda: gpt2_config(VOCABULARY, layers=LAYERS),
+    "gpt_neox": lambda: GPTNeoXConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    ),
+    "opt": lambda: OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        word_embed_proj_dim=16,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        ffn_dim=48,
+        max_position_embeddings=64,
+        dropout=0.0,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+    ),
+    "llama": lambda: LlamaConfig(**LLAMA_LIKE),
+    "qwen2": lambda: Qwen2Config(**LLAMA_LIKE, use_sliding_window=True, sliding_window=4, max_window_layers=2),
+    "qwen3": lambda: Qwen3Config(**LLAMA_LIKE),
+    "mistral": lambda: MistralConfig(**LLAMA_LIKE, sliding_window=4),
+    "gemma": lambda: GemmaConfig(**LLAMA_LIKE),
+    "gemma2": lambda: Gemma2Config(**LLAMA_LIKE, sliding_window=4, final_logit_softcapping=2.0),
+}
+
+
+def make_model(family: str, seed: int = 0) -> PreTrainedModel:
+    """Random weights, with every norm, bias and so on moved away from its neutral start."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(FAMILIES[family]()).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model
+
+
+def make_batch(lengths=((5, 5), (7, 2), (4, 6))) -> Batch:
+    """Random prompts and responses of these lengths (Q, R)."""
+    g = torch.Generator().manual_seed(1)
+    rows = [torch.randint(1, VOCABULARY, (q + r,), generator=g).tolist() for q, r in lengths]
+    return collate_tokens(
+        [row[:q] for row, (q, _) in zip(rows, lengths, strict=True)],
+        [row[q:] for row, (q, _) in zip(rows, lengths, strict=True)],
+    )
+
+
+def run(policy: PolicyWithValueHead, batch: Batch, **kwargs):
+    return policy(batch.tokens, batch.prompt_lengths, batch.responses, keep_from=batch.keep_from, **kwargs)
+
+
+def plain_logprobs(model: PreTrainedModel, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
+    """The slow way: each row alone through the whole model, no padding; zeros behind each response."""
+    expected = torch.zeros(batch.responses.shape)
+    for b in range(len(batch.tokens)):
+        q, r = int(batch.prompt_lengths[b]), int(batch.mask[b].sum())
+        logprobs = (model(batch.tokens[b : b + 1, : q + r]).logits[0] / temperature).log_softmax(-1)
+        for t in range(r):
+            expected[b, t] = logprobs[q + t - 1, batch.responses[b, t]]
+    return expected
+
+
+def train_steps(policy: PolicyWithValueHead, batch: Batch, steps: int = 2, lr: float = 0.5) -> None:
+    """A few large steps on log-probabilities and values."""
+    optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=lr)
+    for _ in range(steps):
+        out = run(policy, batch)
+        ((out.logprobs - 0.1 * out.values) * batch.mask).sum().mul(0.05).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def differences(before: dict, after: dict) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reference(family: str) -> None:
+    """At the start it equals the policy, to the bit; while the policy trains it stays what a frozen copy says."""
+    model, batch = make_model(family), make_batch()
+    frozen = copy.deepcopy(model)
+    policy = PolicyWithValueHead(model, num_layers_unfrozen=2)
+    before = run(policy, batch, with_reference=True)
+    assert torch.equal(before.logprobs, before.ref_logprobs)
+
+    train_steps(policy, batch)
+    after = run(policy, batch, with_reference=True)
+    assert torch.equal(after.ref_logprobs, before.ref_logprobs)
+    assert ((after.logprobs - before.logprobs).abs() * batch.mask).max() > 1e-2, "the policy did not train"
+    copied = run(PolicyWithValueHead(frozen, num_layers_unfrozen=2), batch).logprobs
+    assert torch.equal(after.ref_logprobs, copied)
+    torch.testing.assert_close(after.ref_logprobs * batch.mask, plain_logprobs(frozen, batch), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("k", [-1, 0, 1, LAYERS, LAYERS + 3])
+def test_logprobs_are_those_of_the_plain_model(family: str, k: int) -> None:
+    """Row by row through transformers' own forward: padding, the trunk and the branches change nothing."""
+    model, batch = make_model(family), make_batch()
+    policy = PolicyWithValueHead(model, num_layers_unfrozen=k)
+    train_steps(policy, batch, steps=1)
+    short = make_batch(((3, 5), (7, 2), (1, 6)))  # leaves the last block nothing to be spared
+    for rows, temperature in ((batch, 1.0), (batch, 0.7), (short, 1.0)):
+        out = run(policy, rows, temperature=temperature)
+        expected = plain_logprobs(policy.model, rows, temperature)
+        torch.testing.assert_close(out.logprobs * rows.mask, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_those_of_the_plain_model(family: str) -> None:
+    """Through a trunk that is run once, cached and fed in again: as through transformers' own forward."""
+    model, batch = make_model(family), make_batch()
+    weights = torch.randn(batch.mask.shape) * batch.mask
+    plain = copy.deepcopy(model)
+    (plain_logprobs(plain, batch) * weights).sum().backward()
+
+    policy = PolicyWithValueHead(model, num_layers_unfrozen=2)
+    trunk = run(policy, batch).trunk
+    (run(policy, batch, trunk=trunk.clone()).logprobs * weights).sum().backward()
+    trained = {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+    assert len(trained) >= 8
+    for name, grad in trained.items():
+        expected = plain.get_parameter(name).grad
+        scale = max(1.0, expected.abs().max().item())
+        torch.testing.assert_close(grad / scale, expected / scale, rtol=0, atol=2e-6, msg=lambda t, n=name: f"{n}: {t}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_the_top_blocks_and_the_value_head_train(family: str) -> None:
+    model, batch = make_model(family), make_batch()
+    policy = PolicyWithValueHead(model, num_layers_unfrozen=1)
+    before = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    train_steps(policy, batch)
+    changed = differences(before, dict(policy.named_parameters()))
+    blocks = [name for name, module in policy.model.named_modules() if module is policy.decoder.blocks[-1]]
+    last = f"model.{blocks[0]}."
+    assert {name for name in changed if not name.startswith(last)} == {
+        f"v_head.{n}" for n, _ in policy.v_head.named_parameters()
+    }
+    assert {name for name in changed if name.startswith(last)}
+    assert all(name.startswith((last, "v_head.")) for name, p in policy.named_parameters() if p.requires_grad)
+
+
+def test_nothing_unfrozen_trains_the_value_head_alone() -> None:
+    policy, batch = PolicyWithValueHead(make_model("gptj"), num_layers_unfrozen=0), make_batch()
+    assert {name.split(".")[0] for name, p in policy.named_parameters() if p.requires_grad} == {"v_head"}
+    train_steps(policy, batch)
+    out = run(policy, batch, with_reference=True)
+    assert torch.equal(out.logprobs, out.ref_logprobs)
+
+
+@pytest.mark.parametrize("family", ["gptj", "gpt2", "opt"])
+def test_everything_unfrozen_has_a_frozen_copy_as_reference(family: str) -> None:
+    model, batch = make_model(family), make_batch()
+    frozen = copy.deepcopy(model)
+    policy = PolicyWithValueHead(model, num_layers_unfrozen=-1)
+    before = run(policy, batch, with_reference=True)
+    assert torch.equal(before.logprobs, before.ref_logprobs)
+    assert before.trunk is None
+    names = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    train_steps(policy, batch)
+    after = run(policy, batch, with_reference=True)
+    assert torch.equal(after.ref_logprobs, before.ref_logprobs)
+    torch.testing.assert_close(after.ref_logprobs * batch.mask, plain_logprobs(frozen, batch), rtol=0, atol=2e-6)
+    changed = differences(names, dict(policy.named_parameters()))
+    trained = {name for name in names if not name.startswith("reference.")}
+    assert {name for name in trained - changed if not name.endswith("k_proj.bias")} == set()  # softmax cancels that one
+    assert changed <= trained
+
+
+def lora(family: str, **options) -> peft.PeftModel:
+    config = {"task_type": "CAUSAL_LM", "peft_type": "LORA", "r": 4, "target_modules": "all-linear", **options}
+    return peft.get_peft_model(make_model(family), peft.get_peft_config(config))
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama"])
+def test_lora_has_the_model_without_adapters_as_reference(family: str) -> None:
+    batch = make_batch()
+    policy = PolicyWithValueHead(lora(family, lora_dropout=0.5))
+    before = run(policy, batch, with_reference=True)
+    assert torch.equal(before.logprobs, before.ref_logprobs)
+    weights = {name: p.detach().clone() for name, p in policy.named_parameters()}
+    train_steps(policy, batch, steps=4)
+    after = run(policy, batch, with_reference=True)
+    assert ((after.logprobs - before.logprobs).abs() * batch.mask).max() > 1e-2, "the policy did not train"
+    assert torch.equal(after.ref_logprobs, before.ref_logprobs)
+    torch.testing.assert_close(
+        after.ref_logprobs * batch.mask, plain_logprobs(make_model(family), batch), rtol=0, atol=2e-6
+    )
+    assert all(
+        "lora_" in name or name.startswith("v_head") for name in differences(weights, dict(policy.named_parameters()))
+    )
+
+
+def test_other_adapters_than_lora_are_refused() -> None:
+    model = peft.get_peft_model(
+        make_model("gpt2"), peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    )
+    with pytest.raises(ValueError, match="PROMPT_TUNING"):
+        PolicyWithValueHead(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("k", "n"), [(2, 1), (1, 2), (2, 2), (-1, 2), (0, 1), (2, LAYERS + 1)])
+def test_value_blocks(family: str, k: int, n: int) -> None:
+    """At the start the value function's own blocks give the values that the policy's would; then each goes its way."""
+    batch = make_batch()
+    policy = PolicyWithValueHead(make_model(family), num_layers_unfrozen=k, num_value_layers_unfrozen=n)
+    shared = PolicyWithValueHead(make_model(family), num_layers_unfrozen=k)
+    shared.v_head.load_state_dict(policy.v_head.state_dict())
+    out, expected = run(policy, batch), run(shared, batch)
+    torch.testing.assert_close(out.values * batch.mask, expected.values * batch.mask, rtol=0, atol=2e-6)
+    torch.testing.assert_close(out.logprobs * batch.mask, expected.logprobs * batch.mask, rtol=0, atol=2e-6)
+
+    out = run(policy, batch)
+    (out.values * batch.mask).sum().backward()
+    touched = {name for name, p in policy.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert any(name.startswith("value_blocks.") for name in touched)
+    policy_blocks = {
+        f"{name}." for name, m in policy.named_modules() if m in list(policy.decoder.blocks[-min(n, LAYERS) :])
+    }
+    assert not any(name.startswith(tuple(policy_blocks)) for name in touched), "values train the policy's top blocks"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("k", [-1, 2])
+def test_gradient_checkpointing_fires_and_changes_nothing(family: str, k: int) -> None:
+    """Each trained block runs a second time in the backward pass; values, gradients and dropout stay as they were."""
+    batch = make_batch()
+    policy = PolicyWithValueHead(make_model(family), num_layers_unfrozen=k)
+    runs: list[int] = []
+    for i, block in enumerate(policy.decoder.blocks):
+        norm = next(m for m in block.modules() if "Norm" in type(m).__name__)
+        norm.register_forward_hook(lambda *_, i=i: runs.append(i))
+
+    def gradients(on: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        policy.zero_grad()
+        runs.clear()
+        policy.checkpoint_blocks(on)
+        out = run(policy, batch)
+        ((out.logprobs + out.values) * batch.mask).sum().backward()
+        policy.checkpoint_blocks(False)
+        return out.logprobs.detach(), [p.grad.clone() for p in policy.parameters() if p.requires_grad]
+
+    expected = gradients(False)
+    assert sorted(runs) == list(range(LAYERS))
+    found = gradients(True)
+    trained = range(LAYERS) if k < 0 else range(LAYERS - k, LAYERS)
+    assert sorted(runs) == sorted([*range(LAYERS), *trained])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert not any(m.training for m in policy.modules())
+
+
+def test_padding_width_and_company_change_nothing() -> None:
+    """A row alone gives what it gives beside longer ones."""
+    policy = PolicyWithValueHead(make_model("gptj"), num_layers_unfrozen=2)
+    together = run(policy, make_batch(((3, 5), (9, 9))))
+    alone = run(policy, make_batch(((3, 5),)))
+    for name in ("logprobs", "values", "entropy"):
+        torch.testing.assert_close(getattr(together, name)[0, :5], getattr(alone, name)[0], rtol=0, atol=1e-6)
+
+
+def test_dropout_never_acts() -> None:
+    config = gptj_config(VOCABULARY, layers=2)
+    config.resid_pdrop = config.attn_pdrop = config.embd_pdrop = 0.5
+    policy, batch = PolicyWithValueHead(AutoModelForCausalLM.from_config(config).train(), -1), make_batch()
+    assert torch.equal(run(policy, batch).logprobs, run(policy, batch).logprobs)
+
+
+def test_unlisted_family_trains_whole_or_by_lora_and_is_refused_by_name_else() -> None:
+    from transformers import BloomConfig
+
+    def bloom():
+        config = BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)
+        return AutoModelForCausalLM.from_config(config).eval()
+
+    with pytest.raises(ValueError, match=r"'bloom'.*num_layers_unfrozen = -1.*LoRA"):
+        PolicyWithValueHead(bloom(), num_layers_unfrozen=1)
+    with pytest.raises(ValueError, match="'bloom'"):
+        PolicyWithValueHead(bloom(), num_layers_unfrozen=-1, num_value_layers_unfrozen=1)
+    policy, batch = PolicyWithValueHead(bloom(), num_layers_unfrozen=-1), make_batch()
+    policy.checkpoint_blocks(False)
+    train_steps(policy, batch)
+    torch.testing.assert_close(
+        run(policy, batch).logprobs * batch.mask, plain_logprobs(policy.model, batch), rtol=0, atol=2e-6
+    )
+
+
+def test_value_head_has_trlx_shape() -> None:
+    policy = PolicyWithValueHead(make_model("gptj"), num_layers_unfrozen=1)
+    assert {name: tuple(p.shape) for name, p in policy.v_head.named_parameters()} == {
+        "0.weight": (64, 32),
+        "0.bias": (64,),
+        "2.weight": (1, 64),
+        "2.bias": (1,),
+    }

@@ -1,0 +1,62 @@
+"""Flags, or one JSON or YAML file; what is misspelt is named with what was meant."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from summarize_rlhf import UserError
+from summarize_rlhf.run.arguments import parse_arguments
+
+
+@dataclass
+class Some:
+    learning_rate: float = 1e-5
+    epochs: int = 5
+    rows: int | None = None
+    flag: bool = True
+
+
+def test_flags_and_the_launchers_own():
+    assert parse_arguments(Some, ["--local_rank=3", "--learning_rate", "2e-4", "--flag", "false"]) == Some(
+        learning_rate=2e-4, flag=False
+    )
+    assert parse_arguments(Some, []) == Some()
+
+
+@pytest.mark.parametrize("ending", ["json", "yaml", "yml"])
+def test_one_file(tmp_path, ending):
+    file = tmp_path / f"run.{ending}"
+    file.write_text(json.dumps({"learning_rate": 2e-4, "epochs": 3, "rows": None, "flag": False}))
+    assert parse_arguments(Some, ["--local_rank=0", str(file)]) == Some(2e-4, 3, None, False)
+
+
+def test_yaml_numbers_are_read_as_flags_are(tmp_path):
+    (tmp_path / "run.yaml").write_text("learning_rate: 1e-3\n")  # for YAML 1.1 this is a string
+    assert parse_arguments(Some, [str(tmp_path / "run.yaml")]).learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("word", ["--learning_rat", "--lerning_rate", "--learning_rate_=1"])
+def test_a_typo_names_what_was_meant(word):
+    with pytest.raises(UserError, match=rf"unknown argument {word}; did you mean --learning_rate\?"):
+        parse_arguments(Some, [word, "1"] if "=" not in word else [word])
+
+
+def test_a_typo_in_a_file(tmp_path):
+    (tmp_path / "run.json").write_text('{"epoch": 3}')
+    with pytest.raises(UserError, match=r"run.json: unknown argument 'epoch'; did you mean epochs\?"):
+        parse_arguments(Some, [str(tmp_path / "run.json")])
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(UserError, match="cannot read arguments from"):
+        parse_arguments(Some, [str(tmp_path / "none.json")])
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="names and values"):
+        parse_arguments(Some, [str(tmp_path / "list.yaml")])
+
+
+def test_a_wrong_value_is_argparses_own_message(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(Some, ["--epochs", "many"])
+    assert "argument --epochs: invalid int value: 'many'" in capsys.readouterr().err

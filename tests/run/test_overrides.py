@@ -1,0 +1,43 @@
+"""trlX's way of arguments: one JSON object of dotted names, or a file of them."""
+
+import pytest
+
+from summarize_rlhf import UserError
+from summarize_rlhf.run.overrides import flatten, parse_overrides
+
+WANTED = {"optimizer.kwargs.lr": 2e-4, "train.seed": 3, "train.tracker": None}
+
+
+def test_json_object():
+    argument = '{"optimizer.kwargs.lr": 2e-4, "train.seed": 3, "train.tracker": null}'
+    assert parse_overrides("", {}, [argument]) == WANTED
+
+
+def test_nested_is_the_same_as_dotted():
+    assert parse_overrides("", {}, ['{"train": {"seed": 3}}']) == {"train.seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"optimizer": {"kwargs": {"lr": 2e-4}}, "train.seed": 3, "train.tracker": null}'),
+        ("a.yaml", "optimizer:\n  kwargs:\n    lr: 2e-4\ntrain.seed: 3\ntrain.tracker: null\n"),
+    ],
+)
+def test_file(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    assert parse_overrides("", {}, [str(tmp_path / name)]) == WANTED
+
+
+def test_no_argument_changes_nothing():
+    assert parse_overrides("", {}, []) == {}
+
+
+def test_an_empty_object_stays_a_value():
+    assert flatten({"method": {"gen_kwargs": {}}}) == {"method.gen_kwargs": {}}
+
+
+@pytest.mark.parametrize("argument", ["[1]", "{", '{"a": 1', "missing.json"])
+def test_what_is_no_object_is_refused(argument):
+    with pytest.raises(UserError, match="overrides"):
+        parse_overrides("", {}, [argument])

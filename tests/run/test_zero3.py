@@ -1,0 +1,168 @@
+"""Stages 1 and 2 under a user's ZeRO-3 file: the model that is written is the one that ZeRO-2 writes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from launch import BIN, deepspeed, flags
+from launch import run as start
+from launched_ppo import run
+from safetensors.torch import load_file, save_file
+from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
+
+from reward_model.reward_model import RewardModel
+from summarize_rlhf.lm.weights import load_causal_lm
+
+ZERO = {
+    "2": {"stage": 2},
+    "3": {"stage": 3, "stage3_param_persistence_threshold": 0},  # also of small weights each process has a piece
+    "3 gathering": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
+}
+COMMON = {
+    "max_length": 120,
+    "num_train_epochs": 2,
+    "global_batch_size": 4,
+    "learning_rate": 1e-3,
+    "adam_epsilon": 1e-3,
+    "warmup_steps": 2,
+    "eval_steps": 3,
+    "save_steps": 2,
+    "logging_steps": 1,
+    "report_to": "none",
+    "seed": 5,
+}
+SCRIPTS = {"sft": "sft/train_gptj_summarize.py", "rm": "reward_model/train_reward_model_gptj.py"}
+OWN = {
+    "sft": {"per_device_train_batch_size": 2, "rouge_rows": 3, "max_new_tokens": 6},  # of 3, a process has one
+    "rm": {"per_device_train_batch_size": 1, "trainable_fraction": 0.5},  # frozen blocks run once, before the engine is
+}
+
+
+class Run(NamedTuple):
+    """What a launch was given and has left."""
+
+    out: Path
+    arguments: list[str]
+    printed: str
+
+    def metrics(self) -> list[dict]:
+        lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
+        clock = ("runtime", "per_second")
+        return [{k: x for k, x in line.items() if not any(word in k for word in clock)} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> dict[str, Path]:
+    """11 rows: the last step of an epoch has 3."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for name, section in ZERO.items():
+        auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+        (folder / f"{name}.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": section}))
+    return {
+        "gptj": make_model_dir(folder / "gptj"),
+        "gpt2": make_model_dir(folder / "gpt2", gpt2_config(len(make_tokenizer()))),
+        "sft": make_tldr(folder / "tldr", train=11, valid=5, test=1),
+        "rm": make_comparisons(folder / "pairs", train=11, test=5),
+        "zero": folder,
+    }
+
+
+def launch(root: Path, inputs: dict, folder: Path, stage: str, zero: str, processes: int, model: str) -> Run:
+    values = COMMON | OWN[stage] | {"model": inputs[model], "dataset": inputs[stage], "output_dir": folder / "out"}
+    arguments = flags(values | {"deepspeed_config": inputs["zero"] / f"{zero}.json"})
+    done = deepspeed(SCRIPTS[stage], arguments, root, processes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Run(folder / "out", arguments, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def under_zero_2(root, inputs, tmp_path_factory):
+    """`under_zero_2(stage, model)`, each once."""
+    made: dict[tuple[str, str], Run] = {}
+
+    def run(stage: str, model: str) -> Run:
+        if (stage, model) not in made:
+            made[stage, model] = launch(root, inputs, tmp_path_factory.mktemp("zero2"), stage, "2", 1, model)
+        return made[stage, model]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stage", "zero", "processes", "model"),
+    [
+        ("sft", "3", 1, "gptj"),
+        ("sft", "3 gathering", 2, "gptj"),
+        ("sft", "3", 2, "gpt2"),  # whose two embeddings are one tensor
+        ("rm", "3 gathering", 1, "gptj"),
+        ("rm", "3", 2, "gptj"),
+    ],
+)
+def test_weights_metrics_and_samples_are_those_of_zero_2(
+    root, inputs, under_zero_2, tmp_path, stage, zero, processes, model
+):
+    expected = under_zero_2(stage, model)
+    found = launch(root, inputs, tmp_path, stage, zero, processes, model)
+    ours, theirs = (load_file(run.out / "model.safetensors") for run in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    for our, their in zip(found.metrics(), expected.metrics(), strict=True):
+        assert our == pytest.approx(their, rel=1e-4, abs=1e-6)
+    if stage == "sft":
+        load_causal_lm(found.out)
+        assert (found.out / "samples.jsonl").read_text() == (expected.out / "samples.jsonl").read_text()
+    else:
+        RewardModel.from_pretrained(found.out)
+    assert not list(Path(f"{found.out}-steps").glob("checkpoint-*"))
+
+
+def test_ppo_with_two_trained_blocks_on_two_processes_is_that_of_one(root, inputs, tmp_path):
+    """The last block gets gradients to hand on to the one below it."""
+    overrides = {"model.num_layers_unfrozen": 2, "train.max_grad_norm": 0.5, "train.save_optimizer": True}
+    overrides |= {"optimizer.kwargs.eps": 1e-3, "optimizer.kwargs.lr": 1e-3, "scheduler.kwargs.eta_min": 1e-3}
+    alone, out = tmp_path / "alone", tmp_path / "out"
+    run(str(inputs["gptj"]), str(alone), overrides | {"train.batch_size": 8})
+    values = {"model": str(inputs["gptj"]), "out": str(out), "overrides": overrides | {"train.batch_size": 4}}
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": ZERO["3"]}))
+    command = [BIN / "accelerate", "launch", "--num_machines", 1, "--num_processes", 2, "--main_process_port", 0]
+    command += ["--use_deepspeed", "--deepspeed_config_file", tmp_path / "ds.json", root / "tests/launched_ppo.py"]
+    done = start([*command, json.dumps(values)], tmp_path, DS_ACCELERATOR="cpu")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (ours, theirs) = (next(folder.glob("checkpoint_*/hf_model/model.safetensors")) for folder in (out, alone))
+    torch.testing.assert_close(load_file(ours), load_file(theirs), rtol=0, atol=1e-5)
+
+
+# --- what cannot be read never counts as finished
+
+
+def test_a_directory_of_empty_tensors_does_not_count_as_finished(root, under_zero_2, tmp_path):
+    """What earlier versions wrote under ZeRO-3. Step checkpoints stay."""
+    run = under_zero_2("sft", "gptj")
+    out = tmp_path / "out"
+    shutil.copytree(run.out, out)
+    state = load_file(out / "model.safetensors")
+    save_file({name: torch.empty(0) for name in state}, out / "model.safetensors", metadata={"format": "pt"})
+    kept = tmp_path / "out-steps" / "checkpoint-4"
+    kept.mkdir(parents=True)
+    done = deepspeed(SCRIPTS["sft"], [*run.arguments, "--output_dir", out], root, 1)
+    assert done.returncode != 0
+    assert "finished before" not in done.stdout
+    assert f"error: {out} says that it is finished, but the next stage cannot read it: the weights in" in done.stderr
+    assert "of another shape" in done.stderr
+    assert f"goes on from the checkpoints in {kept.parent}" in done.stderr
+    assert kept.is_dir()
+
+
+def test_a_model_of_infinities_is_not_written_and_the_step_checkpoints_stay(root, inputs, tmp_path):
+    """A learning rate beyond fp32 spoils the one step, after its loss was finite."""
+    values = COMMON | OWN["sft"] | {"model": inputs["gptj"], "dataset": inputs["sft"], "output_dir": tmp_path / "out"}
+    values |= {"deepspeed_config": inputs["zero"] / "3.json", "learning_rate": 1e39, "warmup_steps": 0}
+    values |= {"max_steps": 1, "save_steps": 1, "rouge_rows": 0}
+    done = deepspeed(SCRIPTS["sft"], flags(values), root, 1)
+    assert done.returncode != 0
+    assert f"error: {tmp_path / 'out'} was not written, because the next stage could not read it" in done.stderr
+    assert "not finite" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out-steps"]
+    assert (tmp_path / "out-steps" / "checkpoint-1").is_dir()

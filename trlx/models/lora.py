@@ -1,0 +1,102 @@
+"""Adapters (peft) under PPO. Their reference is the model with the adapter switched off: is that where training starts?
+
+Mostly it is: an adapter such as LoRA adds nothing at first. It is not where an initialisation moves a part of the
+weights into the adapter (PiSSA, OLoRA) or draws it at random, and it does not stay so where weights of the model itself
+are trained (`bias`). The KL penalty would then be paid against a model that nobody has trained. Such adapters are
+refused: by their configuration where that tells, else by trying (`check_reference`).
+"""
+
+import peft
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
+
+from summarize_rlhf import UserError
+
+NEEDED = "PPO's reference is the model with the adapter switched off, and that has to be the model training starts from"
+STARTS_ELSEWHERE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of init_lora_weights begin so
+
+
+def refuse_loaded(model: PreTrainedModel, path: object) -> None:
+    """Raises UserError where transformers found an adapter at `path` and put it into `model`: its frozen and trained
+    weights are not those that `num_layers_unfrozen` speaks of."""
+    if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise UserError(
+            f"model.model_path {path} is an adapter upon another model: merge it into that model (merge_and_unload of "
+            "peft) and name the directory of the result"
+        )
+
+
+def add(model: PreTrainedModel, options: dict | peft.PeftConfig) -> peft.PeftModel:
+    """`model` inside peft. Raises UserError with peft's own words where they do not fit each other."""
+    config = read_config(options)
+    try:
+        return peft.get_peft_model(model, config)
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"model.peft_config: {str(error).strip().splitlines()[0]}") from error
+
+
+def read_config(options: dict | peft.PeftConfig) -> peft.PeftConfig:
+    """`model.peft_config` as peft's own class. Raises ValueError for what peft does not know or PPO cannot use."""
+    if isinstance(options, dict):
+        check_init(options.get("init_lora_weights", True))
+        try:
+            options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
+        except KeyError as error:
+            raise ValueError(f"model.peft_config: peft_type is needed, such as 'LORA'; {error} is unknown.") from error
+        except (ImportError, TypeError, ValueError) as error:
+            raise ValueError(f"model.peft_config: {error}") from error
+    if not isinstance(options, peft.PeftConfig):
+        raise ValueError(f"model.peft_config should be a dictionary or a peft configuration, but is {options!r}")
+    check_config(options)
+    return options
+
+
+def check_config(options: peft.PeftConfig) -> None:
+    """Raises ValueError, with what to use instead, for an adapter whose reference its configuration already spoils."""
+    if options.is_prompt_learning:
+        raise ValueError(
+            f"model.peft_config: {options.peft_type.name} puts tokens before the prompt; "
+            "adapters inside the blocks are supported, such as LORA."
+        )
+    if options.task_type not in (None, "CAUSAL_LM"):
+        raise ValueError(f"model.peft_config: task_type {options.task_type!r}: use 'CAUSAL_LM'.")
+    check_init(vars(options).get("init_lora_weights", True))
+    bias = vars(options).get("bias", "none")
+    if bias != "none":
+        raise ValueError(f"model.peft_config: bias {bias!r} trains biases of the model itself: use 'none'. {NEEDED}.")
+
+
+def check_init(init: bool | str) -> None:
+    """Raises ValueError for an `init_lora_weights` that does not begin with an adapter that adds nothing."""
+    if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):
+        raise ValueError(f"model.peft_config: init_lora_weights {init!r}: use true or 'gaussian'. {NEEDED}.")
+
+
+def check_reference(policy) -> None:
+    """Raises UserError unless an adapter's `policy` starts as its reference, which no trained weight may move.
+
+    Tried on one small batch: log-probabilities agree to rounding, the policy's have a gradient, the reference's none.
+    """
+    model = policy.causal_lm
+    stream = torch.Generator().manual_seed(0)
+    tokens = torch.randint(model.get_input_embeddings().num_embeddings, (2, 8), generator=stream).to(model.device)
+    prompt_lengths, responses = torch.tensor([4, 4], device=model.device), tokens[:, 4:]
+    before = torch.arange(3, 7, device=model.device).expand(2, 4)  # the positions before the response's tokens
+    with torch.enable_grad():
+        logprobs = policy(tokens, prompt_lengths, responses).logprobs  # (2, 4)
+        reference = policy.reference_logprobs(tokens, None, before, responses, temperature=1.0, keep_from=0)
+    kind = policy.model.active_peft_config.peft_type.name
+    gap = (logprobs - reference).abs().max().item()
+    if not gap <= torch.finfo(model.dtype).eps ** 0.5:
+        raise UserError(
+            f"model.peft_config: this {kind} adapter changes the model before any training (log-probabilities by "
+            f"{gap:.2g}): choose an initialisation that adds nothing, or LORA. {NEEDED}"
+        )
+    if reference.requires_grad:
+        raise UserError(
+            f"model.peft_config: this {kind} adapter trains weights that the model has without it, too: leave them "
+            f"out, or use LORA. {NEEDED}"
+        )
+    if not logprobs.requires_grad:
+        raise UserError(f"model.peft_config: this {kind} adapter has nothing to train, or takes no part in the model")

@@ -1,0 +1,157 @@
+"""Calling the user's reward and metric functions, and checking what they return."""
+
+import inspect
+import math
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+
+from summarize_rlhf import UserError
+from summarize_rlhf.tokenizer import prefix_ids
+
+
+class Episode(NamedTuple):
+    """A prompt and what the policy made of it."""
+
+    prompt: list[int]  # (Q)
+    response: list[int]  # (R)
+    prompt_text: str
+    text: str  # what the response adds to it, without special tokens and without a stop sequence
+    metadata: dict[str, Any]
+
+
+class RewardError(UserError, ValueError):
+    """A reward or metric function that raised, or returned something else than it should. Names the sample."""
+
+
+def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
+    """`function(samples, prompts, outputs, tokenizer, **metadata)`, each key of the metadata as a list.
+
+    A function with a parameter `output_ids` also gets the sampled ids: what a reward per token should count by.
+    """
+    given = {
+        "samples": [e.prompt_text + e.text for e in episodes],
+        "prompts": [e.prompt_text for e in episodes],
+        "outputs": [e.text for e in episodes],
+        "tokenizer": tokenizer,
+    }
+    if "output_ids" in inspect.signature(function).parameters:
+        given["output_ids"] = [e.response for e in episodes]
+    return function(**given, **{key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata})
+
+
+def on_all_ranks(accelerator: Accelerator, function: Callable[[], Any], here: bool) -> Any:
+    """What `function()` returns where it runs (`here`), None elsewhere. A RewardError on one rank is one on all."""
+    result, failure = None, None
+    if here:
+        try:
+            result = function()
+        except RewardError as error:
+            failure = error
+    failures = gather_object([None if failure is None else str(failure)])
+    if failure is not None:
+        raise failure
+    message = next((text for text in failures if text is not None), None)
+    if message is not None:
+        raise RewardError(message)
+    return result
+
+
+def on_main_rank(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
+    """What `function()` returns on rank 0, on every rank; a RewardError there is raised everywhere."""
+    return broadcast_object_list([on_all_ranks(accelerator, function, accelerator.is_main_process)])[0]
+
+
+def call_naming_sample(function: Callable, episodes: list[Episode], tokenizer, name: str) -> Any:
+    """`call`, whose errors name the sample: the first that the function fails on when it gets one alone."""
+    try:
+        return call(function, episodes, tokenizer)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{name} failed with {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        for i, episode in enumerate(episodes):
+            try:
+                call(function, [episode], tokenizer)
+            except Exception:
+                raise RewardError(f"{told}, on sample {i}: {episode.prompt_text + episode.text!r}") from error
+        raise RewardError(f"{told}, on {len(episodes)} samples together, on none of them alone") from error
+
+
+def score(
+    accelerator: Accelerator, reward_fn: Callable, episodes: list[Episode], tokenizer, everywhere: bool
+) -> list[Tensor]:
+    """A score () or one value per response token (R) for each of this rank's episodes.
+
+    `reward_fn` sees the episodes of all ranks once, in order, on rank 0; with `everywhere` each rank scores
+    its own. Raises RewardError for a wrong count, type or length, for NaN or inf, and for what it raises.
+    """
+
+    def scored(rows: list[Episode]) -> list[Tensor]:
+        return (
+            check_scores(call_naming_sample(reward_fn, rows, tokenizer, "reward_fn"), rows, tokenizer) if rows else []
+        )
+
+    if everywhere:
+        return on_all_ranks(accelerator, lambda: scored(episodes), here=True)
+    everyone = gather_object(episodes)
+    scores = on_main_rank(accelerator, lambda: scored(everyone))
+    counts = gather_object([len(episodes)])
+    start = sum(counts[: accelerator.process_index])
+    return scores[start : start + len(episodes)]
+
+
+def check_scores(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor]:
+    """What a reward function returned, as fp32 tensors () or (R). Raises RewardError that names the episode."""
+    try:
+        rows = [torch.as_tensor(row, dtype=torch.float32).detach().cpu() for row in scores]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RewardError(
+            f"reward_fn must return numbers, or one list of numbers per sample; it returned "
+            f"{type(scores).__name__} ({error})."
+        ) from error
+    if len(rows) != len(episodes):
+        raise RewardError(f"reward_fn returned {len(rows)} rewards for {len(episodes)} samples.")
+    if all(row.shape == (1,) for row in rows):  # a column of scores (N, 1), as reward models give
+        rows = [row.squeeze(0) for row in rows]
+    if len({row.dim() for row in rows}) > 1:
+        raise RewardError("reward_fn must return a number for every sample, or a list for every sample, not both.")
+    for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
+        if row.dim() == 1:
+            rows[i] = row = per_token(row, episode, tokenizer)
+        if row.dim() > 1 or (row.dim() == 1 and len(row) != len(episode.response)):
+            raise RewardError(
+                f"reward_fn returned a reward of shape {tuple(row.shape)} for sample {i}, whose response has "
+                f"{len(episode.response)} tokens: give one number, or one per token (a parameter output_ids gets them)."
+            )
+        if not torch.isfinite(row).all():
+            bad = next(x for x in row.flatten().tolist() if not math.isfinite(x))
+            raise RewardError(f"reward_fn returned {bad} for sample {i}: {episode.prompt_text + episode.text!r}")
+    return rows
+
+
+def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
+    """A reward per token of `tokenizer(output)`, as scripts for trlX give, laid on the sampled tokens (R).
+
+    These can differ: the text has no EOS, and encodes as other tokens than were sampled. Tokens without a
+    reward earn 0, rewards beyond the last token fall on it, and on the first those of what the tokenizer puts before
+    a text: a BOS, and a blank of its own besides the text's. Of any other length, `row` comes back as it is.
+    """
+    length, ids = len(episode.response), tokenizer(episode.text).input_ids
+    if len(row) == length or len(row) != len(ids):
+        return row
+    first = len(prefix_ids(tokenizer))
+    if ids[first : first + 1] != episode.response[:1] == ids[first + 1 : first + 2]:
+        first += 1
+    laid = torch.zeros(length)
+    places = torch.arange(len(row)) - first
+    return laid.index_add(0, places.clamp(min=0, max=length - 1), row)
+
+
+def shared_rows(total: int, processes: int, rank: int) -> range:
+    """Which of `total` rows are this rank's: contiguous, sizes differ by one at most."""
+    return range(total * rank // processes, total * (rank + 1) // processes)
