@@ -11,8 +11,7 @@ from pathlib import Path
 
 import matplotlib
 
-from quickstart.summarise_run import machine
-from summarize_rlhf.versions import commit, versions
+from summarize_rlhf.versions import commit, machine, versions
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

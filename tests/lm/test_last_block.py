@@ -1,4 +1,4 @@
-"""The last block from `keep_from` on alone: hidden states and gradients are those of the whole block, on every family."""
+"""The last block from `keep_from` on: hidden states and gradients are those of the full block, on every family."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """What the tests must notice: one table per subject, one mutation a row.
 
 A row is a name, a file, a text that stands in it exactly once, what it becomes, and the test that must then fail:
-`file::name` means the test `name` of tests/test_`file`.py. tests/mutate.py applies them.
+`lm/test_kl.py::name` is a test below tests/. tests/mutate.py applies them.
 """
 
 import importlib
@@ -22,8 +22,7 @@ class Mutation(NamedTuple):
     @property
     def node(self) -> str:
         """The test as pytest calls it."""
-        file, _, test = self.test.partition("::")
-        return f"tests/test_{file}.py::{test}"
+        return f"tests/{self.test}"
 
 
 MUTATIONS: dict[str, list[Mutation]] = {

@@ -4,13 +4,13 @@
 BATCH = "summarize_rlhf/run/global_batch.py"
 BEST = "summarize_rlhf/run/best_model.py"
 EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
-LAUNCH = "summarize_rlhf/hardware.py"
+LAUNCH = "summarize_rlhf/run/deepspeed_config.py"
 RM = "reward_model/train_reward_model_gptj.py"
 SETUP = "trlx/trainer/setup.py"
 SFT = "sft/train_gptj_summarize.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
-PINNED = "published_defaults::test_every_default_is_the_published_one_or_ours_for_a_reason"
-FILES = "published_defaults::test_the_files_of_deepspeed_and_accelerate_say_what_was_published"
+PINNED = "test_published_defaults.py::test_every_default_is_the_published_one_or_ours_for_a_reason"
+FILES = "test_published_defaults.py::test_the_files_of_deepspeed_and_accelerate_say_what_was_published"
 
 # fmt: off
 ROWS = [
@@ -32,14 +32,14 @@ ROWS = [
     ("PPO: cosine to another floor", STAGE3, '"eta_min": 5e-6', '"eta_min": 0.0', PINNED),
     ("PPO: accumulation of the published file", "configs/ds_config_trlx_gptj_summarize.json", '"gradient_accumulation_steps": 4', '"gradient_accumulation_steps": 1', FILES),
     # clipping, and what is written out
-    ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "clipping::test_launched_a_step_has_the_length_of_the_gradient"),
-    ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "clipping::test_what_is_asked_for_comes_before_what_the_file_says"),
-    ("gradients accumulated in bf16", EXPLICIT, 'accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype', "accumulated = dtype", "clipping::test_deepspeed_finds_each_option_written_out"),
+    ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "run/test_clipping.py::test_launched_a_step_has_the_length_of_the_gradient"),
+    ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "run/test_clipping.py::test_what_is_asked_for_comes_before_what_the_file_says"),
+    ("gradients accumulated in bf16", EXPLICIT, 'accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype', "accumulated = dtype", "run/test_clipping.py::test_deepspeed_finds_each_option_written_out"),
     # the best model
-    ("highest loss kept", BEST, 'loss >= self.found["eval_loss"]', 'loss <= self.found["eval_loss"]', "best_model::test_the_lowest_loss_is_kept_and_of_equal_ones_the_first"),
-    ("of equal losses the last", BEST, 'loss >= self.found["eval_loss"]', 'loss > self.found["eval_loss"]', "best_model::test_the_lowest_loss_is_kept_and_of_equal_ones_the_first"),
+    ("highest loss kept", BEST, 'loss >= self.found["eval_loss"]', 'loss <= self.found["eval_loss"]', "run/test_best_model.py::test_the_lowest_loss_is_kept_and_of_equal_ones_the_first"),
+    ("of equal losses the last", BEST, 'loss >= self.found["eval_loss"]', 'loss > self.found["eval_loss"]', "run/test_best_model.py::test_the_lowest_loss_is_kept_and_of_equal_ones_the_first"),
     # the mean over a global batch
-    ("mean of micro-batch means", BATCH, "self.count(inputs) if num_items_in_batch is None else num_items_in_batch / self.args.world_size", "self.count(inputs) * (self.current_gradient_accumulation_steps if self.model.training else 1)", "global_batch::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
-    ("stand-in row is trained on", BATCH, 'float(bool(rows))}', '1.0}', "global_batch::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
-    ("leftover rows dropped", BATCH, "math.ceil(len(self.order) / (self.size * self.processes))", "len(self.order) // (self.size * self.processes)", "global_batch::test_micro_batches_hold_each_row_once_and_are_as_many_everywhere"),
+    ("mean of micro-batch means", BATCH, "self.count(inputs) if num_items_in_batch is None else num_items_in_batch / self.args.world_size", "self.count(inputs) * (self.current_gradient_accumulation_steps if self.model.training else 1)", "run/test_global_batch.py::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
+    ("stand-in row is trained on", BATCH, 'float(bool(rows))}', '1.0}', "run/test_global_batch.py::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
+    ("leftover rows dropped", BATCH, "math.ceil(len(self.order) / (self.size * self.processes))", "len(self.order) // (self.size * self.processes)", "run/test_global_batch.py::test_micro_batches_hold_each_row_once_and_are_as_many_everywhere"),
 ]

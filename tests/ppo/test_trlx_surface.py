@@ -354,7 +354,7 @@ def test_a_script_written_for_trlx_runs(gptj_dir, tmp_path) -> None:
 
 # ------------------------------------------------------------------ golden trajectory
 
-GOLDEN = Path(__file__).with_name("golden_ppo.json")
+GOLDEN = Path(__file__).resolve().parents[1] / "golden_ppo.json"
 
 
 def golden_run(out: Path) -> list[dict[str, float]]:

@@ -40,7 +40,7 @@ def write_table(path: Path, summaries: list[str], kl: bool) -> None:
         writer = csv.writer(file)
         writer.writerow(names)
         for i, summary in enumerate(summaries):
-            row = [POST.format(f"Post {i}"), POOR, summary, len(summarise_run.split()), 8, 20, int(i < 4)]
+            row = [POST.format(f"Post {i}"), POOR, summary, len(summary.split()), 8, 20, int(i < 4)]
             writer.writerow(row + [i] * kl)
 
 
@@ -85,7 +85,7 @@ def test_summary(run):
     assert summary["ppo_minus_sft"]["kept_sample"]["mean"] == pytest.approx(0.2)
     assert summary["seconds"] == dict.fromkeys(summary.STAGES, 3)
     assert summary["posts"]["ppo_greedy"]["kl"] == [0, 1, 2, 3, 4]
-    assert {"seed", "versions", "commit", "machine"} <= summarise_run.keys()
+    assert {"seed", "versions", "commit", "machine"} <= summary.keys()
 
 
 def test_json_keeps_numbers_on_one_line():

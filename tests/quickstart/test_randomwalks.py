@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples/randomwalks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples/randomwalks"))
 import ppo_randomwalks
 from randomwalks import GOAL, RandomGraph
 

@@ -66,7 +66,7 @@ class Evaluation:
         config = generation_options.generation_config(self.tokenizer, options)
         noise = generation.uniforms(len(self.eval_prompts), config, self.config.train.seed)[list(share)]
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), checkpoint.whole_model(self.model, self.accelerator) as policy:
+        with torch.random.fork_rng(devices), checkpoint.gathered_model(self.model, self.accelerator) as policy:
             torch.manual_seed(self.config.train.seed + rank)  # for options that `generate` has to see to
             ids, bar = [p.ids for p in prompts], self.bar("evaluate")
             responses = generation.sample(policy.causal_lm, config, ids, noise, self.method.chunk_size, bar)

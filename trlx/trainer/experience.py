@@ -66,7 +66,7 @@ class Experience:
         """
         config, method = self.rollout_generation, self.method
         noise = generation.uniforms(method.num_rollouts, config, self.config.train.seed, self.iteration)[list(share)]
-        with checkpoint.whole_model(self.model, self.accelerator) as policy:
+        with checkpoint.gathered_model(self.model, self.accelerator) as policy:
             ids, bar = [p.ids for p in prompts], self.bar("rollouts")
             return generation.sample(policy.causal_lm, config, ids, noise, method.chunk_size, bar, policy.trunk_depth)
 

@@ -191,7 +191,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         config = generation_options.generation_config(self.tokenizer, options)
         device = self.accelerator.device
         mask = None if attention_mask is None else attention_mask.to(device)
-        with checkpoint.whole_model(self.model, self.accelerator) as policy:
+        with checkpoint.gathered_model(self.model, self.accelerator) as policy:
             return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
     def save_pretrained(self, directory: str | None = None, merge_adapter: bool = False) -> None:
