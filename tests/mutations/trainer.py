@@ -12,6 +12,7 @@ MODELING = "trlx/utils/modeling.py"
 OPTIMISATION = "trlx/trainer/optimisation.py"
 SCORING = "trlx/trainer/rewards.py"
 SETUP = "trlx/trainer/setup.py"
+OPTIMIZERS = "trlx/utils/optimizers.py"
 
 # fmt: off
 ROWS = [
@@ -42,10 +43,10 @@ ROWS = [
     ("ref's spread follows the latest collection", EXPERIENCE, "if self.ref_std is None:", "if True:", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
     ("rewards beyond the last token lost", SCORING, "laid.index_add(0, places.clamp(min=0, max=length - 1), row)", "torch.cat((row, laid))[:length]", "ppo/test_ppo_train.py::test_dense_rewards_may_be_counted_by_the_text"),
     # optimizer and schedule
-    ("optimizer takes the rate alone", SETUP, "if p.requires_grad], **config.kwargs)", "if p.requires_grad], lr=config.kwargs[\"lr\"])", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
-    ("Adam is AdamW", SETUP, "\"adam\": torch.optim.Adam,", "\"adam\": torch.optim.AdamW,", "ppo/test_formulas_ppo.py::test_adam_decays_through_the_gradient"),
-    ("linear schedule is constant", SETUP, "\"linear\": lr_scheduler.LinearLR", "\"linear\": lr_scheduler.ConstantLR", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
-    ("constant schedule begins at a third", SETUP, "{\"factor\": 1.0} if", "{} if", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
+    ("optimizer takes the rate alone", OPTIMIZERS, "if p.requires_grad], **config.kwargs)", "if p.requires_grad], lr=config.kwargs[\"lr\"])", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
+    ("Adam is AdamW", OPTIMIZERS, "\"adam\": torch.optim.Adam,", "\"adam\": torch.optim.AdamW,", "ppo/test_formulas_ppo.py::test_adam_decays_through_the_gradient"),
+    ("linear schedule is constant", OPTIMIZERS, "\"linear\": lr_scheduler.LinearLR", "\"linear\": lr_scheduler.ConstantLR", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
+    ("constant schedule begins at a third", OPTIMIZERS, "{\"factor\": 1.0} if", "{} if", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
     ("schedule never steps", OPTIMISATION, "        self.scheduler.step()\n", "", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
     ("schedule steps once a micro-batch", OPTIMISATION, "                self.optimizer.zero_grad()\n", "                self.optimizer.zero_grad()\n                len(parts) > 1 and rollouts is not parts[0] and self.scheduler.step()\n", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
     ("schedule steps once a PPO epoch", OPTIMISATION, "        self.scheduler.step()\n", "        if self.collection is None or self.collection.update == 0:\n            self.scheduler.step()\n", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),

@@ -8,7 +8,7 @@ import copy
 import difflib
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from peft import PeftConfig
 from transformers import PretrainedConfig
 
 from summarize_rlhf.run.values import of_type
-from trlx.data.method_configs import MethodConfig, get_method
+from trlx.data.options import REQUIRED, option
+from trlx.data.scope import check_known
+from trlx.models.modeling_ppo import PPOConfig
 
 
 def known_only(cls, values: Mapping[str, Any]):
@@ -42,107 +44,102 @@ def _did_you_mean(key: Any, names) -> str:
 
 @dataclass
 class ModelConfig:
-    """The policy.
+    """The policy."""
 
-    model_path: a local directory, a Hub id, or a transformers config (random weights).
-    num_layers_unfrozen: how many of the top blocks train; -1 trains everything, 0 only the value head.
-    peft_config: a peft configuration as a dictionary (LoRA), or None.
-    model_extra_configs: further keyword arguments of `from_pretrained`.
-    """
-
-    model_path: Any
-    model_arch_type: str = "causal"
-    num_layers_unfrozen: int = -1
-    peft_config: Any = None
-    model_extra_configs: dict[str, Any] = field(default_factory=dict)
+    model_path: Any = option(
+        REQUIRED, "local directory or Hub id; in Python also a transformers config (random weights)"
+    )
+    model_arch_type: str = option("causal", "the only one")
+    num_layers_unfrozen: int = option(-1, "top blocks that train; -1: everything, 0: the value head alone", least=-1)
+    peft_config: Any = option(None, "adapter (LoRA) as a dictionary for peft; null: none")
+    model_extra_configs: dict[str, Any] = option(dict, "further keyword arguments of from_pretrained")
 
 
 @dataclass
 class TokenizerConfig:
-    """The tokenizer: a local directory or Hub id; `truncation_side` says which end of a long prompt is cut."""
+    """The tokenizer."""
 
-    tokenizer_path: str
-    padding_side: str = "left"
-    truncation_side: str = "right"
-    tokenizer_extra_configs: dict[str, Any] = field(default_factory=dict)
+    tokenizer_path: str = option(REQUIRED, "local directory or Hub id")
+    padding_side: str = option("left", "accepted for trlX's sake, without effect: masks come from lengths")
+    truncation_side: str = option("right", "the end of a long prompt that is cut: right or left")
+    tokenizer_extra_configs: dict[str, Any] = option(dict, "further keyword arguments of from_pretrained")
 
 
 @dataclass
 class OptimizerConfig:
-    """`name`: adam, adamw or sgd; `kwargs`: those of the torch class (lr, betas, eps, weight_decay)."""
+    """The optimizer, over the parameters that train."""
 
-    name: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    name: str = option(REQUIRED, "adam, adamw or sgd")
+    kwargs: dict[str, Any] = option(dict, "arguments of the torch class: lr, betas, eps, weight_decay")
 
 
 @dataclass
 class SchedulerConfig:
-    """`name`: cosine_annealing, linear or constant; `kwargs`: those of the torch class. Steps are optimizer steps."""
+    """The learning rate schedule, one step per optimizer step."""
 
-    name: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    name: str = option(REQUIRED, "cosine_annealing, linear or constant")
+    kwargs: dict[str, Any] = option(dict, "arguments of the torch class, in optimizer steps")
 
 
 @dataclass
 class TrainConfig:
-    """The loop.
+    """The loop. Its steps are training batches."""
 
-    total_steps: at most so many training batches. epochs: at most so many rounds of collecting and optimising.
-    seq_length: prompt and response together, in tokens.
-    batch_size: rollouts per device and training batch. minibatch_size: how many of them go through the model at
-    once (memory only; the gradient is the same). max_grad_norm: clip the gradient's norm, None does not.
-    eval_interval, checkpoint_interval: in training batches. checkpoint_minutes: between checkpoints, besides; None:
-    none. save_total_limit: checkpoints kept, the newest; None: all.
-    checkpoint_dir: where checkpoints, metrics.jsonl and samples go. rollout_logging_dir: where each rollout goes.
-    save_best: keep the policy with the best evaluated reward. save_optimizer: checkpoints hold the full state.
-    resume_from_checkpoint: such a checkpoint's directory, to go on from; "auto": the newest whole one in
-    checkpoint_dir, if there is one; "fresh": none, and those in checkpoint_dir are removed.
-    guards: when to warn or to stop (trlx/trainer/guards.py).
-    tracker: "wandb", "tensorboard" or None. reward_on_all_ranks: score each rank's own samples there.
-    """
+    total_steps: int = option(REQUIRED, "training batches at most", least=1, may_change=True)
+    seq_length: int = option(REQUIRED, "prompt and response together, in tokens at most", least=1)
+    epochs: int = option(REQUIRED, "rounds of collecting and optimising at most", least=1, may_change=True)
+    batch_size: int = option(REQUIRED, "rollouts per device and training batch", least=1)
 
-    total_steps: int
-    seq_length: int
-    epochs: int
-    batch_size: int
+    checkpoint_interval: int = option(REQUIRED, "training batches between checkpoints", least=1, may_change=True)
+    eval_interval: int = option(REQUIRED, "training batches between evaluations", least=1, may_change=True)
 
-    checkpoint_interval: int
-    eval_interval: int
+    pipeline: str = option("PromptPipeline", "the only one")
+    trainer: str = option("AcceleratePPOTrainer", "the only one")
+    trainer_kwargs: dict[str, Any] = option(dict, "further keyword arguments of the trainer")
 
-    pipeline: str = "PromptPipeline"
-    trainer: str = "AcceleratePPOTrainer"
-    trainer_kwargs: dict[str, Any] = field(default_factory=dict)
+    project_name: str = option("trlx", "project at the tracker", may_change=True)
+    run_name: str | None = option(None, "run at W&B", may_change=True)
+    entity_name: str | None = option(None, "entity at W&B", may_change=True)
+    group_name: str | None = option(None, "group at W&B", may_change=True)
 
-    project_name: str = "trlx"
-    run_name: str | None = None
-    entity_name: str | None = None
-    group_name: str | None = None
+    checkpoint_dir: str = option("ckpts", "where checkpoints, metrics.jsonl and samples go", may_change=True)
+    rollout_logging_dir: str | None = option(None, "where each rollout is written; null: nowhere", may_change=True)
+    save_best: bool = option(True, "keep the policy with the best evaluated reward", may_change=True)
+    save_optimizer: bool = option(True, "write the full state into checkpoints, to go on from", may_change=True)
+    resume_from_checkpoint: str | None = option(
+        None,
+        'a checkpoint to go on from; "auto": the newest intact one in checkpoint_dir, if any; "fresh": none, and those '
+        "in checkpoint_dir are removed",
+        may_change=True,
+    )
+    checkpoint_minutes: float | None = option(
+        60.0, "minutes between checkpoints, besides checkpoint_interval; null: no limit", least=0, may_change=True
+    )
+    save_total_limit: int | None = option(3, "newest checkpoints kept; null: all", least=1, may_change=True)
+    guards: dict[str, Any] = option(dict, "when to warn or to stop (trlx/trainer/guards.py)", may_change=True)
 
-    checkpoint_dir: str = "ckpts"
-    rollout_logging_dir: str | None = None
-    save_best: bool = True
-    save_optimizer: bool = True
-    resume_from_checkpoint: str | None = None
-    checkpoint_minutes: float | None = 60.0
-    save_total_limit: int | None = 3
-    guards: dict[str, Any] = field(default_factory=dict)
+    tracker: str | None = option("wandb", "wandb, tensorboard or null", may_change=True)
+    logging_dir: str | None = option(None, "where TensorBoard logs; null: checkpoint_dir", may_change=True)
+    tags: list[str] = option(list, "tags at W&B", may_change=True)
 
-    tracker: str | None = "wandb"
-    logging_dir: str | None = None
-    tags: list[str] = field(default_factory=list)
-
-    seed: int = 1000
-    minibatch_size: int | None = None
-    max_grad_norm: float | None = None
-    gradient_checkpointing: bool = False
-    reward_on_all_ranks: bool = False
+    seed: int = option(1000, "of weights, prompt order, samples and batches", least=0, below=2**32)
+    minibatch_size: int | None = option(
+        None,
+        "rollouts of a training batch that go through the model at once; null: all (memory alone: the gradient is the "
+        "same)",
+        least=1,
+        may_change=True,
+    )
+    max_grad_norm: float | None = option(None, "norm that gradients are clipped to; null: not clipped", above=0)
+    gradient_checkpointing: bool = option(False, "recompute activations: less memory, more time", may_change=True)
+    reward_on_all_ranks: bool = option(False, "score each rank's samples on that rank, not on rank 0", may_change=True)
 
 
 @dataclass
 class TRLConfig:
     """A whole run. Build it in Python, from a YAML file (`load_yaml`) or from a dictionary (`from_dict`)."""
 
-    method: MethodConfig
+    method: PPOConfig
     model: ModelConfig
     optimizer: OptimizerConfig
     scheduler: SchedulerConfig
@@ -157,24 +154,17 @@ class TRLConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "TRLConfig":
         """From nested dictionaries, one per field. Raises ValueError that names what is missing or unknown."""
-        sections = {f.name for f in fields(cls)}
+        sections = typing.get_type_hints(cls)
         for key in config:
             if key not in sections:
                 raise ValueError(f"TRLConfig has no section {key!r}.{_did_you_mean(key, sections)}")
-        missing = sorted(sections - set(config))
+        missing = sorted(sections.keys() - config.keys())
         if missing:
             raise ValueError(f"TRLConfig lacks the section {missing[0]!r}; it needs {', '.join(sorted(sections))}.")
         for name in sections:
             of_type(name, config[name], dict)
-        classes = {
-            "method": get_method(config["method"].get("name")),
-            "model": ModelConfig,
-            "optimizer": OptimizerConfig,
-            "scheduler": SchedulerConfig,
-            "tokenizer": TokenizerConfig,
-            "train": TrainConfig,
-        }
-        return cls(**{name: known_only(section, config[name]) for name, section in classes.items()})
+        check_known("method.name", config["method"].get("name"), ("PPOConfig",))
+        return cls(**{name: known_only(section, config[name]) for name, section in sections.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries, one per section. A transformers or peft configuration inside stays one."""
@@ -198,15 +188,20 @@ class TRLConfig:
         return cls.from_dict(_merged(base, nested))
 
 
-# Free-form dictionaries: new keys are welcome there, they belong to torch, transformers or peft.
-_OPEN = {"kwargs", "gen_kwargs", "gen_experience_kwargs", "model_extra_configs", "tokenizer_extra_configs"}
-_OPEN |= {"trainer_kwargs", "peft_config", "guards"}
+def may_change_names() -> frozenset[str]:
+    """Return the options, by dotted name, under other values of which a run may go on."""
+    sections = typing.get_type_hints(TRLConfig).items()
+    return frozenset(
+        f"{name}.{f.name}" for name, kind in sections for f in fields(kind) if f.metadata.get("may_change")
+    )
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return `base` with `changes`. New keys are welcome below an option: there they are torch's, transformers' or
+    peft's."""
     merged = copy.deepcopy(dict(base))
     for key, value in changes.items():
-        if key not in merged and path.rsplit(".", 1)[-1] not in _OPEN:
+        if key not in merged and "." not in path:
             where = f"{path}.{key}" if path else key
             raise ValueError(f"The override {where!r} names no option.{_did_you_mean(key, merged)}")
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):

@@ -3,13 +3,14 @@
 Shapes: B batch, R response. `mask` (B, R) is 1 on response tokens, EOS included. `values[:, t]` precedes token t.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trlx.data.method_configs import MethodConfig, register_method
+from trlx.data.method_configs import MethodConfig
+from trlx.data.options import option
 from trlx.models.policy import PolicyWithValueHead as AutoModelForCausalLMWithHydraValueHead
 from trlx.utils.modeling import flatten_dict, gae, masked_mean, whiten
 
@@ -45,43 +46,41 @@ class FixedKLController:
         """Nothing to do; the arguments are those of the adaptive controller."""
 
 
-@register_method
 @dataclass
 class PPOConfig(MethodConfig):
-    """PPO (trlX 0.7's names).
+    """PPO, by trlX 0.7's names."""
 
-    ppo_epochs: passes over each rollout batch. num_rollouts: episodes per batch, of all processes together.
-    chunk_size: prompts generated at once per process; a matter of memory and speed alone.
-    init_kl_coef, target, horizon: the KL penalty; target None keeps the coefficient fixed.
-    gamma, lam: discount and GAE's lambda. cliprange, cliprange_value: of the ratio and of the value's change.
-    vf_coef: weight of the value loss. cliprange_reward: scores are clipped to ± this first; falsy: not.
-    scale_reward: what divides the clipped scores then: None or "ignored", nothing; "running", the std of all clipped
-    scores so far; "ref", `ref_std` or else the std of the first collection. ref_mean is taken and not used, as in trlX.
-    gen_kwargs: of `generate`, in evaluation (one list among them is swept) and, unless gen_experience_kwargs is
-    given, for rollouts (with the first value of a sweep).
-    num_value_layers_unfrozen: top blocks that the value function gets a trainable copy of; 0: it reads the policy's.
-    value_model: directory of the reward model or PPO checkpoint that the value function starts from; None: random.
-    """
-
-    ppo_epochs: int = 4
-    num_rollouts: int = 128
-    chunk_size: int = 128
-    init_kl_coef: float = 0.001
-    target: float | None = None
-    horizon: int = 10000
-    gamma: float = 1.0
-    lam: float = 0.95
-    cliprange: float = 0.2
-    cliprange_value: float = 0.2
-    vf_coef: float = 1.0
-    scale_reward: str | bool | None = None
-    ref_mean: float | None = None
-    ref_std: float | None = None
-    cliprange_reward: float | None = 10.0
-    gen_kwargs: dict[str, Any] = field(default_factory=dict)
-    gen_experience_kwargs: dict[str, Any] | None = None
-    num_value_layers_unfrozen: int = 0
-    value_model: str | None = None
+    ppo_epochs: int = option(4, "passes over the rollouts of a collection", least=1)
+    num_rollouts: int = option(128, "episodes per collection, of all processes together", least=1)
+    chunk_size: int = option(
+        128, "prompts generated at once per process (memory and speed alone)", least=1, may_change=True
+    )
+    init_kl_coef: float = option(0.001, "first coefficient of the KL penalty, per nat", least=0)
+    target: float | None = option(None, "KL to steer towards, in nats per episode; null: fixed coefficient", above=0)
+    horizon: int = option(10000, "episodes over which the coefficient adapts", least=1)
+    gamma: float = option(1.0, "discount per token", least=0)
+    lam: float = option(0.95, "lambda of the advantage estimate (GAE)", least=0)
+    cliprange: float = option(0.2, "ratio is clipped to 1 ± this", above=0)
+    cliprange_value: float = option(0.2, "change of a value is clipped to ± this", above=0)
+    vf_coef: float = option(1.0, "weight of the value loss", least=0)
+    scale_reward: str | bool | None = option(
+        None,
+        'divisor of the clipped scores: null or "ignored": none; "running": std of all clipped scores so far; "ref": '
+        "ref_std, else std of the first collection",
+    )
+    ref_mean: float | None = option(None, "accepted for trlX's sake, without effect there and here")
+    ref_std: float | None = option(None, 'divisor where scale_reward is "ref"', above=0)
+    cliprange_reward: float | None = option(10.0, "scores are first clipped to ± this; 0 or null: not", least=0)
+    gen_kwargs: dict[str, Any] = option(dict, "of generate, in evaluation; one list among the values is swept")
+    gen_experience_kwargs: dict[str, Any] | None = option(
+        None, "of generate, for rollouts; null: gen_kwargs, with the first value of a sweep"
+    )
+    num_value_layers_unfrozen: int = option(
+        0, "top blocks of which the value function trains a copy; 0: it reads the policy's", least=0
+    )
+    value_model: str | None = option(
+        None, "reward model or PPO checkpoint that the value function starts from; null: random head"
+    )
 
     def __post_init__(self):
         if self.scale_reward not in (None, "ignored", "running", "ref", False):

@@ -22,7 +22,7 @@ from summarize_rlhf.lm.model_directory import Reader, read_causal_lm, write_mode
 from summarize_rlhf.lm.weights import check_shapes, shapes_in, shapes_of
 from summarize_rlhf.run import checkpoints, zero3
 from summarize_rlhf.tokenizer import tokenizer_hash
-from trlx.data.configs import plain
+from trlx.data.configs import may_change_names, plain
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Rollout, from_tensors, to_tensors
 from trlx.utils.modeling import flatten_dict
@@ -164,38 +164,10 @@ class Collection:
 
 
 STATE = "state"  # weights, optimizer, generators, progress, rollouts
-# What may change when a run goes on: it changes nothing that is computed, or rounding alone.
-FREE = frozenset(
-    {
-        "method.chunk_size",
-        "train.checkpoint_dir",
-        "train.checkpoint_interval",
-        "train.checkpoint_minutes",
-        "train.entity_name",
-        "train.epochs",
-        "train.eval_interval",
-        "train.gradient_checkpointing",
-        "train.group_name",
-        "train.guards",
-        "train.logging_dir",
-        "train.minibatch_size",
-        "train.project_name",
-        "train.resume_from_checkpoint",
-        "train.reward_on_all_ranks",
-        "train.rollout_logging_dir",
-        "train.run_name",
-        "train.save_best",
-        "train.save_optimizer",
-        "train.save_total_limit",
-        "train.tags",
-        "train.total_steps",
-        "train.tracker",
-    }
-)
 
 
 def settings(trainer) -> dict[str, Any]:
-    """What a run must not change when it goes on, by dotted name; `FREE` says what of it may."""
+    """The settings of a run by dotted name. Where it goes on, they must be the same but for `may_change_names()`."""
     config = flatten_dict(plain(trainer.config.to_dict()), sep=".")
     config = {name: value for name, value in config.items() if not name.startswith("train.guards.")}
     return config | {
@@ -233,7 +205,7 @@ def load(trainer, directory: str | Path) -> None:
     if reason is not None:
         raise UserError(f"cannot resume from {directory}: {reason}")
     before = json.loads((directory / checkpoints.MANIFEST).read_text(encoding="utf-8"))["settings"]
-    checkpoints.refuse_changes(before, settings(trainer), FREE, directory)
+    checkpoints.refuse_changes(before, settings(trainer), may_change_names(), directory)
     with checkpoints.tensors_only():
         trainer.accelerator.load_state(str(state))
     if trainer.collection is not None:

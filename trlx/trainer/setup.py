@@ -2,18 +2,15 @@
 
 import atexit
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin, PartialState
 from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, ProjectConfiguration
-from torch.optim import lr_scheduler
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
-from summarize_rlhf.lm import generation_options
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.precision import dtype, precision
 from summarize_rlhf.lm.speed import tune
@@ -22,68 +19,14 @@ from summarize_rlhf.run.deepspeed_config import deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.run.launch import prepare_deepspeed, world_size
 from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
-from summarize_rlhf.run.values import check_bounds
 from summarize_rlhf.tokenizer import load_tokenizer
-from trlx import convert
-from trlx.data import arguments
-from trlx.data.configs import OptimizerConfig, SchedulerConfig, TokenizerConfig, TRLConfig, plain
-from trlx.data.scope import check_known
-from trlx.models import lora, value_head
+from trlx.data.checks import check_config as check_config
+from trlx.data.configs import TokenizerConfig, TRLConfig, plain
+from trlx.models import lora, trlx_checkpoint, value_head
 from trlx.models.policy import PolicyWithValueHead
-from trlx.trainer.guards import Guards
 from trlx.utils.modeling import flatten_dict
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-SCHEDULERS = {
-    "cosine_annealing": lr_scheduler.CosineAnnealingLR,
-    "linear": lr_scheduler.LinearLR,
-    "constant": lr_scheduler.ConstantLR,
-}
-
-
-ONE, ZERO, POSITIVE = {"least": 1}, {"least": 0}, {"above": 0}
-BOUNDS: dict[str, dict[str, dict[str, float]]] = {
-    "train": {
-        "total_steps": ONE, "seq_length": ONE, "epochs": ONE, "batch_size": ONE, "checkpoint_interval": ONE,
-        "eval_interval": ONE, "minibatch_size": ONE, "save_total_limit": ONE, "checkpoint_minutes": ZERO,
-        "max_grad_norm": POSITIVE, "seed": {"least": 0, "below": 2**32},
-    },
-    "model": {"num_layers_unfrozen": {"least": -1}},
-    "method": {
-        "ppo_epochs": ONE, "num_rollouts": ONE, "chunk_size": ONE, "init_kl_coef": ZERO, "target": POSITIVE,
-        "horizon": ONE, "gamma": ZERO, "lam": ZERO, "cliprange": POSITIVE, "cliprange_value": POSITIVE,
-        "vf_coef": ZERO, "ref_std": POSITIVE, "cliprange_reward": ZERO, "num_value_layers_unfrozen": ZERO,
-    },
-}  # fmt: skip
-
-
-def check_config(config: TRLConfig) -> None:
-    """Before anything is loaded: raises ValueError for what this engine does not do, and for what cannot work."""
-    train, method = config.train, config.method
-    for section, bounds in BOUNDS.items():
-        for name, each in bounds.items():
-            check_bounds(f"{section}.{name}", getattr(getattr(config, section), name), each)
-    check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer",))
-    check_known("train.pipeline", train.pipeline, ("PromptPipeline",))
-    check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
-    if train.tracker not in ("wandb", "tensorboard", None):
-        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
-    check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
-    check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
-    arguments.check_model_path("model.model_path", config.model.model_path)
-    if config.model.peft_config is not None:
-        lora.read_config(config.model.peft_config)
-    generation_options.check_method(method)
-    Guards(train.guards)
-    try:
-        build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
-    except Exception as error:  # torch checks its arguments in many ways
-        raise ValueError(f"optimizer.kwargs or scheduler.kwargs do not fit: {error!r}.") from error
-    if train.seq_length <= method.longest_response():
-        raise ValueError(
-            f"train.seq_length {train.seq_length} leaves no token for a prompt beside max_new_tokens "
-            f"{method.longest_response()}."
-        )
+from trlx.utils.optimizers import build_optimizer as build_optimizer
+from trlx.utils.optimizers import build_scheduler as build_scheduler
 
 
 def check_processes(config: TRLConfig, processes: int) -> None:
@@ -191,8 +134,8 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
     tune()
     if isinstance(path, PretrainedConfig):
         model = clean_config(AutoModelForCausalLM.from_config(path))
-    elif convert.is_of_trlx(path):
-        model, _ = convert.load(path)
+    elif trlx_checkpoint.is_of_trlx(path):
+        model, _ = trlx_checkpoint.load(path)
     else:
         model = load_causal_lm(path, **model_config.model_extra_configs)
     vocabulary = model.get_input_embeddings().num_embeddings
@@ -223,14 +166,3 @@ def hold_trained_weights_in_fp32(model: torch.nn.Module) -> None:
     adapter stay as they were loaded."""
     if any(p.requires_grad and p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()):
         model.float()
-
-
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Over what trains and nothing else."""
-    return OPTIMIZERS[config.name.lower()]([p for p in parameters if p.requires_grad], **config.kwargs)
-
-
-def build_scheduler(config: SchedulerConfig, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
-    """One step per optimizer update."""
-    kwargs = {"factor": 1.0} if config.name.lower() == "constant" else {}
-    return SCHEDULERS[config.name.lower()](optimizer, **(kwargs | config.kwargs))

@@ -1,0 +1,40 @@
+"""Whether a configuration can run: checked as a whole, before anything is loaded."""
+
+import torch
+
+from summarize_rlhf.lm import generation_options
+from trlx.data import arguments
+from trlx.data.configs import TRLConfig
+from trlx.data.options import check_options
+from trlx.data.scope import check_known
+from trlx.models import lora
+from trlx.trainer.guards import Guards
+from trlx.utils.optimizers import OPTIMIZERS, SCHEDULERS, build_optimizer, build_scheduler
+
+
+def check_config(config: TRLConfig) -> None:
+    """Raise ValueError, before anything is loaded, for what this engine does not do and for what cannot work."""
+    train, method = config.train, config.method
+    for section, options in vars(config).items():
+        check_options(section, options)
+    check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer",))
+    check_known("train.pipeline", train.pipeline, ("PromptPipeline",))
+    check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
+    if train.tracker not in ("wandb", "tensorboard", None):
+        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
+    check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
+    check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
+    arguments.check_model_path("model.model_path", config.model.model_path)
+    if config.model.peft_config is not None:
+        lora.read_config(config.model.peft_config)
+    generation_options.check_method(method)
+    Guards(train.guards)
+    try:
+        build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
+    except Exception as error:  # torch checks its arguments in many ways
+        raise ValueError(f"optimizer.kwargs or scheduler.kwargs do not fit: {error!r}.") from error
+    if train.seq_length <= method.longest_response():
+        raise ValueError(
+            f"train.seq_length {train.seq_length} leaves no token for a prompt beside max_new_tokens "
+            f"{method.longest_response()}."
+        )
