@@ -31,6 +31,7 @@ from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.values import check_bounds, of_type
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
+from trlx.data.checks import check_config
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,
@@ -41,7 +42,7 @@ from trlx.data.default_configs import (
     TRLConfig,
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
-from trlx.trainer.setup import check_config, join_processes
+from trlx.trainer.setup import join_processes
 
 HERE = Path(__file__).resolve().parent
 SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
@@ -97,8 +98,7 @@ class Task:
 
 def configure() -> tuple[TRLConfig, Task]:
     """The values above with the overrides of the command line. Raises UserError for a name that does not exist."""
-    defaults = config.to_dict() | {"task": vars(Task())}
-    overrides = parse_overrides(__doc__, defaults)
+    overrides = parse_overrides(__doc__, vars(config) | {"task": Task()})
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
     hints = typing.get_type_hints(Task)

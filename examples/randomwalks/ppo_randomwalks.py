@@ -103,7 +103,7 @@ def fit(tokenizer: PreTrainedTokenizerFast, walks: list[str], steps: int = 300, 
 
 @main_guard
 def main() -> None:
-    settings = TRLConfig.update(config, parse_overrides(__doc__, config.to_dict()))
+    settings = TRLConfig.update(config, parse_overrides(__doc__, vars(config)))
     state = join_processes()
     graph = RandomGraph(seed=settings.train.seed)
     walks = [graph.walk(MOST_STEPS) for _ in range(WALKS)]

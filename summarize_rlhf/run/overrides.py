@@ -1,9 +1,11 @@
 """trlX's way of arguments: one JSON object of dotted names, or a file of them."""
 
 import argparse
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,19 @@ import yaml
 from summarize_rlhf import UserError
 
 
-def parse_overrides(doc: str, defaults: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
-    """The overrides on the command line, flat by dotted name. `--help` shows `doc` and every name with its default.
+def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
+    """Return the overrides on the command line, flat by dotted name.
 
+    sections: one dataclass per first part of a name. `--help` shows `doc` and every option with its help text and
+    default.
     The argument is a JSON object, or a JSON or YAML file of one; nested objects are the same as dotted names. `--fresh`
     stands for `{"train.resume_from_checkpoint": "fresh"}`.
     Raises UserError for what is neither. Whether a name exists is for the configuration to say.
     """
-    names = "\n".join(f"  {name} = {json.dumps(value, default=str)}" for name, value in flatten(defaults).items())
     parser = argparse.ArgumentParser(
-        description=doc, epilog=f"names and defaults:\n{names}", formatter_class=argparse.RawDescriptionHelpFormatter
+        description=doc,
+        epilog="\n".join(["names and defaults:", *_described(sections)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on from the last checkpoint")
     parser.add_argument(
@@ -43,6 +48,16 @@ def parse_overrides(doc: str, defaults: Mapping[str, Any], argv: list[str] | Non
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {argument!r}""")
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
     return {name: _number(value) for name, value in flatten(overrides).items()} | fresh
+
+
+def _described(sections: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line with name and default for each option, and its help text below."""
+    for section, options in sections.items():
+        for field in dataclasses.fields(options):
+            for name, value in flatten({f"{section}.{field.name}": getattr(options, field.name)}).items():
+                yield f"  {name} = {json.dumps(value, default=str)}"
+            if "help" in field.metadata:
+                yield textwrap.fill(field.metadata["help"], 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _number(value: Any) -> Any:
