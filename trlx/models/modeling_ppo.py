@@ -14,15 +14,76 @@ from trlx.data.options import option
 from trlx.models.policy import PolicyWithValueHead as AutoModelForCausalLMWithHydraValueHead
 from trlx.utils.modeling import flatten_dict, gae, masked_mean, whiten
 
-__all__ = ["AdaptiveKLController", "AutoModelForCausalLMWithHydraValueHead", "FixedKLController", "PPOConfig"]
+__all__ = [
+    "AdaptiveKLController",
+    "AutoModelForCausalLMWithHydraValueHead",
+    "FixedKLController",
+    "PPOConfig",
+    "ppo_loss",
+]
+
+
+def ppo_loss(
+    logprobs: Tensor,  # (B, R) log π of the response tokens
+    values: Tensor,  # (B, R)
+    old_logprobs: Tensor,  # (B, R) the same under the policy that sampled them
+    old_values: Tensor,  # (B, R)
+    advantages: Tensor,  # (B, R)
+    returns: Tensor,  # (B, R)
+    mask: Tensor,  # (B, R)
+    *,
+    cliprange: float,
+    cliprange_value: float,
+    vf_coef: float,
+    n: Tensor | float | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return policy loss + vf_coef · value loss, a scalar, and statistics (Schulman et al. 2017, eq. 7 and 9).
+
+    Means are over response tokens. `n` replaces their number in the losses: a micro-batch passes its share of the
+    batch's, so that accumulated gradients are those of the batch.
+    """
+    mask = mask.to(values.dtype)
+    n = mask.sum().clamp(min=1) if n is None else n
+
+    # ½ mean max((V − G)², (V_old + clip(V − V_old, ± cliprange_value) − G)²)
+    clipped_values = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
+    value_errors = (values - returns) ** 2
+    clipped_errors = (clipped_values - returns) ** 2
+    value_loss = 0.5 * (torch.max(value_errors, clipped_errors) * mask).sum() / n
+
+    # mean max(−A · ratio, −A · clip(ratio, 1 ± cliprange)), where ratio = π / π_old
+    log_ratio = (logprobs - old_logprobs) * mask
+    ratio = log_ratio.exp()
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - cliprange, 1 + cliprange)
+    policy_loss = (torch.max(unclipped, clipped) * mask).sum() / n
+
+    loss = policy_loss + vf_coef * value_loss
+    with torch.no_grad():
+        stats = {
+            "losses": {"total_loss": loss, "policy_loss": policy_loss, "value_loss": value_loss},
+            "values": {
+                "mean": masked_mean(values, mask),
+                "values_error": masked_mean(value_errors, mask),
+                "clipfrac": masked_mean((clipped_errors > value_errors).float(), mask),
+            },
+            "old_values": {"mean": masked_mean(old_values, mask)},
+            "returns": {"mean": masked_mean(returns, mask)},
+            "policy": {
+                "approx_kl": masked_mean(ratio - 1 - log_ratio, mask),  # k3 of joschu.net/blog/kl-approx.html
+                "clipfrac": masked_mean((clipped > unclipped).float(), mask),
+            },
+            "ratio": masked_mean(ratio, mask),
+        }
+    return loss, flatten_dict(stats)
 
 
 class AdaptiveKLController:
-    """KL coefficient that steers the KL of an episode towards a target (Ziegler et al. 2019, section 2.2).
+    """A KL coefficient that steers the KL of an episode towards a target (Ziegler et al. 2019, section 2.2).
 
         error = clip(KL / target − 1, −0.2, 0.2)          coefficient *= 1 + error * episodes / horizon
 
-    `target` in nats per episode, `horizon` in episodes.
+    `target` is in nats per episode, `horizon` in episodes.
     """
 
     def __init__(self, init_kl_coef: float, target: float, horizon: int):
@@ -31,19 +92,19 @@ class AdaptiveKLController:
         self.horizon = horizon
 
     def update(self, current: float, n_steps: int) -> None:
-        """`current`: mean KL of an episode's response in nats; `n_steps`: how many episodes it was measured on."""
+        """Follow `current`, the mean KL of a response in nats, as measured on `n_steps` episodes."""
         error = min(max(current / self.target - 1, -0.2), 0.2)
         self.value *= 1 + error * n_steps / self.horizon
 
 
 class FixedKLController:
-    """KL coefficient that stays."""
+    """A constant KL coefficient."""
 
     def __init__(self, kl_coef: float):
         self.value = kl_coef
 
     def update(self, current: float, n_steps: int) -> None:
-        """Nothing to do; the arguments are those of the adaptive controller."""
+        """Do nothing. The arguments are those of the adaptive controller."""
 
 
 @dataclass
@@ -87,11 +148,12 @@ class PPOConfig(MethodConfig):
             raise ValueError(f"method.scale_reward {self.scale_reward!r}: use None, 'running' or 'ref'.")
 
     def longest_response(self) -> int:
-        """The most new tokens that rollouts or evaluation may generate."""
+        """Return the most new tokens that rollouts or evaluation may generate."""
         counts = [options["max_new_tokens"] for options in (self.gen_kwargs, self.gen_experience_kwargs) if options]
         return max(max(n) if isinstance(n, list) else n for n in counts)
 
     def kl_controller(self) -> AdaptiveKLController | FixedKLController:
+        """Build the controller: adaptive where there is a `target`."""
         if self.target is None:
             return FixedKLController(self.init_kl_coef)
         return AdaptiveKLController(self.init_kl_coef, self.target, self.horizon)
@@ -104,9 +166,9 @@ class PPOConfig(MethodConfig):
         use_whitening: bool = True,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Advantages, whitened over all ranks unless told otherwise, and returns: (B, R) each, detached.
+        """Return advantages, whitened over all ranks by default, and returns: (B, R) each, detached.
 
-        `response_length` cuts the tensors as in trlX; without a `mask` every entry counts.
+        `response_length` cuts the tensors, as in trlX. Without a `mask` every entry counts.
         """
         length = values.shape[1] if response_length is None else response_length
         values, rewards = values[:, :length].float(), rewards[:, :length].float()
@@ -127,42 +189,17 @@ class PPOConfig(MethodConfig):
         mask: Tensor,
         n: Tensor | float | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Clipped policy loss + vf_coef · clipped value loss, a scalar, and statistics (Schulman et al. 2017, eq. 9).
-
-            policy = mean max(−A·ratio, −A·clip(ratio, 1 ± cliprange))
-            value  = ½ mean max((V − G)², (V_old + clip(V − V_old, ± cliprange_value) − G)²)
-
-        Means are over response tokens. `n` replaces their number in the losses: a micro-batch passes the share
-        of the whole batch, so that accumulated gradients are those of the whole batch. All tensors (B, R).
-        """
-        mask = mask.to(values.dtype)
-        n = mask.sum().clamp(min=1) if n is None else n
-        clipped_values = old_values + (values - old_values).clamp(-self.cliprange_value, self.cliprange_value)
-        value_errors = (values - returns) ** 2
-        clipped_errors = (clipped_values - returns) ** 2
-        value_loss = 0.5 * (torch.max(value_errors, clipped_errors) * mask).sum() / n
-
-        log_ratio = (logprobs - old_logprobs) * mask
-        ratio = log_ratio.exp()
-        unclipped = -advantages * ratio
-        clipped = -advantages * ratio.clamp(1 - self.cliprange, 1 + self.cliprange)
-        policy_loss = (torch.max(unclipped, clipped) * mask).sum() / n
-
-        loss = policy_loss + self.vf_coef * value_loss
-        with torch.no_grad():
-            stats = {
-                "losses": {"total_loss": loss, "policy_loss": policy_loss, "value_loss": value_loss},
-                "values": {
-                    "mean": masked_mean(values, mask),
-                    "values_error": masked_mean(value_errors, mask),
-                    "clipfrac": masked_mean((clipped_errors > value_errors).float(), mask),
-                },
-                "old_values": {"mean": masked_mean(old_values, mask)},
-                "returns": {"mean": masked_mean(returns, mask)},
-                "policy": {
-                    "approx_kl": masked_mean(ratio - 1 - log_ratio, mask),  # k3 of joschu.net/blog/kl-approx.html
-                    "clipfrac": masked_mean((clipped > unclipped).float(), mask),
-                },
-                "ratio": masked_mean(ratio, mask),
-            }
-        return loss, flatten_dict(stats)
+        """Return `ppo_loss` with this configuration's coefficients: the loss and statistics. All tensors (B, R)."""
+        return ppo_loss(
+            logprobs,
+            values,
+            old_logprobs,
+            old_values,
+            advantages,
+            returns,
+            mask,
+            cliprange=self.cliprange,
+            cliprange_value=self.cliprange_value,
+            vf_coef=self.vf_coef,
+            n=n,
+        )
