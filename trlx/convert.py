@@ -1,11 +1,11 @@
-"""PPO checkpoints written by trlX 0.7, as plain transformers directories.
+"""Convert a PPO checkpoint of trlX 0.7 into a plain transformers directory.
 
     python -m trlx.convert OLD NEW
 
 `OLD` is an `hf_model` directory of trlX: its weights are named `base_model.*`, `v_head.*` and `frozen_head.*` (the
-reference's blocks), and transformers would take it for a model without weights. `NEW` gets the model, the tokenizer
-where `OLD` has one, and the value head beside them, as this engine writes its own checkpoints. `model.model_path`
-may also name `OLD` directly.
+reference policy's blocks), and transformers would load it with random weights. `NEW` gets the model, the value head
+beside it and, if `OLD` has one, the tokenizer: the files of this engine's own checkpoints. `model.model_path` may also
+name `OLD` itself.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from trlx.models.trlx_checkpoint import HEAD, MODEL, is_of_trlx, load
 
 
 def convert(old: str | Path, new: str | Path) -> None:
-    """Writes the trlX checkpoint `old` as the transformers directory `new`, whole or not at all."""
+    """Write the trlX checkpoint `old` as the transformers directory `new`, completely or not at all."""
     if not is_of_trlx(old):
         raise UserError(f"{old} has no weights named {MODEL}* or {HEAD}0.*: it is no PPO checkpoint of trlX")
     model, head = load(old)

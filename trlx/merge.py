@@ -1,10 +1,10 @@
-"""An adapter (LoRA) merged into its base model, as a plain transformers directory.
+"""Merge an adapter (LoRA) into its base model and write a plain transformers directory.
 
     python -m trlx.merge ADAPTER NEW
 
 `ADAPTER` is an `hf_model` directory that PPO wrote with `model.peft_config`; its `adapter_config.json` names the base
 model. `NEW` gets the merged model in fp32, the tokenizer, the value head and run.json. The stages and the tables read
-`ADAPTER` as it is: merging is for other programs.
+`ADAPTER` as it is; merge it for other programs.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 
 
 def merge(adapter: str | Path, new: str | Path) -> None:
-    """Writes the model of the directory `adapter` as the directory `new`, whole or not at all."""
+    """Write the model in the directory `adapter` as the directory `new`, completely or not at all."""
     adapter = Path(adapter)
     if not is_adapter(adapter):
         raise UserError(f"{adapter} holds no adapter (no adapter_config.json)")

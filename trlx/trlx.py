@@ -34,16 +34,18 @@ def train(
     config: TRLConfig | None = None,
     stop_sequences: list[str] | None = None,
 ) -> AcceleratePPOTrainer:
-    """Trains a policy with PPO and returns its trainer.
+    """Train a policy with PPO and return its trainer.
 
-    model_path: replaces `config.model.model_path`. reward_fn(samples, prompts, outputs, tokenizer, **metadata):
-    one number per sample, or one per response token. prompts: strings, or dictionaries with a "prompt" whose
-    other keys reach reward_fn and metric_fn as lists; default, the tokenizer's BOS alone. As in trlX nothing is put
-    before a string: where the model expects a BOS, begin it with one, or give a dictionary the prompt's ids as
-    `input_ids` (see `PromptPipeline`). eval_prompts: default,
-    as many of the prompts as a training batch has. metric_fn: like reward_fn, returns a dictionary of lists.
+    model_path: replaces `config.model.model_path`.
+    reward_fn(samples, prompts, outputs, tokenizer, **metadata): returns a number per sample, or one per response token.
+    prompts: strings, or dictionaries with a "prompt" whose other keys reach reward_fn and metric_fn as lists. As in
+    trlX nothing is put before a string: where the model expects a BOS, begin with it, or give the prompt's ids as
+    `input_ids` of a dictionary (see `PromptPipeline`). Default: the tokenizer's BOS alone.
+    eval_prompts: likewise. Default: the first prompts, as many as a training batch has.
+    metric_fn: called as reward_fn, returns a dictionary of lists.
+    config: default `default_ppo_config()`.
     stop_sequences: texts that end a response.
-    Raises TypeError or ValueError, before anything is loaded, for an argument that is something else.
+    Raises TypeError or ValueError, before anything is loaded, for an argument of another type or an offline method.
     """
     protect_console()
     check_versions()

@@ -1,4 +1,4 @@
-"""What may be given to `trlx.train`: every argument's type is checked before anything is loaded."""
+"""Check the types of `trlx.train`'s arguments, before anything is loaded."""
 
 import io
 import os
@@ -12,10 +12,10 @@ ROWS = "give a list of texts, or of dictionaries with a 'prompt' each"
 
 
 def check_prompts(name: str, prompts: Any) -> list[str | dict[str, Any]]:
-    """`prompts` as a list; anything that yields texts, or dictionaries with a "prompt", will do.
+    """Return `prompts` as a list: any iterable of texts, or of dictionaries with a "prompt", will do.
 
-    Raises TypeError for one text (whose letters it would yield), a mapping, a data frame, a file, or rows of another
-    type; ValueError for no prompts at all, an empty one, or a key that reward_fn could not be given.
+    Raises TypeError for a single text (it would yield its letters), a mapping, a data frame, a file, or rows of another
+    type; ValueError for no prompts at all, an empty one, or a key that cannot be an argument of reward_fn.
     """
     where = f"trlx.train({name}=…)"
     if isinstance(prompts, str | bytes | Mapping | set | frozenset | io.IOBase | os.PathLike):
@@ -46,13 +46,13 @@ def check_prompts(name: str, prompts: Any) -> list[str | dict[str, Any]]:
 
 
 def check_function(name: str, function: Any) -> None:
-    """Raises TypeError unless `function` can be called."""
+    """Raise TypeError unless `function` can be called."""
     if not callable(function):
         raise TypeError(f"trlx.train({name}=…) should be a function, but is {function!r}.")
 
 
 def check_config_type(config: Any, kind: type) -> None:
-    """Raises TypeError, with what makes one, unless `config` is a TRLConfig (`kind`)."""
+    """Raise TypeError, and say how to make one, unless `config` is a TRLConfig (`kind`)."""
     if isinstance(config, kind):
         return
     remedy = "build one with TRLConfig.update(default_ppo_config(), {…})"
@@ -64,7 +64,7 @@ def check_config_type(config: Any, kind: type) -> None:
 
 
 def check_stop_sequences(stops: Any) -> None:
-    """Raises TypeError unless `stops` is a list of texts, ValueError for an empty text, which stands everywhere."""
+    """Raise TypeError unless `stops` is a list of texts, ValueError for an empty text, which occurs everywhere."""
     if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
         raise TypeError(f"trlx.train(stop_sequences=…) should be a list of texts, but is {stops!r}.")
     if not all(stops):
@@ -72,7 +72,7 @@ def check_stop_sequences(stops: Any) -> None:
 
 
 def check_model_path(name: str, path: Any) -> None:
-    """Raises TypeError unless `path` is a directory, a Hub id or a transformers configuration; ValueError if empty."""
+    """Raise TypeError unless `path` is a directory, a Hub id or a transformers configuration; ValueError if empty."""
     if not isinstance(path, str | os.PathLike | PretrainedConfig):
         raise TypeError(
             f"{name} should be a directory, a Hub id or a transformers configuration, but is a {type(path).__name__}."

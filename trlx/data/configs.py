@@ -1,7 +1,7 @@
-"""The configuration of a run, in trlX's shape: one dataclass per concern and `TRLConfig` around them.
+"""The configuration of a run, as trlX has it: one dataclass per section and `TRLConfig` around them.
 
-Unknown names are refused, with the nearest known one, wherever they come from: a YAML file, a dictionary or
-a dotted override.
+An unknown name is refused, with the nearest known one, wherever it comes from: a YAML file, a dictionary or a dotted
+override.
 """
 
 import copy
@@ -23,8 +23,11 @@ from trlx.models.modeling_ppo import PPOConfig
 
 
 def known_only(cls, values: Mapping[str, Any]):
-    """Builds the dataclass `cls` from `values`. Raises ValueError for an unknown key, with its nearest, for one that
-    is missing, and for a value of another type."""
+    """Build the dataclass `cls` from `values`.
+
+    Raises ValueError for an unknown key, with the nearest known one, for a missing key, and for a value of another
+    type.
+    """
     names = [f.name for f in fields(cls)]
     for key in values:
         if key not in names:
@@ -33,7 +36,7 @@ def known_only(cls, values: Mapping[str, Any]):
     typed = {key: of_type(f"{cls.__name__}.{key}", value, hints[key]) for key, value in values.items()}
     try:
         return cls(**typed)
-    except TypeError as error:  # which Python words well: the names of the missing arguments
+    except TypeError as error:  # Python's own message names the missing arguments
         raise ValueError(str(error)) from error
 
 
@@ -49,7 +52,7 @@ class ModelConfig:
     model_path: Any = option(
         REQUIRED, "local directory or Hub id; in Python also a transformers config (random weights)"
     )
-    model_arch_type: str = option("causal", "the only one")
+    model_arch_type: str = option("causal", "causal alone: encoder-decoder models are out of scope")
     num_layers_unfrozen: int = option(-1, "top blocks that train; -1: everything, 0: the value head alone", least=-1)
     peft_config: Any = option(None, "adapter (LoRA) as a dictionary for peft; null: none")
     model_extra_configs: dict[str, Any] = option(dict, "further keyword arguments of from_pretrained")
@@ -60,7 +63,7 @@ class TokenizerConfig:
     """The tokenizer."""
 
     tokenizer_path: str = option(REQUIRED, "local directory or Hub id")
-    padding_side: str = option("left", "accepted for trlX's sake, without effect: masks come from lengths")
+    padding_side: str = option("left", "accepted as in trlX, without effect: masks come from lengths")
     truncation_side: str = option("right", "the end of a long prompt that is cut: right or left")
     tokenizer_extra_configs: dict[str, Any] = option(dict, "further keyword arguments of from_pretrained")
 
@@ -85,16 +88,16 @@ class SchedulerConfig:
 class TrainConfig:
     """The loop. Its steps are training batches."""
 
-    total_steps: int = option(REQUIRED, "training batches at most", least=1, may_change=True)
-    seq_length: int = option(REQUIRED, "prompt and response together, in tokens at most", least=1)
-    epochs: int = option(REQUIRED, "rounds of collecting and optimising at most", least=1, may_change=True)
+    total_steps: int = option(REQUIRED, "most training batches", least=1, may_change=True)
+    seq_length: int = option(REQUIRED, "longest prompt and response together, in tokens", least=1)
+    epochs: int = option(REQUIRED, "most rounds of collecting and optimising", least=1, may_change=True)
     batch_size: int = option(REQUIRED, "rollouts per device and training batch", least=1)
 
     checkpoint_interval: int = option(REQUIRED, "training batches between checkpoints", least=1, may_change=True)
     eval_interval: int = option(REQUIRED, "training batches between evaluations", least=1, may_change=True)
 
-    pipeline: str = option("PromptPipeline", "the only one")
-    trainer: str = option("AcceleratePPOTrainer", "the only one")
+    pipeline: str = option("PromptPipeline", "PromptPipeline alone")
+    trainer: str = option("AcceleratePPOTrainer", "AcceleratePPOTrainer alone")
     trainer_kwargs: dict[str, Any] = option(dict, "further keyword arguments of the trainer")
 
     project_name: str = option("trlx", "project at the tracker", may_change=True)
@@ -105,15 +108,15 @@ class TrainConfig:
     checkpoint_dir: str = option("ckpts", "where checkpoints, metrics.jsonl and samples go", may_change=True)
     rollout_logging_dir: str | None = option(None, "where each rollout is written; null: nowhere", may_change=True)
     save_best: bool = option(True, "keep the policy with the best evaluated reward", may_change=True)
-    save_optimizer: bool = option(True, "write the full state into checkpoints, to go on from", may_change=True)
+    save_optimizer: bool = option(True, "checkpoints hold the full state, to resume from", may_change=True)
     resume_from_checkpoint: str | None = option(
         None,
-        'a checkpoint to go on from; "auto": the newest intact one in checkpoint_dir, if any; "fresh": none, and those '
+        'checkpoint to resume from; "auto": the newest intact one in checkpoint_dir, if any; "fresh": none, and those '
         "in checkpoint_dir are removed",
         may_change=True,
     )
     checkpoint_minutes: float | None = option(
-        60.0, "minutes between checkpoints, besides checkpoint_interval; null: no limit", least=0, may_change=True
+        60.0, "minutes after which a checkpoint is due in any case; null: never", least=0, may_change=True
     )
     save_total_limit: int | None = option(3, "newest checkpoints kept; null: all", least=1, may_change=True)
     guards: dict[str, Any] = option(dict, "when to warn or to stop (trlx/trainer/guards.py)", may_change=True)
@@ -122,11 +125,10 @@ class TrainConfig:
     logging_dir: str | None = option(None, "where TensorBoard logs; null: checkpoint_dir", may_change=True)
     tags: list[str] = option(list, "tags at W&B", may_change=True)
 
-    seed: int = option(1000, "of weights, prompt order, samples and batches", least=0, below=2**32)
+    seed: int = option(1000, "seed of new weights, prompt order, samples and batches", least=0, below=2**32)
     minibatch_size: int | None = option(
         None,
-        "rollouts of a training batch that go through the model at once; null: all (memory alone: the gradient is the "
-        "same)",
+        "rollouts that go through the model at once, per device; null: batch_size (memory and speed alone)",
         least=1,
         may_change=True,
     )
@@ -137,7 +139,7 @@ class TrainConfig:
 
 @dataclass
 class TRLConfig:
-    """A whole run. Build it in Python, from a YAML file (`load_yaml`) or from a dictionary (`from_dict`)."""
+    """The configuration of a run. Build it in Python, from a YAML file (`load_yaml`) or a dictionary (`from_dict`)."""
 
     method: PPOConfig
     model: ModelConfig
@@ -148,12 +150,13 @@ class TRLConfig:
 
     @classmethod
     def load_yaml(cls, path: str | Path) -> "TRLConfig":
+        """Build the configuration from a YAML file. Raises what `from_dict` raises."""
         with open(path, encoding="utf-8") as file:
             return cls.from_dict(yaml.safe_load(file))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "TRLConfig":
-        """From nested dictionaries, one per field. Raises ValueError that names what is missing or unknown."""
+        """Build the configuration from one dictionary per section. Raises ValueError for a missing or unknown name."""
         sections = typing.get_type_hints(cls)
         for key in config:
             if key not in sections:
@@ -167,16 +170,19 @@ class TRLConfig:
         return cls(**{name: known_only(section, config[name]) for name, section in sections.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested dictionaries, one per section. A transformers or peft configuration inside stays one."""
+        """Return one dictionary per section. A transformers or peft configuration inside stays as it is."""
         return {f.name: copy.deepcopy(vars(getattr(self, f.name))) for f in fields(self)}
 
     def evolve(self, **sections) -> "TRLConfig":
-        """A copy with some values changed: `config.evolve(train=dict(batch_size=8), method=dict(gamma=0.99))`."""
+        """Copy with some values changed: `config.evolve(train=dict(batch_size=8), method=dict(gamma=0.99))`."""
         return self.from_dict(_merged(self.to_dict(), sections))
 
     @classmethod
     def update(cls, baseconfig: Mapping[str, Any], config: Mapping[str, Any]) -> "TRLConfig":
-        """`baseconfig` with overrides, nested or dotted: `{"train.batch_size": 8}`. Raises ValueError on a typo."""
+        """Return `baseconfig` with overrides, nested or dotted: `{"train.batch_size": 8}`.
+
+        Raises ValueError for an override that names no option.
+        """
         base = baseconfig.to_dict() if isinstance(baseconfig, TRLConfig) else baseconfig
         nested: dict[str, Any] = {}
         for name, value in config.items():
@@ -189,7 +195,7 @@ class TRLConfig:
 
 
 def may_change_names() -> frozenset[str]:
-    """Return the options, by dotted name, under other values of which a run may go on."""
+    """Return the dotted names of the options that may have another value where a run goes on."""
     sections = typing.get_type_hints(TRLConfig).items()
     return frozenset(
         f"{name}.{f.name}" for name, kind in sections for f in fields(kind) if f.metadata.get("may_change")
@@ -212,7 +218,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str = "")
 
 
 def plain(value: Any) -> Any:
-    """A configuration as JSON can hold it; a transformers or peft configuration becomes its dictionary."""
+    """Return a configuration in JSON's types; a transformers or peft configuration becomes its dictionary."""
     if isinstance(value, PretrainedConfig):
         return plain(value.to_diff_dict())
     if isinstance(value, PeftConfig):

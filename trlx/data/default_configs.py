@@ -24,7 +24,7 @@ __all__ = [
 
 
 def default_ppo_config() -> TRLConfig:
-    """The defaults of trlX 0.7 (`trlx/data/default_configs.py` there): GPT-2 on film reviews."""
+    """Return the defaults of trlX 0.7 (`trlx/data/default_configs.py` there): GPT-2 on film reviews."""
     return TRLConfig(
         train=TrainConfig(
             seq_length=1024,
@@ -63,7 +63,7 @@ def default_ppo_config() -> TRLConfig:
 
 
 def __getattr__(name: str):
-    """A default of a method that this engine does not have is refused with what to use instead."""
+    """Refuse the defaults of a method that this engine does not have, and say what to use instead."""
     if name.startswith("default_"):
         try:
             check_known("configuration", name, ("default_ppo_config",))

@@ -1,4 +1,4 @@
-"""What trlX 0.7 could do and this engine does not: one clear word about each, wherever a configuration names it."""
+"""Features of trlX 0.7 that this engine does not have: a clear error wherever a configuration names one."""
 
 ELSEWHERE = {
     "ilql": "ILQL is not part of this engine, which does PPO; trlX 0.7 has it.",
@@ -10,7 +10,7 @@ ELSEWHERE = {
 
 
 def check_known(option: str, value: str | None, known: tuple[str, ...]) -> None:
-    """Raises ValueError, with what to use instead, if `value` is none of `known` (in any case)."""
+    """Raise ValueError, and say what to use instead, unless `value` is one of `known` in upper or lower case."""
     name = str(value).lower()
     if name in (k.lower() for k in known):
         return

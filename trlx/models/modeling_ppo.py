@@ -114,9 +114,9 @@ class PPOConfig(MethodConfig):
     ppo_epochs: int = option(4, "passes over the rollouts of a collection", least=1)
     num_rollouts: int = option(128, "episodes per collection, of all processes together", least=1)
     chunk_size: int = option(
-        128, "prompts generated at once per process (memory and speed alone)", least=1, may_change=True
+        128, "prompts generated for at once, per process (memory and speed alone)", least=1, may_change=True
     )
-    init_kl_coef: float = option(0.001, "first coefficient of the KL penalty, per nat", least=0)
+    init_kl_coef: float = option(0.001, "first coefficient of the KL penalty", least=0)
     target: float | None = option(None, "KL to steer towards, in nats per episode; null: fixed coefficient", above=0)
     horizon: int = option(10000, "episodes over which the coefficient adapts", least=1)
     gamma: float = option(1.0, "discount per token", least=0)
@@ -129,12 +129,12 @@ class PPOConfig(MethodConfig):
         'divisor of the clipped scores: null or "ignored": none; "running": std of all clipped scores so far; "ref": '
         "ref_std, else std of the first collection",
     )
-    ref_mean: float | None = option(None, "accepted for trlX's sake, without effect there and here")
+    ref_mean: float | None = option(None, "accepted as in trlX, without effect there and here")
     ref_std: float | None = option(None, 'divisor where scale_reward is "ref"', above=0)
     cliprange_reward: float | None = option(10.0, "scores are first clipped to ± this; 0 or null: not", least=0)
-    gen_kwargs: dict[str, Any] = option(dict, "of generate, in evaluation; one list among the values is swept")
+    gen_kwargs: dict[str, Any] = option(dict, "options of generate, in evaluation; one list among the values is swept")
     gen_experience_kwargs: dict[str, Any] | None = option(
-        None, "of generate, for rollouts; null: gen_kwargs, with the first value of a sweep"
+        None, "options of generate, for rollouts; null: gen_kwargs, with the first value of a sweep"
     )
     num_value_layers_unfrozen: int = option(
         0, "top blocks of which the value function trains a copy; 0: it reads the policy's", least=0

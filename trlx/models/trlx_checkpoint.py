@@ -1,4 +1,4 @@
-"""Read the `hf_model` directories that trlX 0.7 wrote: `base_model.*`, `v_head.*` and `frozen_head.*` in one file."""
+"""Read the PPO checkpoints of trlX 0.7: `base_model.*`, `v_head.*` and `frozen_head.*` among the same weights."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
 
-REFERENCE = "frozen_head."  # copies of blocks that the model has; only training needed them
-HEAD = "v_head."
 MODEL = "base_model."
+HEAD = "v_head."
+REFERENCE = "frozen_head."  # the reference policy: copies of blocks that only training needed
 
 
 def weight_names(directory: str | Path) -> list[str]:
-    """The names of a directory's weights, without reading the weights; empty where there are none."""
+    """Return the names of a directory's weights without reading the weights; none where it has no weights."""
     file = next((Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()), None)
     if file is None:
         return []
@@ -27,18 +27,18 @@ def weight_names(directory: str | Path) -> list[str]:
             with safe_open(file, "pt") as weights:
                 return list(weights.keys())
         return list(torch.load(file, map_location="cpu", mmap=True, weights_only=True))
-    except Exception as error:  # torch.load raises whatever a damaged pickle or zip provokes
+    except Exception as error:  # torch.load raises all kinds of errors for a damaged file
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{file}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
 
 
 def is_of_trlx(directory: str | Path) -> bool:
-    """Whether trlX wrote this directory: its model's weights carry a prefix, or its value head lies among them."""
+    """Tell whether trlX wrote this directory: weights have its prefix, or the value head lies among them."""
     return any(name.startswith((MODEL, HEAD + "0.")) for name in weight_names(directory))
 
 
 def load(directory: str | Path) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
-    """The model of a trlX checkpoint and its value head's weights. Raises UserError naming keys that do not fit."""
+    """Load the model of a trlX checkpoint and its value head's weights. Raises UserError for keys that do not fit."""
     state = {name: x for name, x in state_dict_of(directory).items() if not name.startswith(REFERENCE)}
     head = {name.removeprefix(HEAD): x for name, x in state.items() if name.startswith(HEAD)}
     weights = {name.removeprefix(MODEL): x for name, x in state.items() if not name.startswith(HEAD)}

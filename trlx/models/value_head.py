@@ -1,4 +1,4 @@
-"""The value head, and where it may start from. Shapes: H hidden."""
+"""The value head, and what it may start from. Shapes: H hidden."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from summarize_rlhf.lm.weights import check_keys, state_dict_of
 
 
 def make_head(hidden: int, out: int) -> nn.Sequential:
-    """trlX's head: hidden → 2·hidden → ReLU → out, in fp32."""
+    """Build trlX's head in fp32: hidden → 2·hidden → ReLU → out."""
     return nn.Sequential(
         Fp32Linear(hidden, 2 * hidden, dtype=torch.float32),
         nn.ReLU(),
@@ -21,8 +21,8 @@ def make_head(hidden: int, out: int) -> nn.Sequential:
 
 @torch.no_grad()
 def become_linear(head: nn.Sequential, weight: Tensor) -> None:
-    """Makes `head` compute x · weight (1, H) exactly: x = relu(x) − relu(−x), which is why 2·H hidden units suffice."""
-    eye = torch.eye(weight.shape[1])
+    """Make `head` compute x · weight exactly; `weight` (1, H). The 2·H hidden units suffice: x = relu(x) − relu(−x)."""
+    eye = torch.eye(weight.shape[1])  # (H, H)
     head[0].weight.copy_(torch.cat((eye, -eye)))
     head[2].weight.copy_(torch.cat((weight, -weight), dim=1))
     head[0].bias.zero_()
@@ -30,11 +30,11 @@ def become_linear(head: nn.Sequential, weight: Tensor) -> None:
 
 
 def start_from(policy, path: str | Path) -> None:
-    """Starts the value function of `policy` where `path` says.
+    """Initialise the value function of `policy` from the checkpoint directory `path`.
 
-    A PPO checkpoint's directory gives its value head (`value_head.safetensors`). A reward model's (`transformer.*`,
-    `v_head.weight`) gives its linear head and, for the value function's own blocks, its top blocks: the value of a
-    text is then the reward model's, as far as the layers below are the same (Stiennon et al. 2020, section 3.4).
+    From a PPO checkpoint it takes the value head (`value_head.safetensors`). From a reward model (`transformer.*`,
+    `v_head.weight`) it takes the linear head and, where the value function has blocks of its own, the top blocks: the
+    value of a text is then its reward, as far as the blocks below are the same (Stiennon et al. 2020, section 3.4).
     Raises UserError where shapes or names do not fit.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Prompts: tokenized once, kept with their metadata, drawn without end in a seeded order."""
+"""Prompts: tokenized once, kept with their metadata, drawn endlessly in a seeded order."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from summarize_rlhf.tokenizer import prefix_ids
 
 
 class Prompt(NamedTuple):
-    """One prompt: its ids (Q), the text of just these ids, and what else its dictionary held."""
+    """One prompt: its ids (Q), the text of exactly these ids, and the other keys of its dictionary."""
 
     ids: list[int]
     text: str
@@ -18,15 +18,15 @@ class Prompt(NamedTuple):
 
 
 class PromptPipeline:
-    """`prompts` (strings, or dictionaries with a "prompt" and any further keys) as tokens.
+    """Tokenized prompts, made of strings or of dictionaries with a "prompt" and any further keys.
 
-    A string is read as trlX reads it: control tokens that it spells (of a chat template, say) are these tokens, and
-    nothing is put before it. `add_special_tokens` puts there what the tokenizer's post-processor does (the BOS of
-    Llama or OPT), never behind it an EOS, after which there is nothing to say. A dictionary may hold its ids
-    as `input_ids`: they are taken as they are, and "prompt" is their text.
+    A string is read as trlX reads it: control tokens that it spells out (say, of a chat template) become these tokens,
+    and nothing is put before it. With `add_special_tokens` it gets the prefix of the tokenizer's post-processor (the
+    BOS of Llama or OPT), but never an EOS behind it. A dictionary may give its ids as `input_ids`: they are taken as
+    they are, and "prompt" is their text.
 
-    Longer ones are cut to `max_prompt_length` tokens at the tokenizer's `truncation_side`, their BOS excepted, and
-    `text` is then what is left. Raises ValueError for an empty prompt, a missing "prompt" key or uneven metadata.
+    A longer prompt is cut to `max_prompt_length` tokens at the tokenizer's `truncation_side`, but keeps its BOS; `text`
+    is then the text that remains. Raises ValueError for an empty prompt, a missing "prompt" key or uneven metadata.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class PromptPipeline:
 
 
 def cut(ids: list[int], kept: int, length: int, side: str) -> list[int]:
-    """At most `length` ids: the first `kept`, and of the others the last (`side` "left") or the first ("right")."""
+    """Cut `ids` to `length`: keep the first `kept`, and of the others the last (`side` "left") or first ("right")."""
     rest = max(length - kept, 0)
     others = ids[kept:]
     return ids[:kept] + (others[max(len(others) - rest, 0) :] if side == "left" else others[:rest])
 
 
 class PromptCursor:
-    """Endless rounds over `n` prompts, each in its own order: round r is shuffled with `seed + r`.
+    """Endless rounds over `n` prompts: round r is shuffled with `seed + r`.
 
-    `position` counts prompts drawn so far and is all there is to save.
+    Its only state is `position`, the number of prompts drawn so far.
     """
 
     def __init__(self, n: int, seed: int):
@@ -90,7 +90,7 @@ class PromptCursor:
         self.position = 0
 
     def take(self, count: int) -> list[int]:
-        """Row numbers of the next `count` prompts."""
+        """Return the row numbers of the next `count` prompts."""
         rows: list[int] = []
         while len(rows) < count:
             round_, start = divmod(self.position, self.n)

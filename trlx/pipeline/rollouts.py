@@ -1,6 +1,6 @@
-"""Rollouts, and the batches that PPO makes of them.
+"""Rollouts, and the padded batches that they train in.
 
-Shapes: B batch, L prompt and response together, R response, H hidden.
+Shapes: B batch, Q prompt, R response, L prompt and response together, H hidden.
 """
 
 import itertools
@@ -12,22 +12,22 @@ from torch import Tensor
 
 
 class Rollout(NamedTuple):
-    """One episode. `values[t]` precedes token t of the response; the last token is EOS or the `max_new_tokens`-th."""
+    """One episode. `values[t]` precedes response token t; the last token is EOS or the `max_new_tokens`-th."""
 
     prompt: list[int]  # (Q)
-    response: list[int]  # (R) the very ids that were sampled
-    logprobs: Tensor  # (R) under the policy that sampled
+    response: list[int]  # (R) the ids as they were sampled
+    logprobs: Tensor  # (R) under the policy that sampled them
     values: Tensor  # (R)
     advantages: Tensor  # (R) whitened over the rollouts of all ranks
     returns: Tensor  # (R)
     trunk: Tensor | None  # (Q + R, H) output of the frozen trunk
 
 
-NUMBERS = ("logprobs", "values", "advantages", "returns")  # (R) each
+PER_TOKEN = ("logprobs", "values", "advantages", "returns")  # (R) each
 
 
 class Batch(NamedTuple):
-    """Rollouts side by side, padded on the right. Masks come from lengths, never from comparing ids with a pad id."""
+    """Rollouts padded on the right. Masks come from lengths, never from comparing ids with a pad id."""
 
     tokens: Tensor  # (B, L)
     prompt_lengths: Tensor  # (B,)
@@ -38,21 +38,32 @@ class Batch(NamedTuple):
     advantages: Tensor | None = None  # (B, R)
     returns: Tensor | None = None  # (B, R)
     trunk: Tensor | None = None  # (B, L, H)
-    keep_from: int = 0  # the first position whose state is read: before the first response token of the shortest prompt
+    keep_from: int = 0  # first position whose hidden state is read: it predicts the earliest response token
 
     def to(self, device) -> "Batch":
+        """Return the batch with its tensors on `device`."""
         return Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self))
 
 
 def pad(rows: list, dtype=None) -> Tensor:
-    """Lists or tensors (n_i, …) -> one tensor (B, max n, …) with zeros behind each."""
+    """Stack lists or tensors (n_i, …) into one tensor (B, max n, …), with zeros behind each."""
     rows = [torch.as_tensor(row, dtype=dtype) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 def collate_tokens(prompts: list[list[int]], responses: list[list[int]]) -> Batch:
-    """Prompts and responses as the model takes them: prompt from position 0, response right behind, then zeros."""
-    lengths = torch.tensor([len(row) for row in responses])
+    """Pad prompts and responses as the model takes them: prompt from position 0, response right behind, then zeros.
+
+    prompts    [7, 8, 9]          [7, 8]
+    responses  [6, 5, 0]          [4, 0]               0 is EOS, and the padding
+
+    tokens     [[7, 8, 9, 6, 5, 0],                    (B, L)
+                [7, 8, 4, 0, 0, 0]]
+    responses  [[6, 5, 0], [4, 0, 0]]                  (B, R)
+    mask       [[1, 1, 1], [1, 1, 0]]                  (B, R)
+    keep_from  1, whose state predicts the 4
+    """
+    lengths = torch.tensor([len(row) for row in responses])  # (B,)
     return Batch(
         tokens=pad([p + r for p, r in zip(prompts, responses, strict=True)], torch.long),
         prompt_lengths=torch.tensor([len(row) for row in prompts]),
@@ -63,16 +74,16 @@ def collate_tokens(prompts: list[list[int]], responses: list[list[int]]) -> Batc
 
 
 def collate(rollouts: list[Rollout]) -> Batch:
-    """Rollouts -> Batch."""
+    """Pad rollouts into a batch."""
     batch = collate_tokens([r.prompt for r in rollouts], [r.response for r in rollouts])
     return batch._replace(
-        **{name: pad([getattr(r, name) for r in rollouts]) for name in NUMBERS},
+        **{name: pad([getattr(r, name) for r in rollouts]) for name in PER_TOKEN},
         trunk=None if rollouts[0].trunk is None else pad([r.trunk for r in rollouts]),
     )
 
 
 def to_tensors(rollouts: list[Rollout]) -> dict[str, Tensor]:
-    """Rollouts one behind the other, as a safetensors file holds them; `from_tensors` takes them apart again."""
+    """Concatenate rollouts into tensors for a safetensors file; `from_tensors` splits them again."""
     if not rollouts:
         return {}
     tensors = {
@@ -81,40 +92,40 @@ def to_tensors(rollouts: list[Rollout]) -> dict[str, Tensor]:
         "prompts": torch.tensor([token for r in rollouts for token in r.prompt]),
         "responses": torch.tensor([token for r in rollouts for token in r.response]),
     }
-    for name in (*NUMBERS, "trunk"):
+    for name in (*PER_TOKEN, "trunk"):
         if getattr(rollouts[0], name) is not None:
             tensors[name] = torch.cat([getattr(r, name).cpu() for r in rollouts]).contiguous()
     return tensors
 
 
 def from_tensors(tensors: dict[str, Tensor], device) -> list[Rollout]:
-    """The rollouts that `to_tensors` took; their trunk goes to `device`."""
+    """Return the rollouts that `to_tensors` concatenated; their trunk goes to `device`."""
     if not tensors:
         return []
     q, r = tensors["prompt_lengths"].tolist(), tensors["response_lengths"].tolist()
-    parts: dict[str, list] = {
+    columns: dict[str, list] = {
         "prompt": [x.tolist() for x in tensors["prompts"].split(q)],
         "response": [x.tolist() for x in tensors["responses"].split(r)],
-        **{name: [x.clone() for x in tensors[name].split(r)] for name in NUMBERS},
+        **{name: [x.clone() for x in tensors[name].split(r)] for name in PER_TOKEN},
         "trunk": [None] * len(q),
     }
     if "trunk" in tensors:
-        whole = [a + b for a, b in zip(q, r, strict=True)]
-        parts["trunk"] = [x.clone().to(device) for x in tensors["trunk"].split(whole)]
-    return [Rollout(**dict(zip(parts, row, strict=True))) for row in zip(*parts.values(), strict=True)]
+        lengths = [a + b for a, b in zip(q, r, strict=True)]
+        columns["trunk"] = [x.clone().to(device) for x in tensors["trunk"].split(lengths)]
+    return [Rollout(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 def minibatches(
-    lengths: list[int], batch_size: int, parts: int, steps: int, generator: torch.Generator
+    lengths: list[int], batch_size: int, micro_batches: int, steps: int, generator: torch.Generator
 ) -> Iterator[list[list[int]]]:
-    """One PPO epoch over rollouts of these `lengths`: `steps` shuffled batches of `batch_size`, each as `parts` lists.
+    """Yield the micro-batches, as lists of rows, of each optimizer step of one PPO epoch.
 
-    A batch is an optimizer's step and drawn at random; within it, rows of like length share a micro-batch, which spares
-    padding and changes no gradient. Where this rank has fewer rollouts than another, or a batch fewer than `parts`, a
-    list is empty.
+    The rollouts of these `lengths` are shuffled and make `steps` batches of at most `batch_size`, each split into
+    `micro_batches`. Within a batch, rows of similar length share a micro-batch, which saves padding and does not change
+    the gradient. Some are empty where this rank has fewer rollouts than another, or a batch fewer than `micro_batches`.
     """
     order = torch.randperm(len(lengths), generator=generator).tolist()
     for step in range(steps):
         rows = sorted(order[step * batch_size : (step + 1) * batch_size], key=lengths.__getitem__)
-        borders = [len(rows) * i // parts for i in range(parts + 1)]
+        borders = [len(rows) * i // micro_batches for i in range(micro_batches + 1)]
         yield [rows[start:stop] for start, stop in itertools.pairwise(borders)]
