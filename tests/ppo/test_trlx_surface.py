@@ -95,9 +95,22 @@ def test_a_configuration_file_of_trlx_loads(tmp_path) -> None:
     assert TRLConfig.from_dict(config.to_dict()) == config
 
 
+def test_below_an_option_names_are_free() -> None:
+    from trlx.data.default_configs import default_ppo_config
+
+    lora = {"peft_type": "LORA", "rank_pattern": {"q_proj": 4}}
+    config = TRLConfig.update(default_ppo_config(), {"model.peft_config": lora, "optimizer.kwargs.amsgrad": True})
+    config = config.evolve(model={"peft_config": {"rank_pattern": {"v_proj": 8}}})
+    assert config.model.peft_config["rank_pattern"] == {"q_proj": 4, "v_proj": 8}
+    assert config.optimizer.kwargs["amsgrad"] is True
+    with pytest.raises(ValueError, match=r"override 'train\.batch_sise' names no option\. Did you mean 'batch_size'"):
+        config.evolve(train={"batch_sise": 8})
+
+
 def test_import_paths_of_trlx() -> None:
     from trlx.data.configs import ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig
     from trlx.data.default_configs import PPOConfig, default_ppo_config
+    from trlx.data.method_configs import MethodConfig
     from trlx.models.modeling_ppo import AdaptiveKLController, FixedKLController
     from trlx.pipeline.offline_pipeline import PromptPipeline
     from trlx.utils.modeling import RunningMoments, logprobs_of_labels, whiten
@@ -115,6 +128,7 @@ def test_import_paths_of_trlx() -> None:
         "config",
         "stop_sequences",
     ]
+    assert isinstance(default_ppo_config().method, MethodConfig)
     names = [ModelConfig, OptimizerConfig, SchedulerConfig, TokenizerConfig, TrainConfig, PPOConfig]
     assert all(inspect.isclass(x) for x in [*names, AdaptiveKLController, FixedKLController, PromptPipeline])
     assert all(map(callable, (RunningMoments, logprobs_of_labels, whiten)))

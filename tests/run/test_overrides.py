@@ -1,5 +1,7 @@
 """trlX's way of arguments: one JSON object of dotted names, or a file of them."""
 
+import dataclasses
+
 import pytest
 
 from summarize_rlhf import UserError
@@ -31,6 +33,27 @@ def test_file(name, text, tmp_path):
 
 def test_no_argument_changes_nothing():
     assert parse_overrides("", {}, []) == {}
+
+
+def test_help_shows_each_option_with_default_and_text(capsys):
+    @dataclasses.dataclass
+    class Optimizer:
+        name: str = dataclasses.field(default="adamw", metadata={"help": "adam, adamw or sgd"})
+        kwargs: dict = dataclasses.field(default_factory=lambda: {"lr": 0.5, "eps": 0.25})
+
+    with pytest.raises(SystemExit):
+        parse_overrides("Trains.", {"optimizer": Optimizer()}, ["--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: ")
+    assert "Trains." in shown
+    assert shown.endswith(
+        """names and defaults:
+  optimizer.name = "adamw"
+      adam, adamw or sgd
+  optimizer.kwargs.lr = 0.5
+  optimizer.kwargs.eps = 0.25
+"""
+    )
 
 
 def test_an_empty_object_stays_a_value():

@@ -195,7 +195,7 @@ class TRLConfig:
 
 
 def may_change_names() -> frozenset[str]:
-    """Return the dotted names of the options that may have another value where a run goes on."""
+    """Return the dotted names of the options that a resumed run may change."""
     sections = typing.get_type_hints(TRLConfig).items()
     return frozenset(
         f"{name}.{f.name}" for name, kind in sections for f in fields(kind) if f.metadata.get("may_change")

@@ -9,16 +9,16 @@ REQUIRED = dataclasses.MISSING
 BOUNDS = {"least", "most", "above", "below"}
 
 
-def option(default: Any, text: str, **metadata: Any) -> Any:
+def option(default: Any, help: str, **metadata: Any) -> Any:
     """Define a dataclass field with its help text (unit and scope), as `knob` does for stages 1 and 2.
 
     default: a value, a factory (`dict`, `list`), or REQUIRED.
-    least, most: bounds that the value may equal; above, below: bounds that it may not.
-    may_change: whether a run may go on under another value, because this changes nothing that is computed beyond
-    rounding.
+    least, most: bounds of a number that are allowed themselves; above, below: bounds that are not.
+    may_change: whether a resumed run may have another value, because this changes nothing that is computed, or rounding
+    alone.
     """
     kind = "default_factory" if callable(default) else "default"
-    return dataclasses.field(**{kind: default}, metadata={"help": text, **metadata})
+    return dataclasses.field(**{kind: default}, metadata={"help": help, **metadata})
 
 
 def check_options(section: str, config: Any) -> None:
