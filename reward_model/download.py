@@ -3,7 +3,7 @@
     python -m reward_model.download
 
 writes `reward_model/rm_checkpoint/pytorch_model.bin`, where stage 3 and the reward test look. Until it is
-whole, the file is called `pytorch_model.bin.part`; the same command goes on with it after an interruption.
+complete, the file is called `pytorch_model.bin.part`; after an interruption the same command resumes it.
 """
 
 import http.client
@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from summarize_rlhf import UserError
 from summarize_rlhf.handover import RUN_FILE
+from summarize_rlhf.locations import REWARD_MODEL_DIR
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import sha256_of
 
-HERE = Path(__file__).resolve().parent
 FILE = "pytorch_model.bin"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CHUNK = 1 << 20  # bytes
@@ -38,14 +38,14 @@ CHUNK = 1 << 20  # bytes
 class DownloadArguments:
     repo: str = knob("CarperAI/openai_summarize_tldr_rm_checkpoint", "repository on the Hub")
     revision: str = knob("main", "branch, tag or commit of the repository")
-    base_url: str = knob("https://huggingface.co", "a mirror's address; https, except on this machine")
-    sha256: str | None = knob(None, "hash that the file must have; default: the one that the Hub announces")
-    output_dir: str = knob(str(HERE / "rm_checkpoint"), f"where {FILE} goes")
-    timeout: float = knob(60.0, "seconds without an answer after which the download ends", above=0)
+    base_url: str = knob("https://huggingface.co", "address of the Hub or of a mirror; https, except on this machine")
+    sha256: str | None = knob(None, "hash that the file must have (default: the one that the Hub announces)")
+    output_dir: str = knob(str(REWARD_MODEL_DIR), f"where {FILE} goes")
+    timeout: float = knob(60.0, "give up after this many seconds without an answer", above=0)
 
 
 class SecureRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows the Hub to its file servers, but never from https to something else. `sha256`: what the Hub announces."""
+    """Follow the Hub to its file servers, but never from https to something else. `sha256`: what the Hub announces."""
 
     sha256: str | None = None
 
@@ -62,17 +62,17 @@ def require_https(url: str) -> None:
 
 
 def hash_in(etag: str | None) -> str | None:
-    """The Hub names a large file by its SHA-256."""
+    """Return the SHA-256 in an ETag: the Hub names large files by it."""
     found = (etag or "").strip('"')
     return found if re.fullmatch(r"[0-9a-f]{64}", found) else None
 
 
 def download(url: str, target: Path, timeout: float = 60.0, sha256: str | None = None) -> None:
-    """Fetch `url` to `target`, which appears only when it is whole: it has as many bytes as the server announced, and
-    the hash that is given or announced.
+    """Fetch `url` to `target`, which appears only when it is complete.
 
-    Goes on with `<target>.part` if the server still has the file that was begun (its ETag, kept in
-    `<target>.part.etag`). Raises `UserError` for every failure; what has arrived stays in the `.part` file.
+    It must have as many bytes as the server announced, and the hash that is given or announced. Resumes `<target>.part`
+    if the server still has the file that was begun (its ETag, kept in `<target>.part.etag`). Raises `UserError` for
+    every failure; the bytes received stay in the `.part` file.
     """
     require_https(url)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def download(url: str, target: Path, timeout: float = 60.0, sha256: str | None =
 
 
 def write_etag(file: Path, etag: str | None) -> None:
-    """Keep what names the server's version; without a strong one there is no going on later."""
+    """Keep the ETag of the server's version; without a strong one the download cannot be resumed later."""
     if etag and not etag.startswith("W/"):
         file.write_text(etag, encoding="utf-8")
     else:

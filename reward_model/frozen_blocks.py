@@ -1,9 +1,9 @@
-"""What the frozen blocks make of each pair: computed once, read in every epoch and evaluation.
+"""The frozen blocks' output for each pair: computed once, read in every epoch and evaluation.
 
 With 70 % of the blocks frozen these take most of a training step, and give the same each time. Their output, H numbers
-a token, goes to a file beside the step checkpoints; a step then runs the trained blocks alone.
+a token, goes to a file beside the step checkpoints; a step then runs only the trained blocks.
 
-Shapes: T tokens of all packed rows together, P of one, B of a batch, H hidden.
+Shapes: B pairs of a batch, P tokens of one packed row, T of all packed rows together, H hidden.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ from summarize_rlhf import UserError
 from summarize_rlhf.lm.branches import FAMILIES
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 
-TOKENS_ON_GPU = 2**15  # of a pass over frozen blocks, which keeps no activations
+PREFIX = "frozen_"  # of the files' names
+TOKENS_ON_GPU = 2**15  # in a pass over frozen blocks, which keeps no activations
 
 
 class PairsWithTrunk(Dataset):
@@ -45,16 +46,16 @@ class PairsWithTrunk(Dataset):
         return {**self.pairs[i], "trunk": self.states[self.ends[i] - self.lengths[i] : self.ends[i]]}
 
 
-def gigabytes(model: RewardModel, parts: list[datasets.Dataset], dtype: torch.dtype) -> float:
-    """What the states of all pairs in `parts` take."""
-    tokens = sum(sum(part["length"]) for part in parts)
+def gigabytes(model: RewardModel, splits: list[datasets.Dataset], dtype: torch.dtype) -> float:
+    """Return the size of the states of all pairs in the `splits`."""
+    tokens = sum(sum(split["length"]) for split in splits)
     return tokens * model.config.hidden_size * dtype.itemsize / 1e9
 
 
 def can_keep(model: RewardModel) -> bool:
-    """Whether the trunk's output is the same each time: blocks are frozen, their family is known, nothing drops out."""
+    """Return whether there are frozen blocks of a known family, whose output is the same each time: no dropout."""
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    # Attention's is a number of the config; so are those of heads for other tasks, which are not there.
+    # Attention's rate is a number in the config; so are those of heads for other tasks, which this model lacks.
     settings = {name: x for name, x in model.config.to_dict().items() if "drop" in name and isinstance(x, float)}
     rates += [x for name, x in settings.items() if not name.startswith(("summary", "classifier"))]
     return model.depth > 0 and model.config.model_type in FAMILIES and not any(rates)
@@ -68,7 +69,10 @@ def keep_trunk(
     training: TrainingArguments,
     most_gb: float,
 ) -> dict[str, datasets.Dataset | Dataset]:
-    """Each split's pairs with their trunk's output, in files in `directory`; as they are where that takes too much."""
+    """Return each split's pairs with their trunk's output, in files in `directory`; as they are if that is too much.
+
+    All processes of the launch call this.
+    """
     dtype = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else torch.float32
     needed = gigabytes(model, list(encoded.values()), dtype)
     if needed > most_gb:
@@ -76,7 +80,7 @@ def keep_trunk(
             print(f"the frozen blocks run in every epoch: to keep their outputs, set --trunk_cache_gb {needed + 1:.0f}")
         return encoded
     return {
-        split: with_trunk(model, pairs, pack, directory / f"frozen_{split}.bin", training.device, dtype)
+        split: with_trunk(model, pairs, pack, directory / f"{PREFIX}{split}.bin", training.device, dtype)
         for split, pairs in encoded.items()
     }
 
@@ -84,7 +88,7 @@ def keep_trunk(
 def with_trunk(
     model: RewardModel, pairs: datasets.Dataset, pack: PackedPairs, file: Path, device: torch.device, dtype: torch.dtype
 ) -> PairsWithTrunk:
-    """The pairs with their trunk's output, from `file`; it is written first unless an earlier start has written it.
+    """Return the pairs with their trunk's output from `file`, which is written first unless an earlier start did so.
 
     All processes of the launch call this; each computes its share. Raises `UserError` where the file does not fit on
     the disk.
@@ -122,7 +126,7 @@ def compute(
     dtype: torch.dtype,
     state: PartialState,
 ) -> None:
-    """Fills `data.states`, this process's share of it."""
+    """Compute this process's share of `data.states`."""
     model.transformer.to(device, dtype)
     order = sorted(range(len(data)), key=data.lengths.__getitem__)[state.process_index :: state.num_processes]
     at_once = CACHE_TOKENS if device.type == "cpu" else TOKENS_ON_GPU
@@ -139,7 +143,7 @@ def compute(
 
 
 def reserve(file: Path, size: int) -> None:
-    """An empty file of `size` bytes that are there: a mapped file that the disk has no room for ends a process."""
+    """Create an empty file of `size` bytes on disk: mapping a file that the disk has no room for kills the process."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with file.open("wb") as handle:
@@ -153,8 +157,14 @@ def reserve(file: Path, size: int) -> None:
 
 
 def digest(model: RewardModel, pairs: datasets.Dataset) -> str:
-    """SHA-256 of all that the states depend on: the model and the tokens."""
-    made = hashlib.sha256(model.digest().encode())
+    """Return the SHA-256 of all that the states depend on: the model and the tokens."""
+    hashed = hashlib.sha256(model.digest().encode())
     for pair in pairs:
-        made.update(f"{pair['chosen_ids']}{pair['rejected_ids']}".encode())
-    return made.hexdigest()
+        hashed.update(f"{pair['chosen_ids']}{pair['rejected_ids']}".encode())
+    return hashed.hexdigest()
+
+
+def drop_files(directory: Path) -> None:
+    """Remove the files that `keep_trunk` has left in `directory`, once training is over."""
+    for path in directory.glob(f"{PREFIX}*"):
+        path.unlink(missing_ok=True)

@@ -19,50 +19,50 @@ import torch
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from reward_model.accuracy import prefers_chosen, score_figures
 from reward_model.comparisons import COLUMNS, encode_comparisons, load_comparisons
 from reward_model.scoring import Scorer
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.intervals import accuracy
 from summarize_rlhf.lm.weights import check_found, find_model
+from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.report import format_table
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
 
 HERE = Path(__file__).resolve().parent
-SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
-SFT_HUB_ID = "CarperAI/openai_summarize_tldr_sft"
 
 
 @dataclass
 class TestArguments:
-    reward_model: str = knob(str(HERE / "rm_checkpoint"), "stage 2's directory, or the published file")
+    reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
     model: str | None = knob(
-        None, "only for a published file: the SFT model whose config and tokenizer it has; default: as in stage 2"
+        None, "for a published file only: the SFT model with its config and tokenizer (default: as in stage 2)"
     )
-    dataset: str = knob("CarperAI/openai_summarize_comparisons", "local directory, file or Hub id")
+    dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id")
     split: str = knob("test", "split of the data set")
-    max_rows: int | None = knob(5000, "first rows of the split", least=1)
-    max_length: int | None = knob(None, "tokens per text; default: as in training", least=1)
-    batch_tokens: int = knob(16384, "tokens per forward pass, with padding; changes no score", least=1)
+    max_rows: int | None = knob(5000, "use only the first rows of the split; None: all", least=1)
+    max_length: int | None = knob(None, "tokens per text (default: as in training)", least=1)
+    batch_tokens: int = knob(16384, "tokens per forward pass, padding included; changes no score", least=1)
     dtype: str = knob(
         "float16" if torch.cuda.is_available() else "float32",
         "precision of the model; published: float16",
         choices=["float32", "bfloat16", "float16"],
     )
-    output_dir: str = knob(str(HERE.parent / "results" / "reward_test"), "where the two files go")
+    output_dir: str = knob(
+        str(HERE.parent / "results" / "reward_test"), "where reward_test.json and reward_test.csv go"
+    )
 
 
 def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str]) -> dict[str, float | int]:
-    """Accuracy with its error and interval, mean scores, their difference, number of pairs, from scores (N,).
+    """Return accuracy with standard error and interval, mean scores, margin and counts of pairs with scores (N,).
 
     `posts` (N) are what the pairs are about: pairs on one post are not independent.
     """
     return {
-        **accuracy((chosen > rejected).tolist(), posts),
-        "chosen": chosen.mean().item(),
-        "rejected": rejected.mean().item(),
-        "margin": (chosen - rejected).mean().item(),
+        **accuracy(prefers_chosen(chosen, rejected).tolist(), posts),
+        **score_figures(chosen, rejected),
         "pairs": len(chosen),
         "posts": len(set(posts)),
     }
@@ -72,9 +72,9 @@ def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str
 def main() -> None:
     args = parse_arguments(TestArguments)
     versions.check_versions()
-    source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
+    source = args.model or find_model(*SFT_MODEL)
     if not (Path(args.reward_model) / "config.json").is_file():
-        check_found(source, SFT_DIR, SFT_HUB_ID)
+        check_found(source, *SFT_MODEL)
     scorer = Scorer.from_pretrained(
         args.reward_model,
         model=source,

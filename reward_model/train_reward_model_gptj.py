@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
 # Before this folder, in which `reward_model` would be the file of that name.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from reward_model.accuracy import score_figures
 from reward_model.comparisons import encode_comparisons, load_comparisons
-from reward_model.frozen_blocks import can_keep, keep_trunk
+from reward_model.frozen_blocks import can_keep, drop_files, keep_trunk
 from reward_model.loss import LOSSES, end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
@@ -34,72 +34,84 @@ from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.model_directory import write_model
+from summarize_rlhf.lm.precision import dtype
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
-from summarize_rlhf.run import deepspeed_config, launch, trackers, trainer_arguments
+from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
+from summarize_rlhf.run import launch, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
+from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_point, steps_dir_of
 from summarize_rlhf.run.sampler import LengthGroupedSampler
-from summarize_rlhf.run.stage_run import drop_step_checkpoints, find_resume_point, steps_dir_of
+from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
 from summarize_rlhf.run.zero3 import gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
-SFT_DIR = HERE.parent / "sft" / "gptj-supervised-summarize-checkpoint"
-SFT_HUB_ID = "CarperAI/openai_summarize_tldr_sft"
 
 
 @dataclass
 class RewardArguments:
-    # what goes in, what comes out
-    model: str | None = knob(None, "SFT model, directory or Hub id; default: stage 1's directory, else the Hub's")
-    tokenizer: str | None = knob(None, "directory or Hub id; default: the model's own")
-    dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train, test")
-    output_dir: str = knob(str(HERE / "rm_checkpoint"), "written whole at the end")
-    max_train_rows: int | None = knob(None, "first rows of train; default: all", least=1)
-    max_eval_rows: int | None = knob(5000, "first rows of test, as in gptj_reward_test.py", least=1)
+    # input and output
+    model: str | None = knob(None, "SFT model, directory or Hub id (default: stage 1's directory, else the Hub's)")
+    tokenizer: str | None = knob(None, "directory or Hub id (default: the model's own)")
+    dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train and test")
+    output_dir: str = knob(str(REWARD_MODEL_DIR), "where the finished model goes", may_change=True)
+    max_train_rows: int | None = knob(None, "use only the first rows of train (default: all)", least=1)
+    max_eval_rows: int | None = knob(
+        5000, "use only the first rows of test, as gptj_reward_test.py does", least=1, may_change=True
+    )
     # text
-    max_length: int = knob(550, "tokens of post and summary; of a longer text the post's end is cut", least=1)
-    # what is trained, and for what
+    max_length: int = knob(550, "tokens of post and summary; a longer text loses the end of its post", least=1)
+    # loss and trained weights
     loss: str = knob(
         "pairwise", "all tokens from the first difference (published), or the paper's", choices=list(LOSSES)
     )
     trunk_cache_gb: float = knob(
-        64.0, "disk for the frozen blocks' outputs, computed once for all epochs where they fit; 0: never", least=0
+        64.0,
+        "disk space for the frozen blocks' outputs, computed once for all epochs if they fit; 0: never",
+        least=0,
+        may_change=True,
     )
     trainable_fraction: float = knob(0.3, "share of blocks trained, from the top; 1: all, and the embeddings", least=0)
     # optimisation
-    global_batch_size: int = knob(32, "pairs per optimizer step on all devices; accumulation follows from it", least=1)
-    per_device_train_batch_size: int = knob(1, "pairs per device and forward pass", least=1)
-    pack_pairs: bool = knob(True, "compute a pair's shared post once, where the model can; changes no result")
-    num_train_epochs: float = knob(5.0, "passes over train", above=0)
-    max_steps: int = knob(-1, "optimizer steps; overrides the epochs when positive", least=-1)
-    learning_rate: float = knob(1e-5, "peak of AdamW's learning rate", least=0)
-    lr_scheduler_type: str = knob("constant_with_warmup", "after the warm-up", choices=trainer_arguments.SCHEDULES)
-    warmup_steps: int = knob(100, "optimizer steps from 0 to the learning rate", least=0)
-    adam_beta1: float = knob(0.9, "AdamW", least=0, below=1)
-    adam_beta2: float = knob(0.999, "AdamW", least=0, below=1)
-    adam_epsilon: float = knob(1e-8, "AdamW", above=0)
-    weight_decay: float = knob(0.0, "AdamW", least=0)
-    max_grad_norm: float | None = knob(None, "the global gradient norm is clipped to this; None or 0: not", least=0)
+    global_batch_size: int = knob(32, "pairs per optimizer step over all devices; sets the accumulation", least=1)
+    per_device_train_batch_size: int = knob(1, "pairs per device and forward pass", least=1, may_change=True)
+    pack_pairs: bool = knob(
+        True, "compute a pair's shared post once, where the model allows it; changes no result", may_change=True
+    )
+    num_train_epochs: float = knob(5.0, "passes over train", above=0, may_change=rate_is_constant)
+    max_steps: int = knob(
+        -1, "optimizer steps; if positive, overrides num_train_epochs", least=-1, may_change=rate_is_constant
+    )
+    learning_rate: float = knob(1e-5, "AdamW's peak learning rate", least=0)
+    lr_scheduler_type: str = knob("constant_with_warmup", "learning rate after the warm-up", choices=SCHEDULES)
+    warmup_steps: int = knob(100, "optimizer steps in which the learning rate rises from 0 to its peak", least=0)
+    adam_beta1: float = knob(0.9, "AdamW's decay rate of the first moment", least=0, below=1)
+    adam_beta2: float = knob(0.999, "AdamW's decay rate of the second moment", least=0, below=1)
+    adam_epsilon: float = knob(1e-8, "AdamW's epsilon", above=0)
+    weight_decay: float = knob(0.0, "AdamW's weight decay", least=0)
+    max_grad_norm: float | None = knob(None, "clip the global gradient norm to this; None or 0: no clipping", least=0)
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
-    eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1)
-    per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result", least=1)
-    # keeping
-    save_steps: int = knob(500, "optimizer steps between checkpoints in <output_dir>-steps/", least=1)
-    save_minutes: float | None = knob(60.0, "minutes between checkpoints, besides; None: none", least=0)
-    save_total_limit: int = knob(2, "checkpoints kept, the newest", least=1)
-    fresh: bool = knob(False, "start over; else an interrupted run goes on from its last whole checkpoint")
-    logging_steps: int = knob(10, "optimizer steps between lines of metrics", least=1)
-    report_to: str = knob("wandb", "wandb is offline without a login", choices=trackers.TRACKERS)
-    seed: int = knob(42, "of the value head, the order of pairs and dropout", least=0, below=2**32)
+    eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
+    per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result", least=1, may_change=True)
+    # checkpoints and logs
+    save_steps: int = knob(500, "optimizer steps between checkpoints in <output_dir>-steps/", least=1, may_change=True)
+    save_minutes: float | None = knob(60.0, "also save after this many minutes; None: never", least=0, may_change=True)
+    save_total_limit: int = knob(2, "number of newest checkpoints kept", least=1, may_change=True)
+    fresh: bool = knob(False, "start over instead of resuming from the newest complete checkpoint", may_change=True)
+    logging_steps: int = knob(10, "optimizer steps between lines of metrics", least=1, may_change=True)
+    report_to: str = knob(
+        "wandb", "experiment tracker; wandb is offline without a login", choices=trackers.TRACKERS, may_change=True
+    )
+    seed: int = knob(42, "seed of the value head, the order of pairs and dropout", least=0, below=2**32)
 
 
 class RewardTrainer(ResumableTrainer):
-    """Trainer on pairs; `pairs` says how B of them become a batch, and computes the values of their texts."""
+    """A Trainer on pairs; `pairs` collates B of them into a batch and computes the values of their texts."""
 
     def __init__(self, pairs: PackedPairs | SeparatePairs, loss: str, **kwargs: Any):
         super().__init__(
@@ -114,7 +126,7 @@ class RewardTrainer(ResumableTrainer):
         return len(batch["start"])
 
     def total_loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The sum of the losses of B pairs, and what each of them gives (B, 3): both scores and its loss."""
+        """Return the sum of the losses of B pairs, and for each pair (B, 3) both scores and its loss."""
         chosen, rejected = self.pairs.values(model, batch).unbind(1)  # (B, T) each
         chosen_lengths, rejected_lengths = batch["lengths"].unbind(1)  # (B,) each
         losses = self.pair_loss(chosen, rejected, chosen_lengths, rejected_lengths, batch["start"])  # (B,)
@@ -123,60 +135,23 @@ class RewardTrainer(ResumableTrainer):
 
     @torch.no_grad()
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """No loss of the batch, since a mean of batches depends on their size; each pair's numbers (B, 3) instead.
+        """Return each pair's scores and loss (B, 3) instead of a batch's loss: a mean of batches depends on their size.
 
-        Trainer also wants labels. There are none: the chosen text always stands first.
+        Trainer also wants labels. There are none: the chosen text always comes first.
         """
         _, pairs = self.total_loss(model, self._prepare_inputs(inputs))
         return None, pairs, torch.zeros_like(pairs)
 
 
 def pair_metrics(chosen: Any, rejected: Any, losses: Any) -> dict[str, float]:
-    """From N pairs' scores and losses (N,): accuracy (share whose chosen text scores higher), means, margin."""
-    return {
-        "loss": float(losses.mean()),
-        "accuracy": float((chosen > rejected).mean()),
-        "chosen": float(chosen.mean()),
-        "rejected": float(rejected.mean()),
-        "margin": float((chosen - rejected).mean()),
-    }
+    """Return what an evaluation logs of N pairs, from their scores and losses (N,)."""
+    return {"loss": float(losses.mean()), **score_figures(chosen, rejected)}
 
 
 def several_epochs(args: RewardArguments, pairs: int) -> bool:
-    """Whether a pair is trained on more than once."""
+    """Return whether a pair is trained on more than once."""
     seen = args.max_steps * args.global_batch_size if args.max_steps > 0 else args.num_train_epochs * pairs
     return seen > pairs
-
-
-def training_arguments(args: RewardArguments, steps_dir: Path) -> TrainingArguments:
-    """Ours, and what of the Trainer's own they imply on this machine."""
-    return TrainingArguments(
-        output_dir=str(steps_dir),
-        num_train_epochs=args.num_train_epochs,
-        max_steps=args.max_steps,
-        per_device_train_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=launch.accumulation(
-            args.global_batch_size, args.per_device_train_batch_size, launch.world_size()
-        ),
-        learning_rate=args.learning_rate,
-        lr_scheduler_type=args.lr_scheduler_type,
-        warmup_steps=args.warmup_steps,
-        adam_beta1=args.adam_beta1,
-        adam_beta2=args.adam_beta2,
-        adam_epsilon=args.adam_epsilon,
-        weight_decay=args.weight_decay,
-        eval_strategy="steps",
-        eval_steps=args.eval_steps,
-        per_device_eval_batch_size=args.per_device_eval_batch_size,
-        save_steps=args.save_steps,
-        save_total_limit=args.save_total_limit,
-        logging_steps=args.logging_steps,
-        report_to=args.report_to,
-        run_name="reward-model",
-        remove_unused_columns=False,
-        seed=args.seed,
-        **deepspeed_config.trainer_arguments(args.deepspeed_config, args.max_grad_norm),
-    )
 
 
 @main_guard
@@ -187,12 +162,12 @@ def main() -> None:
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir)  # joins the process group
+    training = training_arguments(args, steps_dir, dtype(), "reward-model")  # joins the process group
     first = training.process_index == 0
 
     # 1. The pairs, as token ids
-    source = args.model or find_model(SFT_DIR, SFT_HUB_ID)
-    check_found(source, SFT_DIR, SFT_HUB_ID)
+    source = args.model or find_model(*SFT_MODEL)
+    check_found(source, *SFT_MODEL)
     tokenizer = load_tokenizer(args.tokenizer or source)
     if is_local(source):
         check_handover(source, expects_stage="sft", tokenizer=tokenizer)
@@ -203,8 +178,9 @@ def main() -> None:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
     if first:
         warn_of_repeats(rows["train"], rows["test"])
-    run = find_resume_point(args, tokenizer, rows["train"], RewardModel.check)
-    if run.finished:
+    start = find_resume_point(args, tokenizer, rows["train"], RewardModel.check)
+    if start.finished:
+        drop_files(steps_dir)
         return
     encoded = {
         split: encode_comparisons(part, tokenizer, args.max_length, show_progress=first) for split, part in rows.items()
@@ -236,21 +212,21 @@ def main() -> None:
         args=training,
         train_dataset=encoded["train"],
         eval_dataset=encoded["test"],
-        settings=run.settings,
+        settings=start.settings,
         metrics=metrics,
         order=LengthGroupedSampler(lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
     )
-    trainer.train(resume_from_checkpoint=run.resume_from)
+    trainer.train(resume_from_checkpoint=start.checkpoint)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
-    # 4. The directory for stage 3, whole or not at all
+    # 4. The directory for stage 3, complete or not at all
     weights = gathered_state_dict(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "rm", asdict(args), tokenizer, args.seed, args.max_length, data,
-            settings=run.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
+            settings=start.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
             results=results,
         )  # fmt: skip
         with write_model(args.output_dir, RewardModel.check) as tmp:
@@ -259,6 +235,7 @@ def main() -> None:
             metrics.copy_to(tmp)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
+        drop_files(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
 
 

@@ -12,18 +12,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from summarize_rlhf.lm.branches import backbone, run_branch, run_head
-from summarize_rlhf.run.zero3 import is_spread, most_of_any
+from summarize_rlhf.run.zero3 import is_spread, max_over_processes
 
 IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
-LOGITS_AT_ONCE = 2**26  # numbers; above that they are computed again in the backward pass instead of kept
+LOGITS_AT_ONCE = 2**26  # numbers; if there are more, they are recomputed in the backward pass instead of kept
 
 
 class SupervisedLM(nn.Module):
     """A causal LM as `Trainer` trains it: token ids and labels in, the loss out.
 
-    Rows are padded on the right, and what is labelled stands before the padding: causal attention needs no mask to
-    ignore it. Logits (V numbers a token, most of the memory of a small batch) are computed for supervised tokens alone,
-    `LOGITS_AT_ONCE` at a time.
+    Rows are padded on the right, behind all labelled tokens: causal attention needs no mask to ignore padding. Logits
+    (V numbers a token, most of the memory of a small batch) are computed for supervised tokens only, `LOGITS_AT_ONCE`
+    at a time.
     """
 
     accepts_loss_kwargs = True  # Trainer hands over num_items_in_batch
@@ -36,10 +36,12 @@ class SupervisedLM(nn.Module):
     def forward(
         self, input_ids: Tensor, labels: Tensor, keep_from: int = 0, num_items_in_batch: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """`loss`: the sum of the token losses over `num_items_in_batch`, which counts the supervised tokens of the
-        whole global batch (default: of this one). `rows` (B, 2): each row's sum of token losses, and their number.
+        """Compute the loss of B rows, and each row's share of it.
 
-        `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`. No label stands before or at
+        Returns `loss`, the sum of the token losses divided by `num_items_in_batch`, the number of supervised tokens in
+        the global batch (default: in this batch); and `rows` (B, 2), each row's sum of token losses and their number.
+
+        `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`. No label stands at or before
         `keep_from`, before which the last block computes nothing (`summarize_rlhf/lm/last_block.py`).
         """
         states = run_branch(backbone(self.model, keep_from), input_ids=input_ids)  # (B, T, H)
@@ -52,15 +54,15 @@ class SupervisedLM(nn.Module):
         return {"loss": losses.sum() / total, "rows": torch.stack([table.sum(1), counts], 1)}
 
     def token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy (N) in fp32 of `targets` (N), predicted from the hidden `states` (N, H)."""
+        """Compute the cross-entropy (N) in fp32 of `targets` (N), predicted from the hidden `states` (N, H)."""
         step = max(1, LOGITS_AT_ONCE // self.config.vocab_size)
-        # Under ZeRO-3 a pass of the head is a collective: all processes make as many, some maybe of no token.
-        most = most_of_any(len(targets), targets.device) if is_spread(self.model) else len(targets)
+        # Under ZeRO-3 a pass of the head is a collective: all processes make equally many, some perhaps of no token.
+        most = max_over_processes(len(targets), targets.device) if is_spread(self.model) else len(targets)
         if most <= step:
             return self._token_losses(states, targets)
-        pieces = math.ceil(most / step)
-        parts = zip(states.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
-        return torch.cat([checkpoint(self._token_losses, *part, use_reentrant=False) for part in parts])
+        count = math.ceil(most / step)
+        chunks = zip(states.tensor_split(count), targets.tensor_split(count), strict=True)
+        return torch.cat([checkpoint(self._token_losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def _token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
         logits = run_head(self.model, states[None])[0]  # (N, V)
@@ -68,6 +70,6 @@ class SupervisedLM(nn.Module):
 
 
 def mean_loss(sums: Any, counts: Any) -> dict[str, float]:
-    """The mean over all tokens from the rows' sums (B,) and numbers (B,), and its exponential."""
+    """Return the mean over all tokens and its exponential, from the rows' sums (B,) and counts (B,) of token losses."""
     loss = float(sums.sum() / counts.sum())
     return {"token_loss": loss, "perplexity": math.exp(min(loss, 50.0))}

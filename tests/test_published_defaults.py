@@ -14,7 +14,8 @@ import trlx_gptj_text_summarization as stage_3
 from reward_model.train_reward_model_gptj import RewardArguments
 from sft.train_gptj_summarize import SFTArguments
 from summarize_rlhf.lm.weights import find_model
-from summarize_rlhf.run.deepspeed_defaults import TRAINER
+from summarize_rlhf.locations import SFT_MODEL
+from summarize_rlhf.run.trainer_arguments import FIXED
 from trlx.utils.modeling import flatten_dict
 
 STAGES = {"sft": SFTArguments, "rm": RewardArguments}
@@ -26,7 +27,7 @@ def defaults(stage: str) -> dict[str, Any]:
         return {field.name: field.default for field in dataclasses.fields(STAGES[stage])}
     sections = stage_3.config.to_dict() | {"task": vars(stage_3.Task())}
     found = {f"{section}.{name}": x for section, options in sections.items() for name, x in options.items()}
-    local = find_model(stage_3.HERE / "sft/gptj-supervised-summarize-checkpoint", "hub")
+    local = find_model(SFT_MODEL.directory, "hub")
     swapped = {name: "CarperAI/openai_summarize_tldr_sft" for name, x in found.items() if x == local}
     return found | swapped  # where stage 1 has been run in this tree, its directory comes before the Hub's
 
@@ -56,10 +57,11 @@ def test_the_files_of_deepspeed_and_accelerate_say_what_was_published(root, file
 SHOW = """
 import json, sys
 from pathlib import Path
-from summarize_rlhf import hardware
+from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.run import launch
 from {module} import {arguments}, training_arguments
-hardware.join_launch()
-shown = [vars(training_arguments({arguments}(**changes), Path("x"))) for changes in json.loads(sys.argv[1])]
+launch.join_launch()
+shown = [vars(training_arguments({arguments}(**changes), Path("x"), dtype())) for changes in json.loads(sys.argv[1])]
 for one in shown:
     one["clipping"] = one["hf_deepspeed_config"].config["gradient_clipping"]
 print(json.dumps(shown, default=str))
@@ -93,5 +95,5 @@ def test_each_argument_reaches_the_trainer(root, stage):
         "steps",
         False,
     )
-    for name, value in (TRAINER | {"optim": "adamw_torch_fused"}).items():
+    for name, value in (FIXED | {"optim": "adamw_torch_fused"}).items():
         assert plain[name] in (value, str(value)), name

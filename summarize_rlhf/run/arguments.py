@@ -1,8 +1,12 @@
-"""A stage's arguments: flags, or one JSON or YAML file of them."""
+"""A stage's arguments: flags, or one JSON or YAML file of them.
+
+All that is known about an argument stands at its knob: default, help, bounds, and whether a resumed run may change it.
+"""
 
 import dataclasses
 import difflib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,28 +16,43 @@ from summarize_rlhf import UserError
 from summarize_rlhf.run.values import check_bounds
 
 T = TypeVar("T")
-BOUNDS = ("least", "above", "below")
+NOT_FOR_ARGPARSE = ("may_change", "least", "most", "above", "below")
+
+
+def knob(default: Any, help: str, *, may_change: bool | Callable[[Any], bool] = False, **metadata: Any) -> Any:
+    """Define a dataclass field with its help text (unit and scope).
+
+    may_change: whether a resumed run may have another value, because this changes nothing that is computed, or rounding
+        alone. A function is asked with all arguments, where that depends on others.
+    choices: what it may be.
+    least, most: bounds of a number that are allowed themselves; above, below: bounds that are not.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "may_change": may_change, **metadata})
+
+
+def names_that_may_change(arguments: Any) -> set[str]:
+    """Return the names of those `arguments` (a dataclass of knobs) that a resumed run may change."""
+    names = set()
+    for field in dataclasses.fields(arguments):
+        answer = field.metadata.get("may_change", False)
+        if answer(arguments) if callable(answer) else answer:
+            names.add(field.name)
+    return names
 
 
 class _Parser(HfArgumentParser):
-    """Keeps from argparse what is checked afterwards."""
+    """Hand argparse only the metadata that it knows."""
 
     def add_argument(self, *names: str, **options: Any):
-        return super().add_argument(*names, **{key: x for key, x in options.items() if key not in BOUNDS})
-
-
-def knob(default: Any, text: str, **metadata: Any) -> Any:
-    """A dataclass field with its help text (unit and scope). `choices=[…]` lists what it may be; a number may have
-    bounds: `least` (itself allowed), `above`, `below` (themselves not)."""
-    return dataclasses.field(default=default, metadata={"help": text, **metadata})
+        return super().add_argument(*names, **{key: x for key, x in options.items() if key not in NOT_FOR_ARGPARSE})
 
 
 def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
-    """The dataclass `kind`, filled from the command line: `--name value` flags, or one `.json` or `.yaml` file.
+    """Fill the dataclass `kind` from the command line: `--name value` flags, or one `.json` or `.yaml` file.
 
-    The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for a name that
-    is none of the fields, with the nearest that is, and for a file that cannot be read; argparse itself reports
-    a flag's wrong value.
+    The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name,
+    with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of
+    the wrong type.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
     parser = _Parser(kind, allow_abbrev=False)

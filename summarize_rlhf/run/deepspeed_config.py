@@ -1,27 +1,24 @@
-"""The DeepSpeed configuration for this machine, and what else a Trainer needs to know of it."""
+"""A DeepSpeed file made to fit this machine."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.precision import dtype, precision
-from summarize_rlhf.run.deepspeed_defaults import TRAINER, check_sections, clip_at, written_out
+from summarize_rlhf.run.deepspeed_defaults import written_out
 from summarize_rlhf.versions import ROOT
 
 
-def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
-    """The DeepSpeed file, made to fit this machine and written out (``explicit.py``); ``overrides`` replace its
-    top-level keys.
+def deepspeed_config(path: str | Path, precision: str, **overrides: Any) -> dict[str, Any]:
+    """Read a DeepSpeed file, adapt it to this machine and fill in its defaults; `overrides` replace top-level keys.
 
-    The files hold the published settings (fp16, optimizer offload). bf16 hardware gets a bf16 section instead
-    of fp16. On CPU both go, and so does the offload: its Adam is compiled C++, torch's needs no compiler.
-    ``UserError`` where there are a GPU and an offload, but no compiler.
+    The files hold the published settings (fp16, optimizer offload). `precision` is what this machine trains in: with
+    "bf16" the fp16 section gives way to a bf16 section, with "fp32" it goes. On CPU the offload goes as well: its Adam
+    is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, and where there are a GPU and
+    an offload, but no compiler.
 
     A relative path means the working directory, or else this repository, whose configurations name files so.
     """
@@ -32,10 +29,9 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the DeepSpeed file {path}: {error}") from error
     config |= overrides
-    kind = precision()
-    if not kind["fp16"]:
+    if precision != "fp16":
         config.pop("fp16", None)
-    if kind["bf16"]:
+    if precision == "bf16":
         config["bf16"] = {**config.get("bf16", {}), "enabled": True}
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
@@ -47,28 +43,16 @@ def deepspeed_config(path: str | Path, **overrides: Any) -> dict[str, Any]:
             f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
-    return written_out(config, dtype())
+    return written_out(config, precision)
 
 
-def trainer_arguments(deepspeed_file: str | Path, max_grad_norm: float | None = None) -> dict[str, Any]:
-    """What the hardware decides of a TrainingArguments: precision, DeepSpeed, the process group, pinned memory.
-
-    And what must not change with a release of theirs: ``explicit.TRAINER``, and where gradients are clipped.
-
-    On CPU this joins the processes over gloo first: left alone, Accelerate would see a single one.
-    """
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        os.environ.pop("ACCELERATE_USE_CPU", None)  # of `accelerate launch --cpu`: it would rule DeepSpeed out
-        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-        PartialState(backend="gloo")
-    config = deepspeed_config(deepspeed_file)
-    config["gradient_clipping"] = clip_at(max_grad_norm, config["gradient_clipping"])
-    return {
-        **TRAINER,
-        "deepspeed": config,
-        "max_grad_norm": config["gradient_clipping"],
-        "accelerator_config": {"use_configured_state": not on_gpu},
-        "dataloader_pin_memory": on_gpu,
-        **precision(),
-    }
+def check_sections(config: Any) -> None:
+    """Raise `ValueError` unless the sections that are read here have the form that DeepSpeed gives them."""
+    if not isinstance(config, dict):
+        raise ValueError("it should hold an object")
+    for name in ("fp16", "bf16", "zero_optimization", "data_types", "torch_autocast"):
+        if not isinstance(config.get(name, {}), dict):
+            raise ValueError(f"{name} should be an object, but is {json.dumps(config[name])}")
+    clip = config.get("gradient_clipping", "auto")
+    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float)):
+        raise ValueError(f'gradient_clipping should be a number or "auto", but is {json.dumps(clip)}')

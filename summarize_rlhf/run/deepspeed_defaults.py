@@ -1,14 +1,13 @@
-"""The options of DeepSpeed and Trainer that decide what is computed, written out.
+"""The DeepSpeed options that decide what is computed, written out.
 
-Their defaults change between releases (DeepSpeed has clipped gradients at 1.0 since mid-2026, before it did not clip),
-and with them would change what a file means that leaves them out.
+DeepSpeed's defaults change between releases (it has clipped gradients at 1.0 since mid-2026, before it did not clip),
+and with them the meaning of a file that leaves them out.
 """
 
-import json
 import math
 from typing import Any
 
-# Under what a DeepSpeed file says itself. The sections fp16 and bf16 are filled where the file has them.
+# What a DeepSpeed file says itself comes first. The sections fp16 and bf16 are filled only where the file has them.
 EXPLICIT: dict[str, Any] = {
     "gradient_clipping": 0.0,  # 0: none
     "prescale_gradients": False,
@@ -73,22 +72,7 @@ EXPLICIT: dict[str, Any] = {
     },
 }
 
-# Of transformers' TrainingArguments, in stages 1 and 2, what no argument of ours sets.
-TRAINER: dict[str, Any] = {
-    "optim": "adamw_torch_fused",
-    "optim_args": None,
-    "lr_scheduler_kwargs": None,
-    "label_smoothing_factor": 0.0,
-    "neftune_noise_alpha": None,
-    "tf32": None,
-    "torch_compile": False,
-    "use_liger_kernel": False,
-    "auto_find_batch_size": False,
-    "full_determinism": False,
-    "data_seed": None,
-}
-
-# Of Accelerate's scaler for fp16 without DeepSpeed, in stage 3.
+# Accelerate's loss scaler, for fp16 without DeepSpeed.
 GRAD_SCALER: dict[str, Any] = {
     "init_scale": 2.0**16,
     "growth_factor": 2.0,
@@ -98,44 +82,34 @@ GRAD_SCALER: dict[str, Any] = {
 }
 
 
-def check_sections(config: Any) -> None:
-    """Raises ValueError where what is read below is not of the form that DeepSpeed gives it."""
-    if not isinstance(config, dict):
-        raise ValueError("it should hold an object")
-    for name in ("fp16", "bf16", "zero_optimization", "data_types", "torch_autocast"):
-        if not isinstance(config.get(name, {}), dict):
-            raise ValueError(f"{name} should be an object, but is {json.dumps(config[name])}")
-    clip = config.get("gradient_clipping", "auto")
-    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float)):
-        raise ValueError(f'gradient_clipping should be a number or "auto", but is {json.dumps(clip)}')
-
-
 def written_out(config: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """A DeepSpeed configuration with every option of `EXPLICIT` that it leaves out.
+    """Fill in each option of `EXPLICIT` that a DeepSpeed configuration leaves out.
 
-    `dtype` ("fp32", "bf16" or "fp16") is what this machine trains in, where the configuration itself does not say.
-    Gradients are sent in it. They are accumulated in fp32 under bf16, which costs little; under fp16 as published.
+    `dtype` ("fp32", "bf16" or "fp16") is the precision of this machine, which counts where the configuration enables
+    none. Gradients are communicated in it. Under bf16 they are accumulated in fp32, which costs little; under fp16 in
+    fp16, as published.
     """
     dtype = next((name for name in ("bf16", "fp16") if config.get(name, {}).get("enabled") is True), dtype)
     zero = EXPLICIT["zero_optimization"]
     stage = config.get("zero_optimization", {}).get("stage", 0)
-    if "stage3_gather_fp16_weights_on_model_save" in config.get("zero_optimization", {}):  # its name of old
+    if "stage3_gather_fp16_weights_on_model_save" in config.get("zero_optimization", {}):  # its old name
         zero = {name: x for name, x in zero.items() if name != "stage3_gather_16bit_weights_on_model_save"}
-    accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype  # without ZeRO, DeepSpeed knows no mixture
-    of_this_run = {
+    # Without ZeRO, DeepSpeed accumulates in the precision that it trains in.
+    accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype
+    for_this_run = {
         "communication_data_type": dtype,
         "data_types": EXPLICIT["data_types"] | {"grad_accum_dtype": accumulated},
         "zero_optimization": zero | {"overlap_comm": stage == 3},
     }
     absent = {"fp16", "bf16"} - config.keys()
-    written = under({name: x for name, x in (EXPLICIT | of_this_run).items() if name not in absent}, config)
-    if "fp16" in written:  # DeepSpeed takes whole numbers alone by now: the published 0.5 becomes 1
+    written = under({name: x for name, x in (EXPLICIT | for_this_run).items() if name not in absent}, config)
+    if "fp16" in written:  # DeepSpeed takes only integers by now: the published 0.5 becomes 1
         written["fp16"]["min_loss_scale"] = max(1, math.ceil(written["fp16"]["min_loss_scale"]))
     return written
 
 
 def under(defaults: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """`config` with those of `defaults` that it leaves out, section by section."""
+    """Return `config` with the `defaults` that it leaves out, section by section."""
     merged = {}
     for name in defaults | config:
         default, value = defaults.get(name), config.get(name, defaults.get(name))
@@ -144,10 +118,9 @@ def under(defaults: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def clip_at(max_grad_norm: float | None, in_file: float | str | None) -> float:
-    """What gradients are clipped at, in the words of DeepSpeed and Trainer, where 0.0 is no clipping.
+    """Return the norm at which gradients are clipped; 0.0 is no clipping, for DeepSpeed and Trainer alike.
 
-    `max_grad_norm` if it is given, else the number that the DeepSpeed file has (`in_file`, maybe "auto" or None), else
-    none.
+    `max_grad_norm` if it is given, else the number in the DeepSpeed file (`in_file`, maybe "auto" or None), else 0.0.
     """
     if max_grad_norm is not None:
         return max_grad_norm

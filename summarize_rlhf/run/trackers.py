@@ -6,11 +6,12 @@ import secrets
 from pathlib import Path
 
 TRACKERS = ["wandb", "tensorboard", "none"]
+RUN_ID_FILE = "wandb_run_id"
 _WANDB_IDS: set[str] = set()  # of the runs that this process has started
 
 
 def quiet_wandb(directory: str | Path | None = None) -> None:
-    """Let W&B log without ever asking: offline where nobody has logged in. Settings of the user's own come first.
+    """Let W&B log without ever asking: offline where nobody has logged in. The user's own settings come first.
 
     ``directory`` is where its files go (default: ``wandb/`` in the working directory).
     """
@@ -22,17 +23,17 @@ def quiet_wandb(directory: str | Path | None = None) -> None:
 
 
 def wandb_run(folder: Path, goes_on: bool) -> dict[str, str]:
-    """The arguments of `wandb.init` by which this training is one run of its own there. Call it on the first process.
+    """Return the arguments of `wandb.init` that make this training one W&B run. Call it on the first process.
 
-    `folder` keeps the run's id: a training that goes on is the same run, not a new one. `WANDB_RUN_ID` of the user's
-    own comes first; where one process trains several times, it belongs to the first run alone. What an earlier
-    training of this process has left open is closed.
+    `folder` keeps the run's id: a training that goes on is the same run, not a new one. The user's `WANDB_RUN_ID` comes
+    first; where one process trains several times, it belongs to the first run alone. A run that an earlier training of
+    this process has left open is closed.
     """
     import wandb
 
     if wandb.run is not None and wandb.run.id in _WANDB_IDS:
         wandb.finish()
-    file, own = folder / "wandb_run_id", os.environ.get("WANDB_RUN_ID")
+    file, own = folder / RUN_ID_FILE, os.environ.get("WANDB_RUN_ID")
     kept = file.read_text(encoding="utf-8") if goes_on and file.is_file() else None
     run_id = own if own and (own == kept or own not in _WANDB_IDS) else kept or secrets.token_hex(4)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The weights of a model that DeepSpeed's ZeRO-3 has spread over the processes, put together again.
+"""Weights that DeepSpeed's ZeRO-3 has partitioned over the processes, gathered again.
 
-Under ZeRO-3 a parameter has the shape [0] outside of a module's forward and backward pass. Without it all of this gives
-what is there anyway.
+Under ZeRO-3 a parameter has the shape [0] outside its module's forward and backward pass. Without ZeRO-3 all of this
+returns what is there anyway.
 """
 
 import contextlib
@@ -12,16 +12,21 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 
+def is_partitioned(tensor: Tensor) -> bool:
+    """Return whether ZeRO-3 holds this parameter."""
+    return hasattr(tensor, "ds_id")
+
+
 def is_spread(model: nn.Module) -> bool:
-    """Whether ZeRO-3 holds the parameters."""
-    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    """Return whether ZeRO-3 holds the model's parameters."""
+    return any(is_partitioned(parameter) for parameter in model.parameters())
 
 
 @contextlib.contextmanager
 def gathered_model(model: nn.Module) -> Iterator[nn.Module]:
-    """The model inside a DeepSpeed engine or other wrapper, usable on each process by itself.
+    """Unwrap the model of a DeepSpeed engine or other wrapper, usable on each process by itself.
 
-    ZeRO-3 gathers all weights, and takes its hooks off, for as long as this lasts. All processes call this.
+    For as long as this lasts, ZeRO-3 gathers all weights and takes its hooks off. All processes call this.
     """
     gathered = contextlib.nullcontext()
     if is_spread(model):
@@ -32,32 +37,40 @@ def gathered_model(model: nn.Module) -> Iterator[nn.Module]:
         yield getattr(model, "module", model)
 
 
-def gathered_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """What `model.state_dict()` is without ZeRO-3, in main memory, on the first process; elsewhere it is empty.
+@contextlib.contextmanager
+def gathered_parameter(parameter: Tensor, modified: bool = False) -> Iterator[bool]:
+    """Gather one parameter (or nothing, for a buffer). Yields whether this process is to read or write it.
 
-    All processes call this. One parameter at a time is gathered.
+    With `modified`, what the first process writes reaches all. All processes call this.
     """
+    if not is_partitioned(parameter):
+        yield True
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if modified else None):
+        yield PartialState().is_main_process
+
+
+def gathered_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Return, on the first process, what `model.state_dict()` is without ZeRO-3, in main memory; elsewhere nothing.
+
+    One parameter at a time is gathered. All processes call this.
+    """
+    first = PartialState().is_main_process
     state: dict[str, Tensor] = {}
     done: dict[int, Tensor] = {}  # by id: what two names share stays one tensor
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in done:
-            done[id(tensor)] = _on_cpu(tensor)
-        if PartialState().is_main_process:
+            with gathered_parameter(tensor):
+                done[id(tensor)] = tensor.detach().to("cpu", copy=is_partitioned(tensor)) if first else torch.empty(0)
+        if first:
             state[name] = done[id(tensor)]
     return state
 
 
-def _on_cpu(tensor: Tensor) -> Tensor:
-    if not hasattr(tensor, "ds_id"):
-        return tensor.detach().cpu()
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters([tensor]):
-        return tensor.detach().to("cpu", copy=True) if PartialState().is_main_process else torch.empty(0)
-
-
-def most_of_any(count: int, device: torch.device) -> int:
-    """The largest `count` of all processes. All call this."""
+def max_over_processes(count: int, device: torch.device) -> int:
+    """Return the largest `count` of all processes. All processes call this."""
     most = torch.tensor(count, device=device)
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)

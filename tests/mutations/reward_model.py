@@ -1,6 +1,8 @@
 # ruff: noqa: E501  a table, one mutation a line
 """Stage 2, the reward model: training, scores, the reward test."""
 
+ACCURACY = "reward_model/accuracy.py"
+ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
 ENCODING = "reward_model/encoding.py"
 INTERVALS = "summarize_rlhf/intervals.py"
 LOSS = "reward_model/loss.py"
@@ -14,14 +16,14 @@ TEST = "reward_model/gptj_reward_test.py"
 # fmt: off
 ROWS = [
     # options on their way to the optimizer
-    ("RM: learning_rate ignored", STAGE, "        learning_rate=args.learning_rate,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
-    ("RM: adam_beta1 ignored", STAGE, "        adam_beta1=args.adam_beta1,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
-    ("RM: adam_beta2 ignored", STAGE, "        adam_beta2=args.adam_beta2,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
-    ("RM: adam_epsilon ignored", STAGE, "        adam_epsilon=args.adam_epsilon,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
-    ("RM: weight_decay ignored", STAGE, "        weight_decay=args.weight_decay,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
-    ("RM: warmup_steps ignored", STAGE, "        warmup_steps=args.warmup_steps,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
-    ("RM: lr_scheduler_type ignored", STAGE, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
-    ("RM: max_steps ignored", STAGE, "        max_steps=args.max_steps,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
+    ("RM: learning_rate ignored", ARGUMENTS, "        learning_rate=args.learning_rate,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: adam_beta1 ignored", ARGUMENTS, "        adam_beta1=args.adam_beta1,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: adam_beta2 ignored", ARGUMENTS, "        adam_beta2=args.adam_beta2,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: adam_epsilon ignored", ARGUMENTS, "        adam_epsilon=args.adam_epsilon,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: weight_decay ignored", ARGUMENTS, "        weight_decay=args.weight_decay,\n", "", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: warmup_steps ignored", ARGUMENTS, "        warmup_steps=args.warmup_steps,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
+    ("RM: lr_scheduler_type ignored", ARGUMENTS, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
+    ("RM: max_steps ignored", ARGUMENTS, "        max_steps=args.max_steps,\n", "", "reward_model/test_formulas_reward_model.py::test_rate_of_each_step"),
     # what is trained, on what
     ("RM: order by another seed", STAGE, "LengthGroupedSampler(lengths, args.global_batch_size, args.seed)", "LengthGroupedSampler(lengths, args.global_batch_size, 42)", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
     ("RM: head by another seed", STAGE, "torch.manual_seed(args.seed)", "torch.manual_seed(42)", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
@@ -41,9 +43,8 @@ ROWS = [
     ("RM: loss divided by all positions", LOSS, "per_token.sum(1) / scored.sum(1).clamp(min=1)", "per_token.mean(1)", "reward_model/test_reward_loss.py::test_pairwise_loss_by_hand"),
     ("RM: last token's loss of equal pairs", LOSS, "-logsigmoid(difference.float()) * differs", "-logsigmoid(difference.float())", "reward_model/test_reward_loss.py::test_an_equal_pair_adds_nothing"),
     # figures
-    ("RM: ties count as right", STAGE, "\"accuracy\": float((chosen > rejected).mean())", "\"accuracy\": float((chosen >= rejected).mean())", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
-    ("RM: margin reversed", STAGE, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
-    ("reward test: ties count as right", TEST, "(chosen > rejected).tolist()", "(chosen >= rejected).tolist()", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
+    ("RM: ties count as right", ACCURACY, "return chosen > rejected", "return chosen >= rejected", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
+    ("RM: margin reversed", ACCURACY, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
     ("reward test: standard error without root", INTERVALS, "se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)", "se = sum(total**2 for total in sums.values()) / len(right)", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
     ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
     ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"test\", args.max_rows)", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),

@@ -1,6 +1,7 @@
 # ruff: noqa: E501  a table, one mutation a line
 """Stage 1, supervised fine-tuning."""
 
+ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
 DATASET = "sft/summarize_dataset.py"
 LOSS = "sft/loss.py"
 STAGE = "sft/train_gptj_summarize.py"
@@ -8,14 +9,14 @@ STAGE = "sft/train_gptj_summarize.py"
 # fmt: off
 ROWS = [
     # options on their way to the optimizer
-    ("SFT: learning_rate ignored", STAGE, "        learning_rate=args.learning_rate,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
-    ("SFT: adam_beta1 ignored", STAGE, "        adam_beta1=args.adam_beta1,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
-    ("SFT: adam_beta2 ignored", STAGE, "        adam_beta2=args.adam_beta2,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
-    ("SFT: adam_epsilon ignored", STAGE, "        adam_epsilon=args.adam_epsilon,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
-    ("SFT: weight_decay ignored", STAGE, "        weight_decay=args.weight_decay,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
-    ("SFT: warmup_steps ignored", STAGE, "        warmup_steps=args.warmup_steps,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
-    ("SFT: lr_scheduler_type ignored", STAGE, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
-    ("SFT: max_steps ignored", STAGE, "        max_steps=args.max_steps,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
+    ("SFT: learning_rate ignored", ARGUMENTS, "        learning_rate=args.learning_rate,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
+    ("SFT: adam_beta1 ignored", ARGUMENTS, "        adam_beta1=args.adam_beta1,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
+    ("SFT: adam_beta2 ignored", ARGUMENTS, "        adam_beta2=args.adam_beta2,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
+    ("SFT: adam_epsilon ignored", ARGUMENTS, "        adam_epsilon=args.adam_epsilon,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
+    ("SFT: weight_decay ignored", ARGUMENTS, "        weight_decay=args.weight_decay,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
+    ("SFT: warmup_steps ignored", ARGUMENTS, "        warmup_steps=args.warmup_steps,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
+    ("SFT: lr_scheduler_type ignored", ARGUMENTS, "        lr_scheduler_type=args.lr_scheduler_type,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
+    ("SFT: max_steps ignored", ARGUMENTS, "        max_steps=args.max_steps,\n", "", "sft/test_formulas_sft.py::test_rate_of_each_step"),
     # rows and batches
     ("SFT: order by another seed", STAGE, "args.global_batch_size, args.seed)", "args.global_batch_size, 42)", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
     ("SFT: rows grouped by the device's batch", STAGE, "LengthGroupedSampler(encoded[\"train\"].lengths, args.global_batch_size", "LengthGroupedSampler(encoded[\"train\"].lengths, args.per_device_train_batch_size", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),

@@ -6,7 +6,8 @@ INTERVALS = "summarize_rlhf/intervals.py"
 KL = "summarize_rlhf/lm/kl.py"
 SAMPLER = "summarize_rlhf/run/sampler.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
-STAGE_RUN = "summarize_rlhf/run/stage_run.py"
+SFT = "sft/train_gptj_summarize.py"
+TRAINER_ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
 TABLES = "trlx_inference_gptj.py"
 TOKENIZER = "summarize_rlhf/tokenizer.py"
 WEIGHTS = "summarize_rlhf/lm/weights.py"
@@ -32,9 +33,9 @@ ROWS = [
     ("tokenizer's hash ignores the vocabulary", TOKENIZER, "sorted(tokenizer.get_vocab().items())", "len(tokenizer.get_vocab())", "contract/test_formulas.py::test_hash_sees_a_token_that_no_probe_holds"),
     ("model of exactly the length refused", WEIGHTS, "if positions is not None and max_length > positions:", "if positions is not None and max_length >= positions:", "contract/test_formulas.py::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
     ("model keeps its own pad id", WEIGHTS, "ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id", "ids.eos_token_id = tokenizer.eos_token_id", "contract/test_formulas.py::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
-    ("a run goes on at another rate", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"learning_rate\",\n", "contract/test_formulas.py::test_what_a_run_may_not_change"),
-    ("a run goes on with another seed", STAGE_RUN, "        \"eval_steps\",\n", "        \"eval_steps\",\n        \"seed\",\n", "contract/test_formulas.py::test_what_a_run_may_not_change"),
-    ("a linear schedule goes on to another length", STAGE_RUN, "if args.lr_scheduler_type.startswith(\"constant\") else set()", "if True else set()", "contract/test_formulas.py::test_what_a_run_may_not_change"),
+    ("a run goes on at another rate", SFT, "AdamW's peak learning rate\", least=0)", "AdamW's peak learning rate\", least=0, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
+    ("a run goes on with another seed", SFT, "least=0, below=2**32)", "least=0, below=2**32, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
+    ("a linear schedule goes on to another length", TRAINER_ARGUMENTS, "return args.lr_scheduler_type.startswith(\"constant\")", "return True", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     # stage 3
     ("stage 3: reference's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs) + torch.tensor(reference_score)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
     ("stage 3: reference's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),

@@ -12,7 +12,7 @@ from torch import nn
 
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.best_model import WEIGHTS, BestModel
-from summarize_rlhf.run.stage_run import drop_step_checkpoints
+from summarize_rlhf.run.resume_point import drop_step_checkpoints
 
 OVERFITS = {
     "max_length": 100, "global_batch_size": 4, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 8,

@@ -73,7 +73,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     plugin = None
     if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
-        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file)) if file else DeepSpeedPlugin()
+        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype())) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
         accumulation = deepspeed.get("gradient_accumulation_steps", 1)
         accumulation = 1 if accumulation == "auto" else accumulation
