@@ -1,14 +1,14 @@
-"""Stage 3: PPO. The SFT model learns to write summaries that the reward model prefers to the human reference.
+"""Stage 3: PPO. The SFT model learns to write summaries that the reward model prefers to the human summary.
 
     accelerate launch --config_file configs/default_accelerate_config.yaml trlx_gptj_text_summarization.py
 
 takes the SFT directory of stage 1 and the reward model of stage 2 and writes `ckpts/…/hf_model`. The values below
-are the published ones. Change any of them by a JSON object of dotted names, or a JSON or YAML file of them:
+are the published ones. Change any of them with a JSON object of dotted names, or a JSON or YAML file of them:
 
     … trlx_gptj_text_summarization.py '{"train.batch_size": 8, "method.init_kl_coef": 0.05}'
 
-An interrupted run goes on when the same command is given again; `--fresh` starts over.
-Names under `task.` say what is summarised and by what it is judged, all others are trlX's.
+The same command resumes an interrupted run; `--fresh` starts over. Names under `task.` choose the data and the reward
+model, all others are trlX's.
 """
 
 import typing
@@ -19,13 +19,14 @@ from typing import Any
 import torch
 
 import trlx
-from reward_model.references import reference_scores
+from reward_model.label_scores import label_scores
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.handover import check_handover
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.lm.weights import check_found, find_model
+from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.values import check_bounds, of_type
@@ -44,9 +45,7 @@ from trlx.data.default_configs import (
 from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.trainer.setup import join_processes
 
-HERE = Path(__file__).resolve().parent
-SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
-SFT_MODEL = find_model(*SFT)
+SOURCE = find_model(*SFT_MODEL)  # stage 1's directory, else the published model
 
 config = TRLConfig(
     train=TrainConfig(
@@ -56,12 +55,12 @@ config = TRLConfig(
         batch_size=4,
         checkpoint_interval=10000,
         eval_interval=200,
-        checkpoint_dir=str(HERE / "ckpts"),
+        checkpoint_dir=str(PPO_RUN_DIR),
         resume_from_checkpoint="auto",
         project_name="summarize_RLHF",
     ),
-    model=ModelConfig(model_path=SFT_MODEL, num_layers_unfrozen=8),
-    tokenizer=TokenizerConfig(tokenizer_path=SFT_MODEL, truncation_side="right"),
+    model=ModelConfig(model_path=SOURCE, num_layers_unfrozen=8),
+    tokenizer=TokenizerConfig(tokenizer_path=SOURCE, truncation_side="right"),
     optimizer=OptimizerConfig(
         name="adamw", kwargs={"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
     ),
@@ -88,16 +87,16 @@ config = TRLConfig(
 
 @dataclass
 class Task:
-    """What is summarised, and by what it is judged."""
+    """The data that is summarised, and the reward model that judges it."""
 
     dataset: str = "CarperAI/openai_summarize_tldr"  # local directory or Hub id with splits train, valid
-    reward_model: str = str(HERE / "reward_model/rm_checkpoint")  # stage 2's directory, or a pytorch_model.bin
+    reward_model: str = str(REWARD_MODEL_DIR)  # stage 2's directory, or a pytorch_model.bin
     max_train_prompts: int | None = None  # first rows of train; None: all
     max_eval_prompts: int | None = 1000  # first rows of valid
 
 
 def configure() -> tuple[TRLConfig, Task]:
-    """The values above with the overrides of the command line. Raises UserError for a name that does not exist."""
+    """Apply the overrides of the command line to the values above. Raises UserError for an unknown name."""
     overrides = parse_overrides(__doc__, vars(config) | {"task": Task()})
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
@@ -121,24 +120,24 @@ def configure() -> tuple[TRLConfig, Task]:
 
 
 def reward_device(policy: torch.device, processes: int) -> torch.device:
-    """A GPU that no policy process uses, if there is one (as published: policy on 0, reward model on 1)."""
+    """Choose a GPU that no policy process uses, if there is one (as published: policy on 0, reward model on 1)."""
     if policy.type == "cuda" and torch.cuda.device_count() > processes:
         return torch.device("cuda", processes)
     return policy
 
 
 def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, Any]]:
-    """Prompts of at most `room` tokens, the post cut where it is too long, each with its body and its reference.
+    """Build prompts of at most `room` tokens, too long posts cut, each with its body, its label and their place.
 
-    Their ids are given with them (`input_ids`): those that stages 1 and 2 make of the same text, BOS included.
+    `input_ids` are the ids that stages 1 and 2 make of the same text, BOS included.
     """
     rows = load_rows(dataset, split, ["prompt", "label"], max_rows)
     where = places(rows)
     bodies, labels = cut_prompts(tokenizer, rows["prompt"], room, where), split_labels(rows["label"], where)
     texts = [prompt_text(body) for body in bodies]
     columns = zip(texts, token_ids(tokenizer, texts), bodies, labels, where, strict=True)
-    names = ("prompt", "input_ids", "body", "reference", "place")
-    return [dict(zip(names, row, strict=True)) | {"reference_score": None} for row in columns]
+    names = ("prompt", "input_ids", "body", "label", "place")
+    return [dict(zip(names, row, strict=True)) | {"label_score": None} for row in columns]
 
 
 @main_guard
@@ -146,9 +145,9 @@ def main() -> None:
     config, task = configure()
     state = join_processes()
 
-    check_found(config.model.model_path, *SFT)
+    check_found(config.model.model_path, *SFT_MODEL)
 
-    # The policy's tokenizer, and a reward model that was trained on the same text and tokens.
+    # 1. The policy's tokenizer, and a reward model that was trained on the same text and tokens.
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
@@ -163,27 +162,28 @@ def main() -> None:
     )
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)
 
-    # Prompts with their references. Those that the run will draw are scored once, before it begins.
+    # 2. The prompts. The labels of those that the run will draw are scored once, before it begins.
     room = config.train.seq_length - config.method.longest_response()
     prompts = make_prompts(task.dataset, "train", task.max_train_prompts, tokenizer, room)
     eval_prompts = make_prompts(task.dataset, "valid", task.max_eval_prompts, tokenizer, room)
     episodes = config.train.epochs * config.method.num_rollouts
     drawn = PromptCursor(len(prompts), config.train.seed).take(min(episodes, len(prompts)))
     rows = [prompts[i] for i in sorted(drawn)] + eval_prompts
-    scores = reference_scores(
+    scores = label_scores(
         scorer,
         [row["body"] for row in rows],
-        [row["reference"] for row in rows],
-        Path(config.train.checkpoint_dir) / "reference_scores.json",
-        "score references" if state.is_main_process else None,
+        [row["label"] for row in rows],
+        Path(config.train.checkpoint_dir) / "label_scores.json",
+        "score labels" if state.is_main_process else None,
         [row["place"] for row in rows],
     )
     for row, score in zip(rows, scores, strict=True):
-        row["reference_score"] = score
+        row["label_score"] = score
 
-    def reward_fn(outputs, body, reference_score, **_) -> torch.Tensor:
-        """How much better than the human reference the reward model finds each sample."""
-        return scorer.score(body, outputs) - torch.tensor(reference_score)
+    # 3. The reward, and PPO
+    def reward_fn(outputs, body, label_score, **_) -> torch.Tensor:
+        """Return each sample's score less the score of its post's human summary."""
+        return scorer.score(body, outputs) - torch.tensor(label_score)
 
     config.train.trainer_kwargs["identity"] = {"task": vars(task), "reward_model": scorer.model.digest()}
     trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)

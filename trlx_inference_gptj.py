@@ -2,8 +2,8 @@
 
     python trlx_inference_gptj.py
 
-summarises the TL;DR test set with the model of stage 1 and that of stage 3, scores the summaries and the human
-references with the reward model of stage 2, measures how far stage 3 has moved from stage 1 (KL), prints both tables
+summarises the TL;DR test set with the model of stage 1 and that of stage 3, scores these and the human summaries
+(labels) with the reward model of stage 2, measures how far stage 3 has moved from stage 1 (KL), prints both tables
 and writes them with every summary as CSV.
 """
 
@@ -25,6 +25,7 @@ from summarize_rlhf.lm.generation_options import check_options
 from summarize_rlhf.lm.kl import kl_of_responses
 from summarize_rlhf.lm.summaries import Generated, generate
 from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
+from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run.arguments import knob, parse_arguments
@@ -33,25 +34,25 @@ from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_pr
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
 
 HERE = Path(__file__).resolve().parent
-SFT = (HERE / "sft/gptj-supervised-summarize-checkpoint", "CarperAI/openai_summarize_tldr_sft")
-PPO = (HERE / "ckpts/best_checkpoint/hf_model", "CarperAI/openai_summarize_tldr_ppo", HERE / "ckpts")
 
 
 @dataclass
 class InferenceArguments:
-    sft_model: str = knob(find_model(*SFT), "stage 1's directory or a Hub id")
-    ppo_model: str = knob(find_model(*PPO), "stage 3's hf_model directory or a Hub id")
-    reward_model: str = knob(str(HERE / "reward_model/rm_checkpoint"), "stage 2's directory, or the published file")
-    dataset: str = knob("CarperAI/openai_summarize_tldr", "local directory, file or Hub id")
+    sft_model: str = knob(find_model(*SFT_MODEL), "stage 1's directory or a Hub id")
+    ppo_model: str = knob(find_model(*PPO_MODEL), "stage 3's hf_model directory or a Hub id")
+    reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
+    dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id")
     split: str = knob("test", "split of the data set")
-    max_rows: int | None = knob(None, "first rows of the split; default: all", least=1)
-    max_length: int = knob(550, "tokens of post and summary together; of a longer post the end is cut", least=1)
-    max_new_tokens: int = knob(50, "tokens of a summary at most, EOS included", least=1)
-    decoding: str = knob("greedy", "sample: from the model's own distribution", choices=["greedy", "sample", "both"])
+    max_rows: int | None = knob(None, "use only the first rows of the split (default: all)", least=1)
+    max_length: int = knob(550, "tokens of post and summary together; a longer post loses its end", least=1)
+    max_new_tokens: int = knob(50, "most tokens of a summary, EOS included", least=1)
+    decoding: str = knob(
+        "greedy", "greedy, sampled from the model's own distribution, or both", choices=["greedy", "sample", "both"]
+    )
     temperature: float = knob(1.0, "divides the logits when sampling; 0: greedy", least=0)
-    kl: bool = knob(True, "KL of PPO to SFT along PPO's summaries; holds both models in memory at once")
-    batch_size: int = knob(32, "prompts generated at once; memory and speed alone", least=1)
-    seed: int = knob(0, "of the samples", least=0, below=2**32)
+    kl: bool = knob(True, "measure the KL of PPO to SFT along PPO's summaries; holds both models in memory")
+    batch_size: int = knob(32, "prompts generated at once; changes memory and speed only", least=1)
+    seed: int = knob(0, "seed of the samples", least=0, below=2**32)
     output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
 
 
@@ -60,7 +61,7 @@ def ways(args: InferenceArguments) -> list[str]:
 
 
 def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, device) -> dict[str, list[Generated]]:
-    """The model's summary of each post, by way of decoding. `name` is for the progress bar."""
+    """Return the model's summary of each post, by way of decoding. `name` is for the progress bar."""
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
@@ -84,13 +85,13 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
 
 
 def dtype_on(device: torch.device) -> torch.dtype:
-    """bf16 where the GPU has it, else fp16; fp32 on CPU."""
+    """Return bf16 where the GPU has it, else fp16; fp32 on CPU."""
     kind = precision.precision()
     return torch.bfloat16 if kind["bf16"] else torch.float16 if kind["fp16"] else torch.float32
 
 
 def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, device) -> dict[str, list[float]]:
-    """KL(PPO ‖ SFT) in nats along each of PPO's summaries, by way of decoding; empty where it cannot be had."""
+    """Return KL(PPO ‖ SFT) in nats along each of PPO's summaries, by way of decoding; empty if undefined."""
     if not args.kl:
         return {}
     if len({tokenizer_hash(load_tokenizer(path)) for path in (args.sft_model, args.ppo_model)}) == 2:
@@ -124,11 +125,11 @@ def main() -> None:
     args = parse_arguments(InferenceArguments)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
-    check_found(args.sft_model, *SFT)
-    check_found(args.ppo_model, *PPO)
+    check_found(args.sft_model, *SFT_MODEL)
+    check_found(args.ppo_model, *PPO_MODEL)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
-    bodies, references = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))
+    bodies, labels = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))
 
     summaries = {
         name: summarise(name, path, rows, args, device)
@@ -136,7 +137,7 @@ def main() -> None:
     }
     kl = divergence(summaries["PPO"], args, device)
     scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
-    gold = scorer.score(bodies, references, progress="score references", places=places(rows))
+    label_rewards = scorer.score(bodies, labels, progress="score labels", places=places(rows))
 
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,16 +146,16 @@ def main() -> None:
         given = summaries[name][way]
         texts = [summary.text for summary in given]
         scores = rewards[name, way] = scorer.score(bodies, texts, progress=f"score {name} {way}")
-        label = f"{name} ({way})" if args.decoding == "both" else name
-        figures = rouge(texts, references)
+        title = f"{name} ({way})" if args.decoding == "both" else name
+        figures = rouge(texts, labels)
         keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
-        rouge_table.append({"model": label} | {head: figures[key] for head, key in keys.items()})
+        rouge_table.append({"model": title} | {head: figures[key] for head, key in keys.items()})
         columns = {
             "prompt": rows["prompt"],
-            "reference": references,
+            "label": labels,
             "summary": texts,
             "reward": scores.tolist(),
-            "reference_reward": gold.tolist(),
+            "label_reward": label_rewards.tolist(),
             "tokens": [len(summary.response) for summary in given],
             "ended": [int(summary.ended) for summary in given],
         }
@@ -166,9 +167,9 @@ def main() -> None:
         )
         reward_table.append(
             {
-                "model": label,
+                "model": title,
                 "reward": scores.mean().item(),
-                "Δ": (scores - gold).mean().item(),
+                "Δ": (scores - label_rewards).mean().item(),
                 "tokens": sum(columns["tokens"]) / len(given),
                 "ended by EOS": sum(columns["ended"]) / len(given),
             }
@@ -179,7 +180,7 @@ def main() -> None:
         [
             {
                 "post": bodies[i],
-                "reference": references[i],
+                "label": labels[i],
                 "SFT": summaries["SFT"][way][i].text,
                 "PPO": summaries["PPO"][way][i].text,
             }
@@ -187,7 +188,7 @@ def main() -> None:
         ]
     )
     print(f"\nROUGE on {len(rows)} rows of {args.split}\n{format_table(rouge_table)}")
-    print(f"\nReward (Δ: less that of the human reference)\n{format_table(reward_table)}")
+    print(f"\nReward (Δ: less that of the label)\n{format_table(reward_table)}")
     gains = {way: paired_bootstrap(rewards["PPO", way].tolist(), rewards["SFT", way].tolist()) for way in ways(args)}
     for way, gain in gains.items():
         print(f"PPO − SFT, {way}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}")

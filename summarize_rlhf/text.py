@@ -51,7 +51,7 @@ def prompt_text(body: str) -> str:
 
 
 def sft_text(prompt: str, label: str) -> str:
-    """Prompt (or its body), one space, reference, whatever blanks the source has. The EOS follows as an id."""
+    """Return prompt (or its body), one space, label, whatever blanks the source has. The EOS follows as an id."""
     return f"{prompt_text(prompt)} {bare_summary(label)}"
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, OPTConfig, PreTrainedTokenizerFast
 
 from reward_model.comparisons import encode_comparisons, load_comparisons
-from reward_model.references import reference_scores
+from reward_model.label_scores import label_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.loss import IGNORED
@@ -166,7 +166,7 @@ def test_a_cut_prompt_keeps_its_bos(family, tmp_path):
     assert PromptPipeline([prompt], 40, tokenizer)[0] == (
         prompt["input_ids"],
         prompt["prompt"],
-        {name: prompt[name] for name in ("body", "reference", "place", "reference_score")},
+        {name: prompt[name] for name in ("body", "label", "place", "label_score")},
     )
 
 
@@ -231,14 +231,14 @@ def test_rewards_per_token_of_the_text_fall_on_the_sampled_tokens(family):
     assert laid[1] == given[len(prefix) + 1]
 
 
-def test_a_reference_without_room_is_named_by_its_row(family, tmp_path):
+def test_a_label_without_room_is_named_by_its_row(family, tmp_path):
     """The reward model may read less than the policy: the row is told as its file has it, whatever was drawn."""
     directory, _ = family
     tokenizer = load_tokenizer(directory)
     long = {"prompt": "POST: a\nTL;DR:", "label": "my cat moved " * 30}
     write_rows(tmp_path / "train.jsonl", [tldr_row(random.Random(i)) for i in range(4)] + [long])
     prompts = make_prompts(str(tmp_path), "train", None, tokenizer, 100)[::-1]
-    rows = [[row[name] for row in prompts] for name in ("body", "reference", "place")]
+    rows = [[row[name] for row in prompts] for name in ("body", "label", "place")]
     scorer = Scorer(RewardModel.from_causal_lm(directory), tokenizer, 60)
     with pytest.raises(UserError, match=r"train\.jsonl, row 5: a summary needs \d+ tokens .* but 59 are allowed"):
-        reference_scores(scorer, *rows[:2], tmp_path / "scores.json", None, rows[2])
+        label_scores(scorer, *rows[:2], tmp_path / "scores.json", None, rows[2])

@@ -107,7 +107,7 @@ def test_rewards_and_their_difference_are_those_of_each_row(folder, made, rows) 
         found = csv_rows(made / f"{name.lower()}_{way}.csv")
         scores = slow_scores(folder, rows, [row["summary"] for row in found])
         assert [float(row["reward"]) for row in found] == pytest.approx(scores.tolist(), abs=1e-5)
-        assert [float(row["reference_reward"]) for row in found] == pytest.approx(gold.tolist(), abs=1e-5)
+        assert [float(row["label_reward"]) for row in found] == pytest.approx(gold.tolist(), abs=1e-5)
         means[name, way] = scores.mean().item()
         assert line["reward"] == pytest.approx(means[name, way], abs=1e-5)
         assert line["Δ"] == pytest.approx((scores - gold).mean().item(), abs=1e-5)
@@ -157,7 +157,7 @@ def overrides(folder: Path, out: Path) -> dict:
     }
 
 
-def test_reward_is_the_sample_less_its_own_reference(folder, tmp_path) -> None:
+def test_reward_is_the_sample_less_its_own_label(folder, tmp_path) -> None:
     """On the first rows of valid, their posts cut so that the summary fits; going on with another task is refused."""
     options = overrides(folder, tmp_path / "out")
     assert forked(ppo, options) == ""
@@ -170,8 +170,8 @@ def test_reward_is_the_sample_less_its_own_reference(folder, tmp_path) -> None:
     scorer = Scorer.from_pretrained(folder / "rm")
     for row, sample in zip(rows, samples, strict=True):
         body = sample["prompt"].removesuffix("\nTL;DR:")
-        mine, reference = (scorer.score([body], [text]).item() for text in (sample["output"], row["label"]))
-        assert sample["reward"] == pytest.approx(mine - reference, abs=1e-5)
+        mine, label = (scorer.score([body], [text]).item() for text in (sample["output"], row["label"]))
+        assert sample["reward"] == pytest.approx(mine - label, abs=1e-5)
     error = forked(ppo, options | {"task.max_eval_prompts": 3, "train.epochs": 2})
     assert "max_eval_prompts was 4, is 3" in error
 

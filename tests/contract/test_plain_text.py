@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.encoding import encode
-from reward_model.references import reference_scores
+from reward_model.label_scores import label_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.summarize_dataset import TLDRDataset
@@ -76,9 +76,9 @@ def stages(folder, tokenizer, model) -> dict:
 
     def ppo():
         prompts = make_prompts(str(folder), "train", None, tokenizer, 200)
-        rows = [[row[name] for row in prompts] for name in ("body", "reference", "place")]
+        rows = [[row[name] for row in prompts] for name in ("body", "label", "place")]
         scorer = Scorer(RewardModel.from_causal_lm(model), tokenizer, 250)
-        reference_scores(scorer, *rows[:2], folder / "scores.json", None, rows[2])
+        label_scores(scorer, *rows[:2], folder / "scores.json", None, rows[2])
         return [row["input_ids"] for row in prompts]
 
     read = {}
@@ -225,7 +225,7 @@ def test_all_stages_read_the_same_bytes(tokenizer, tmp_path, post, tail, summary
     assert tokenizer.decode(prompt["input_ids"]) == prompt["prompt"] == f"{body}\nTL;DR:"
     assert tokenizer.decode(row["input_ids"]) == f"{body}\nTL;DR: my cat moved again today<|endoftext|>"
     assert tokenizer.decode(pair["chosen_ids"]) == f"{START}{body}\nTL;DR: my cat moved again today"
-    assert rm_text(prompt["body"], prompt["reference"]) == tokenizer.decode(pair["chosen_ids"])
+    assert rm_text(prompt["body"], prompt["label"]) == tokenizer.decode(pair["chosen_ids"])
 
 
 def test_a_label_of_the_marker_alone_is_refused_in_all_stages(tokenizer, tmp_path):

@@ -47,5 +47,5 @@ FAST = {
     "KL per token to the controller",
     "summaries written in training mode",
     "sampler ignores its seed",
-    "references: length does not matter",
+    "labels: length does not matter",
 }

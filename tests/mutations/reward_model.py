@@ -8,7 +8,7 @@ INTERVALS = "summarize_rlhf/intervals.py"
 LOSS = "reward_model/loss.py"
 MODEL = "reward_model/reward_model.py"
 PAIRS = "reward_model/comparisons.py"
-REFERENCES = "reward_model/references.py"
+LABEL_SCORES = "reward_model/label_scores.py"
 SCORING = "reward_model/scoring.py"
 STAGE = "reward_model/train_reward_model_gptj.py"
 TEST = "reward_model/gptj_reward_test.py"
@@ -58,8 +58,8 @@ ROWS = [
     ("scorer: batch_tokens ignored", SCORING, "for i in order], self.batch_tokens)", "for i in order], 16384)", "reward_model/test_formulas_reward_scores.py::test_a_forward_pass_holds_no_more_than_batch_tokens"),
     ("scorer: batch_tokens counts without padding", SCORING, "fit = max(1, most // longest)", "fit = max(1, 2 * most // longest)", "reward_model/test_scoring.py::test_batches_hold_little_padding"),
     ("scorer: in training mode", SCORING, "        self.model.eval()\n        device", "        device", "reward_model/test_formulas_reward_scores.py::test_scores_have_no_dropout"),
-    ("references: of another row", REFERENCES, "[references[i] for i in mine]", "[references[i - 1] for i in mine]", "reward_model/test_references.py::test_scores_are_the_scorers_and_the_second_start_computes_none"),
-    ("references: tokenizer does not matter", REFERENCES, " {tokenizer_hash(scorer.tokenizer)} ", " ", "reward_model/test_formulas_reward_scores.py::test_references_are_scored_anew_where_the_scorer_differs"),
-    ("references: length does not matter", REFERENCES, " {scorer.max_length}", "", "reward_model/test_formulas_reward_scores.py::test_references_are_scored_anew_where_the_scorer_differs"),
-    ("references: known by the summary alone", REFERENCES, "hashlib.sha256(rm_text(*pair).encode())", "hashlib.sha256(pair[1].encode())", "reward_model/test_formulas_reward_scores.py::test_references_are_known_by_post_and_summary"),
+    ("labels: of another row", LABEL_SCORES, "[labels[i] for i in mine]", "[labels[i - 1] for i in mine]", "reward_model/test_label_scores.py::test_scores_are_the_scorers_and_the_second_start_computes_none"),
+    ("labels: tokenizer does not matter", LABEL_SCORES, " {tokenizer_hash(scorer.tokenizer)} ", " ", "reward_model/test_formulas_reward_scores.py::test_labels_are_scored_anew_where_the_scorer_differs"),
+    ("labels: length does not matter", LABEL_SCORES, " {scorer.max_length}", "", "reward_model/test_formulas_reward_scores.py::test_labels_are_scored_anew_where_the_scorer_differs"),
+    ("labels: known by the summary alone", LABEL_SCORES, "hashlib.sha256(rm_text(*pair).encode())", "hashlib.sha256(pair[1].encode())", "reward_model/test_formulas_reward_scores.py::test_labels_are_known_by_post_and_summary"),
 ]

@@ -37,12 +37,12 @@ ROWS = [
     ("a run goes on with another seed", SFT, "least=0, below=2**32)", "least=0, below=2**32, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a linear schedule goes on to another length", TRAINER_ARGUMENTS, "return args.lr_scheduler_type.startswith(\"constant\")", "return True", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     # stage 3
-    ("stage 3: reference's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs) + torch.tensor(reference_score)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: reference's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(reference_score)", "scorer.score(body, outputs)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: evaluates on train", STAGE3, "make_prompts(task.dataset, \"valid\"", "make_prompts(task.dataset, \"train\"", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: prompts take the response's room", STAGE3, "room = config.train.seq_length - config.method.longest_response()", "room = config.train.seq_length", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: references' scores reversed", STAGE3, "for row, score in zip(rows, scores, strict=True):", "for row, score in zip(rows, scores[::-1], strict=True):", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
-    ("stage 3: another run's task goes on", STAGE3, "    config.train.trainer_kwargs[\"identity\"] = {\"task\": vars(task), \"reward_model\": scorer.model.digest()}\n", "", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_reference"),
+    ("stage 3: label's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs) + torch.tensor(label_score)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
+    ("stage 3: label's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
+    ("stage 3: evaluates on train", STAGE3, "make_prompts(task.dataset, \"valid\"", "make_prompts(task.dataset, \"train\"", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
+    ("stage 3: prompts take the response's room", STAGE3, "room = config.train.seq_length - config.method.longest_response()", "room = config.train.seq_length", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
+    ("stage 3: labels' scores reversed", STAGE3, "for row, score in zip(rows, scores, strict=True):", "for row, score in zip(rows, scores[::-1], strict=True):", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
+    ("stage 3: another run's task goes on", STAGE3, "    config.train.trainer_kwargs[\"identity\"] = {\"task\": vars(task), \"reward_model\": scorer.model.digest()}\n", "", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
     ("stage 3: reward model's tokenizer unchecked", STAGE3, "    check_handover(task.reward_model, expects_stage=\"rm\", tokenizer=tokenizer)\n", "", "contract/test_formulas_tables.py::test_a_reward_model_of_another_tokenizer_is_refused"),
     # tables
     ("tables: greedy samples, samples are greedy", TABLES, "do_sample=way == \"sample\"", "do_sample=way != \"sample\"", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
@@ -52,7 +52,7 @@ ROWS = [
     ("tables: max_new_tokens ignored", TABLES, "            max_new_tokens=args.max_new_tokens,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
     ("tables: rows unlimited", TABLES, "[\"prompt\", \"label\"], args.max_rows)", "[\"prompt\", \"label\"], None)", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
     ("tables: gain reversed", TABLES, "paired_bootstrap(rewards[\"PPO\", way].tolist(), rewards[\"SFT\", way].tolist())", "paired_bootstrap(rewards[\"SFT\", way].tolist(), rewards[\"PPO\", way].tolist())", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
-    ("tables: delta reversed", TABLES, "(scores - gold).mean()", "(gold - scores).mean()", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: delta reversed", TABLES, "(scores - label_rewards).mean()", "(label_rewards - scores).mean()", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence

@@ -9,7 +9,7 @@ GENERATE = "summarize_rlhf/lm/summaries.py"
 GENERATION = "summarize_rlhf/lm/generation_options.py"
 HANDOVER = "summarize_rlhf/handover.py"
 PROMPTS = "trlx/pipeline/offline_pipeline.py"
-REFERENCES = "reward_model/references.py"
+LABEL_SCORES = "reward_model/label_scores.py"
 SCORING = "trlx/trainer/rewards.py"
 SFT = "sft/summarize_dataset.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
@@ -38,7 +38,7 @@ ROWS = [
     ("text: RM forgets EOS in the budget", ENCODING, "max_length - 1, functools", "max_length, functools", "contract/test_families.py::test_the_reward_model_reads_the_same_ids_in_training_and_in_scoring"),
     ("text: RM cut late", ENCODING, ">= max_length:", "> max_length:", "contract/test_families.py::test_the_reward_model_reads_the_same_ids_in_training_and_in_scoring"),
     ("text: RM places lost", COMPARISONS, "max_length, places)", "max_length)", "contract/test_plain_text.py::test_a_row_that_spells_control_tokens"),
-    ("text: references' places shuffled", REFERENCES, "[places[i] for i in mine]", "[places[-1 - i] for i in mine]", "contract/test_families.py::test_a_reference_without_room_is_named_by_its_row"),
+    ("text: labels' places shuffled", LABEL_SCORES, "[places[i] for i in mine]", "[places[-1 - i] for i in mine]", "contract/test_families.py::test_a_label_without_room_is_named_by_its_row"),
     ("text: generation with the plain tokenizer", GENERATE, "token_ids(tokenizer, prompts)", "tokenizer(prompts, add_special_tokens=False).input_ids", "contract/test_families.py::test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_model"),
     ("text: stage 3 gives no ids", STAGE3, "zip(texts, token_ids(tokenizer, texts), bodies", "zip(texts, tokenizer(texts, add_special_tokens=False).input_ids, bodies", "contract/test_families.py::test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_model"),
     ("text: given ids ignored", PROMPTS, "ids = list(own)", "pass", "contract/test_families.py::test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_model"),

@@ -92,7 +92,7 @@ def trained(sft_dir, reward_dir, tldr_dir, root, tmp_path_factory) -> tuple[Path
 def test_writes_exactly_these_files(trained):
     out, _ = trained
     # 2 collections × 4 PPO epochs × 16 rollouts in batches of 4 are 32 batches
-    files = {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "reference_scores.json", "samples.jsonl"}
+    files = {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "label_scores.json", "samples.jsonl"}
     assert {p.name for p in out.iterdir()} == files
     for name in ("best_checkpoint", "checkpoint_32"):
         assert {p.name for p in (out / name / "hf_model").iterdir()} == HF_MODEL
@@ -122,16 +122,16 @@ def test_value_head_lies_beside_the_weights(trained):
     }
 
 
-def test_reward_is_the_sample_less_its_own_reference(trained, reward_dir, tldr_dir):
+def test_reward_is_the_sample_less_its_own_label(trained, reward_dir, tldr_dir):
     """Scores an evaluation's samples again, one by one, from the file."""
     rows = [json.loads(line) for line in (tldr_dir / "valid.jsonl").read_text().splitlines()]
     samples = [json.loads(line) for line in (trained[0] / "samples.jsonl").read_text().splitlines()]
     scorer = Scorer.from_pretrained(reward_dir)
     for row, sample in zip(rows, samples[: len(rows)], strict=True):
         body = row["prompt"].removesuffix("\nTL;DR:")
-        ours, reference = scorer.score([body, body], [sample["output"], row["label"]]).tolist()
+        ours, label = scorer.score([body, body], [sample["output"], row["label"]]).tolist()
         assert sample["prompt"] == row["prompt"]
-        assert math.isclose(sample["reward"], ours - reference, abs_tol=1e-5)
+        assert math.isclose(sample["reward"], ours - label, abs_tol=1e-5)
 
 
 def test_run_json_says_what_was_done(trained, sft_dir):
@@ -168,9 +168,7 @@ def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     row = next(row for row in record["reward"] if row["model"] == "PPO (greedy)")
     assert len(rows) == 16
     assert math.isclose(row["reward"], sum(float(r["reward"]) for r in rows) / 16, abs_tol=1e-5)
-    assert math.isclose(
-        row["Δ"], sum(float(r["reward"]) - float(r["reference_reward"]) for r in rows) / 16, abs_tol=1e-5
-    )
+    assert math.isclose(row["Δ"], sum(float(r["reward"]) - float(r["label_reward"]) for r in rows) / 16, abs_tol=1e-5)
     assert "ROUGE-L" in done.stdout
     assert "95 % interval" in done.stdout
     kl = [float(r["kl"]) for r in rows]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import gptj_config, make_model_dir, make_tokenizer, sentence
 
-from reward_model.references import reference_scores
+from reward_model.label_scores import label_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 
@@ -53,19 +53,19 @@ def judged(scorer, file) -> tuple[list[float], int]:
     counts = []
     original = scorer.score_ids
     scorer.score_ids = lambda ids, *rest: counts.append(len(ids)) or original(ids, *rest)
-    scores = reference_scores(scorer, ["my cat", "the boss", "my cat"], ["moved", "moved", "lost"], file)
+    scores = label_scores(scorer, ["my cat", "the boss", "my cat"], ["moved", "moved", "lost"], file)
     scorer.score_ids = original
     return scores, sum(counts)
 
 
-def test_references_are_known_by_post_and_summary(model, tokenizer, tmp_path):
+def test_labels_are_known_by_post_and_summary(model, tokenizer, tmp_path):
     scorer = Scorer(model, tokenizer, 100)
     scores, computed = judged(scorer, tmp_path / "scores.json")
     assert computed == 3
     assert scores == pytest.approx(scorer.score(["my cat", "the boss", "my cat"], ["moved", "moved", "lost"]).tolist())
 
 
-def test_references_are_scored_anew_where_the_scorer_differs(model, tokenizer, tmp_path):
+def test_labels_are_scored_anew_where_the_scorer_differs(model, tokenizer, tmp_path):
     file = tmp_path / "scores.json"
     assert judged(Scorer(model, tokenizer, 100), file)[1] == 3
     assert judged(Scorer(model, tokenizer, 100), file)[1] == 0

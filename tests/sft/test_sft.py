@@ -192,7 +192,7 @@ def test_the_model_loads_and_has_the_reported_loss(trained, tldr_dir):
 def test_samples_are_what_the_model_writes(trained, tldr_dir):
     samples = [json.loads(line) for line in (trained.out / "samples.jsonl").read_text().splitlines()]
     rows = load_rows(tldr_dir, "valid", ["prompt", "label"], max_rows=6)
-    assert [sample["reference"] for sample in samples] == rows["label"]
+    assert [sample["label"] for sample in samples] == rows["label"]
     assert [sample["prompt"] for sample in samples] == rows["prompt"]
     assert "── sample 3 " in trained.result.stdout
     model, tokenizer = load_causal_lm(trained.out).eval(), load_tokenizer(trained.out)

@@ -1,4 +1,4 @@
-"""References are scored once, by what they are and by whom they were judged; the file outlives the run."""
+"""Labels are scored once, by what they are and by which reward model; the file outlives the run."""
 
 import json
 
@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny import make_tokenizer
 
-from reward_model.references import reference_scores
+from reward_model.label_scores import label_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 
-BODIES, REFERENCES = ["my cat moved", "the boss lost", "my cat moved"], ["cat", "money", "boss"]
+BODIES, LABELS = ["my cat moved", "the boss lost", "my cat moved"], ["cat", "money", "boss"]
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def texts(scorer, monkeypatch) -> list[int]:
 
 
 def test_scores_are_the_scorers_and_the_second_start_computes_none(scorer, texts, tmp_path):
-    expected = scorer.score(BODIES, REFERENCES)
+    expected = scorer.score(BODIES, LABELS)
     texts.clear()
     file = tmp_path / "run" / "scores.json"
-    first = reference_scores(scorer, BODIES, REFERENCES, file)
+    first = label_scores(scorer, BODIES, LABELS, file)
     torch.testing.assert_close(torch.tensor(first), expected)
-    assert reference_scores(scorer, BODIES, REFERENCES, file) == first  # to the bit
+    assert label_scores(scorer, BODIES, LABELS, file) == first  # to the bit
     assert texts == [3]
-    more = reference_scores(scorer, [*BODIES, "so"], [*REFERENCES, "today"], file)
+    more = label_scores(scorer, [*BODIES, "so"], [*LABELS, "today"], file)
     assert more[:3] == first
     assert texts == [3, 1]
     assert [path.name for path in file.parent.iterdir()] == ["scores.json"]
@@ -47,10 +47,10 @@ def test_scores_are_the_scorers_and_the_second_start_computes_none(scorer, texts
 
 def test_another_reward_model_scores_anew(scorer, texts, tmp_path):
     file = tmp_path / "scores.json"
-    first = reference_scores(scorer, BODIES, REFERENCES, file)
+    first = label_scores(scorer, BODIES, LABELS, file)
     with torch.no_grad():
         scorer.model.v_head.weight.mul_(2)
-    second = reference_scores(scorer, BODIES, REFERENCES, file)
+    second = label_scores(scorer, BODIES, LABELS, file)
     assert second == pytest.approx([2 * score for score in first])
     assert texts == [3, 3]
 
@@ -59,5 +59,5 @@ def test_another_reward_model_scores_anew(scorer, texts, tmp_path):
 def test_a_damaged_file_is_written_anew(scorer, tmp_path, content):
     file = tmp_path / "scores.json"
     file.write_text(content)
-    scores = reference_scores(scorer, BODIES, REFERENCES, file)
+    scores = label_scores(scorer, BODIES, LABELS, file)
     assert sorted(json.loads(file.read_text())["scores"].values()) == sorted(scores)

@@ -1,4 +1,4 @@
-"""The scores of the human references: each computed once, before training, and kept on disk."""
+"""The reward model's scores of the human summaries: computed once, before training, and kept on disk."""
 
 import hashlib
 import json
@@ -14,29 +14,30 @@ from summarize_rlhf.text import rm_text
 from summarize_rlhf.tokenizer import tokenizer_hash
 
 
-def reference_scores(
+def label_scores(
     scorer: Scorer,
     bodies: Sequence[str],
-    references: Sequence[str],
+    labels: Sequence[str],
     file: Path,
     progress: str | None = None,
     places: Sequence[str] | None = None,
 ) -> list[float]:
-    """The score of each reference under its post. What `file` has is taken from there, the rest is scored and added.
+    """Return the score of each label (human summary) under its post, from `file` where it is known, else computed.
 
-    A text is known by its hash, the reward model by the hash of its weights: after a change of either the score is
-    computed anew. All processes of a launch call this; each scores its share. `places` name the rows in errors.
+    A text is known by its hash, the scorer by the hashes of weights and tokenizer and by its length limit: after a
+    change of either the score is computed anew. `places` name the rows in errors. All processes of a launch call this;
+    each scores its share.
     """
     state = PartialState()
     judge = f"{scorer.model.digest()} {tokenizer_hash(scorer.tokenizer)} {scorer.max_length}"
-    names = [hashlib.sha256(rm_text(*pair).encode()).hexdigest() for pair in zip(bodies, references, strict=True)]
+    names = [hashlib.sha256(rm_text(*pair).encode()).hexdigest() for pair in zip(bodies, labels, strict=True)]
     known = read(file, judge)
     state.wait_for_everyone()  # all have read before one writes
     missing = sorted({name: i for i, name in enumerate(names) if name not in known}.values())
     if missing:
         mine = missing[state.process_index :: state.num_processes]
         where = None if places is None else [places[i] for i in mine]
-        found = scorer.score([bodies[i] for i in mine], [references[i] for i in mine], progress, where).tolist()
+        found = scorer.score([bodies[i] for i in mine], [labels[i] for i in mine], progress, where).tolist()
         shares = gather_object([(names[i], score) for i, score in zip(mine, found, strict=True)])
         known |= dict(shares)
         if state.is_main_process:
@@ -46,7 +47,7 @@ def reference_scores(
 
 
 def read(file: Path, judge: str) -> dict[str, float]:
-    """The scores that an earlier start left; none of another reward model's, none from a damaged file."""
+    """Read the scores that an earlier start left; none by another reward model, none from a damaged file."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return content["scores"] if content["reward_model"] == judge else {}
