@@ -24,6 +24,7 @@ from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.handover import check_handover
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
@@ -152,12 +153,11 @@ def main() -> None:
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
     device = reward_device(state.device, state.num_processes)
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.half
     scorer = Scorer.from_pretrained(
         task.reward_model,
         model=config.model.model_path,
         device=device,
-        dtype=dtype,
+        dtype=dtype_for(device),
         batch_tokens=CACHE_TOKENS if device.type == "cpu" else 2**14,
     )
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)

@@ -20,9 +20,9 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places
 from summarize_rlhf.handover import check_handover
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
-from summarize_rlhf.lm import precision
 from summarize_rlhf.lm.generation_options import check_options
 from summarize_rlhf.lm.kl import kl_of_responses
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.summaries import Generated, generate
 from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
@@ -65,7 +65,7 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
-    model = load_causal_lm(path, dtype=dtype_on(device)).to(device)
+    model = load_causal_lm(path, dtype=dtype_for(device)).to(device)
     room = args.max_length - args.max_new_tokens
     prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places(rows))]
     return {
@@ -84,12 +84,6 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
     }
 
 
-def dtype_on(device: torch.device) -> torch.dtype:
-    """Return bf16 where the GPU has it, else fp16; fp32 on CPU."""
-    kind = precision.precision()
-    return torch.bfloat16 if kind["bf16"] else torch.float16 if kind["fp16"] else torch.float32
-
-
 def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, device) -> dict[str, list[float]]:
     """Return KL(PPO ‖ SFT) in nats along each of PPO's summaries, by way of decoding; empty if undefined."""
     if not args.kl:
@@ -98,7 +92,7 @@ def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, 
         print("KL of PPO to SFT is left out: they have different tokenizers")
         return {}
     ppo, sft = (
-        load_causal_lm(path, dtype=dtype_on(device)).to(device).eval() for path in (args.ppo_model, args.sft_model)
+        load_causal_lm(path, dtype=dtype_for(device)).to(device).eval() for path in (args.ppo_model, args.sft_model)
     )
     return {
         way: kl_of_responses(
@@ -136,7 +130,7 @@ def main() -> None:
         for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
     }
     kl = divergence(summaries["PPO"], args, device)
-    scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_on(device))
+    scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device))
     label_rewards = scorer.score(bodies, labels, progress="score labels", places=places(rows))
 
     folder = Path(args.output_dir)

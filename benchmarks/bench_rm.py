@@ -30,7 +30,7 @@ from reward_model.train_reward_model_gptj import (
     RewardTrainer,
     several_epochs,
 )
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.run import launch
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.sampler import LengthGroupedSampler
@@ -51,7 +51,7 @@ def arguments(epochs: int, micro_batch: int = MICRO_BATCH) -> RewardArguments:
 def ours(folder: Path, rows: Dataset, epochs: int, micro_batch: int = MICRO_BATCH) -> dict[str, float]:
     """The trainer of stage 2 as `reward_model/train_reward_model_gptj.py` makes it."""
     args = arguments(epochs, micro_batch)
-    training = training_arguments(args, folder / "ours", dtype())
+    training = training_arguments(args, folder / "ours", dtype_for())
     training.eval_strategy = "no"
     tokenizer, model = load_tokenizer(folder), RewardModel.from_causal_lm(folder)
     model.freeze(args.trainable_fraction)
@@ -105,7 +105,7 @@ def published_way(folder: Path, rows: Dataset, epochs: int, attention: str) -> d
     training = TrainingArguments(
         output_dir=str(folder / "published"), per_device_train_batch_size=1, gradient_accumulation_steps=UPDATE,
         num_train_epochs=epochs, learning_rate=1e-5, warmup_steps=100, report_to="none", save_strategy="no",
-        remove_unused_columns=False, **machine_arguments("reward_model/ds_config_gpt_j.json", dtype()),
+        remove_unused_columns=False, **machine_arguments("reward_model/ds_config_gpt_j.json", dtype_for()),
     )  # fmt: skip
     clock = Clock()
     trainer = Trainer(

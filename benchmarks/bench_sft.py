@@ -19,7 +19,7 @@ from benchmarks.raw import FUSED, OURS, PUBLISHED
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from sft.train_gptj_summarize import SFTArguments, SFTTrainer
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.run import launch
 from summarize_rlhf.run.metrics import MetricsFile
@@ -36,7 +36,7 @@ def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
         per_device_train_batch_size=BATCH, global_batch_size=BATCH, gradient_checkpointing=checkpointing,
         num_train_epochs=1, report_to="none", eval_steps=10**6, save_steps=10**6,
     )  # fmt: skip
-    training = training_arguments(args, folder / "ours", dtype())
+    training = training_arguments(args, folder / "ours", dtype_for())
     training.eval_strategy = "no"
     tokenizer, model = load_tokenizer(folder), load_causal_lm(folder)
     if checkpointing:
@@ -80,7 +80,7 @@ def published_way(folder: Path, rows: Dataset, checkpointing: bool, attention: s
     training = TrainingArguments(
         output_dir=str(folder / "published"), per_device_train_batch_size=BATCH, num_train_epochs=1,
         learning_rate=1e-5, warmup_steps=100, adam_beta1=0.9, adam_beta2=0.95, report_to="none", save_strategy="no",
-        gradient_checkpointing=checkpointing, **machine_arguments("sft/ds_config_gptj.json", dtype()),
+        gradient_checkpointing=checkpointing, **machine_arguments("sft/ds_config_gptj.json", dtype_for()),
     )  # fmt: skip
     clock = Clock()
     trainer = Trainer(

@@ -24,6 +24,7 @@ from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.branches import FAMILIES
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 
 PREFIX = "frozen_"  # of the files' names
@@ -73,7 +74,7 @@ def keep_trunk(
 
     All processes of the launch call this.
     """
-    dtype = torch.bfloat16 if training.bf16 else torch.float16 if training.fp16 else torch.float32
+    dtype = dtype_for(training.device)
     needed = gigabytes(model, list(encoded.values()), dtype)
     if needed > most_gb:
         if training.process_index == 0:

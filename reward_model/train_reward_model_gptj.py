@@ -34,7 +34,7 @@ from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.model_directory import write_model
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run import launch, trackers
@@ -162,7 +162,7 @@ def main() -> None:
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir, dtype(), "reward-model")  # joins the process group
+    training = training_arguments(args, steps_dir, dtype_for(), "reward-model")  # joins the process group
     first = training.process_index == 0
 
     # 1. The pairs, as token ids

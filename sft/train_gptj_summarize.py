@@ -24,7 +24,7 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.summaries import generate_summaries
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
@@ -153,7 +153,7 @@ def main() -> None:
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir, dtype(), "sft")  # joins the process group
+    training = training_arguments(args, steps_dir, dtype_for(), "sft")  # joins the process group
     first = training.process_index == 0
 
     # 1. The rows, as token ids

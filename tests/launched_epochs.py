@@ -23,7 +23,7 @@ from sft import train_gptj_summarize as sft
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from summarize_rlhf.data import load_rows
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.run import launch
 from summarize_rlhf.run.metrics import MetricsFile
@@ -74,7 +74,7 @@ def train(stage: str, values: dict[str, Any], out: Path) -> None:
     module, arguments, make_trainer = STAGES[stage]
     args = arguments(**values, output_dir=str(out / "unused"), report_to="none")
     torch.manual_seed(args.seed)
-    training = module.training_arguments(args, out / "steps", dtype())
+    training = module.training_arguments(args, out / "steps", dtype_for())
     trainer = make_trainer(args, args=training, settings={}, minutes=None, metrics=MetricsFile(out / "steps"))
     before = {name: x.clone() for name, x in trainer.model.state_dict().items()}
     trainer.train()

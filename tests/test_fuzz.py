@@ -41,7 +41,7 @@ from sft.train_gptj_summarize import SFTArguments
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.handover import check_handover, run_record
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.run import deepspeed_config, launch
 from summarize_rlhf.run.arguments import parse_arguments
@@ -167,7 +167,7 @@ def argument_files(kind: type) -> st.SearchStrategy[bytes]:
 def on_this_machine(args: SFTArguments | RewardArguments) -> None:
     """What a stage makes of its arguments before it loads anything."""
     launch.accumulation(args.global_batch_size, args.per_device_train_batch_size, 1)
-    deepspeed_config.deepspeed_config(args.deepspeed_config, dtype())
+    deepspeed_config.deepspeed_config(args.deepspeed_config, dtype_for())
 
 
 @reads(argument_files(SFTArguments))

@@ -57,11 +57,12 @@ def test_the_files_of_deepspeed_and_accelerate_say_what_was_published(root, file
 SHOW = """
 import json, sys
 from pathlib import Path
-from summarize_rlhf.lm.precision import dtype
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.run import launch
 from {module} import {arguments}, training_arguments
 launch.join_launch()
-shown = [vars(training_arguments({arguments}(**changes), Path("x"), dtype())) for changes in json.loads(sys.argv[1])]
+changes = json.loads(sys.argv[1])
+shown = [vars(training_arguments({arguments}(**values), Path("x"), dtype_for())) for values in changes]
 for one in shown:
     one["clipping"] = one["hf_deepspeed_config"].config["gradient_clipping"]
 print(json.dumps(shown, default=str))

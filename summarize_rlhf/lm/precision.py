@@ -1,27 +1,22 @@
-"""The precision that this machine computes in, and what is computed in fp32 whatever that is."""
+"""The precision that a device computes in, and the layer that computes in fp32 in any case."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 
-def precision() -> dict[str, bool]:
-    """bf16 where the GPU has it, else fp16; on CPU neither, which is fp32. As arguments of TrainingArguments."""
-    if not torch.cuda.is_available():
-        return {"bf16": False, "fp16": False}
-    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return {"bf16": bf16, "fp16": not bf16}
-
-
-def dtype() -> str:
-    """The precision by the name that DeepSpeed has for it."""
-    kind = precision()
-    return "bf16" if kind["bf16"] else "fp16" if kind["fp16"] else "fp32"
+def dtype_for(device: torch.device | str | None = None) -> torch.dtype:
+    """Return bf16 on a GPU that has it, fp16 on any other GPU, fp32 on a CPU. Default: this machine's GPU, if any."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 class Fp32Linear(nn.Linear):
-    """A linear layer that computes in fp32: under autocast, on states of another precision, and with weights that
-    DeepSpeed has cast. A value read in bf16 has a step of 1/128 of itself."""
+    """A linear layer that computes in fp32 under autocast, on half-precision states, and with weights that DeepSpeed
+    has cast. (bf16 resolves a value to 1/128 of itself.)"""
 
     def forward(self, states: Tensor) -> Tensor:
         with torch.autocast(states.device.type, enabled=False):

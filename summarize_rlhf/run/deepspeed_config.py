@@ -11,12 +11,14 @@ from summarize_rlhf import UserError
 from summarize_rlhf.run.deepspeed_defaults import written_out
 from summarize_rlhf.versions import ROOT
 
+NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}  # as DeepSpeed has them
 
-def deepspeed_config(path: str | Path, precision: str, **overrides: Any) -> dict[str, Any]:
+
+def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> dict[str, Any]:
     """Read a DeepSpeed file, adapt it to this machine and fill in its defaults; `overrides` replace top-level keys.
 
-    The files hold the published settings (fp16, optimizer offload). `precision` is what this machine trains in: with
-    "bf16" the fp16 section gives way to a bf16 section, with "fp32" it goes. On CPU the offload goes as well: its Adam
+    The files hold the published settings (fp16, optimizer offload). `dtype` is what this machine trains in: for
+    bf16 the fp16 section gives way to a bf16 section, for fp32 it goes. On CPU the offload goes as well: its Adam
     is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, and where there are a GPU and
     an offload, but no compiler.
 
@@ -29,9 +31,9 @@ def deepspeed_config(path: str | Path, precision: str, **overrides: Any) -> dict
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the DeepSpeed file {path}: {error}") from error
     config |= overrides
-    if precision != "fp16":
+    if dtype != torch.float16:
         config.pop("fp16", None)
-    if precision == "bf16":
+    if dtype == torch.bfloat16:
         config["bf16"] = {**config.get("bf16", {}), "enabled": True}
     zero = dict(config.get("zero_optimization", {}))
     if not torch.cuda.is_available():
@@ -43,7 +45,7 @@ def deepspeed_config(path: str | Path, precision: str, **overrides: Any) -> dict
             f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
-    return written_out(config, precision)
+    return written_out(config, NAMES[dtype])
 
 
 def check_sections(config: Any) -> None:

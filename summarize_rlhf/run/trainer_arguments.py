@@ -30,10 +30,12 @@ FIXED: dict[str, Any] = {
 }
 
 
-def training_arguments(args: Any, steps_dir: Path, precision: str, run_name: str | None = None) -> TrainingArguments:
+def training_arguments(
+    args: Any, steps_dir: Path, dtype: torch.dtype, run_name: str | None = None
+) -> TrainingArguments:
     """Build TrainingArguments for this machine from a stage's arguments. Joins the process group.
 
-    `steps_dir` gets the checkpoints; `precision` is "fp32", "bf16" or "fp16"; `run_name` is the name at W&B.
+    `steps_dir` gets the checkpoints; `dtype` is the precision to train in; `run_name` is the name at W&B.
     """
     return TrainingArguments(
         output_dir=str(steps_dir),
@@ -60,11 +62,13 @@ def training_arguments(args: Any, steps_dir: Path, precision: str, run_name: str
         run_name=run_name,
         remove_unused_columns=False,
         seed=args.seed,
-        **machine_arguments(args.deepspeed_config, precision, args.max_grad_norm),
+        **machine_arguments(args.deepspeed_config, dtype, args.max_grad_norm),
     )
 
 
-def machine_arguments(deepspeed_file: str | Path, precision: str, max_grad_norm: float | None = None) -> dict[str, Any]:
+def machine_arguments(
+    deepspeed_file: str | Path, dtype: torch.dtype, max_grad_norm: float | None = None
+) -> dict[str, Any]:
     """Return the TrainingArguments that depend on this machine, and those that are `FIXED`.
 
     On CPU this joins the processes over gloo first: left alone, Accelerate would see a single one.
@@ -74,7 +78,7 @@ def machine_arguments(deepspeed_file: str | Path, precision: str, max_grad_norm:
         os.environ.pop("ACCELERATE_USE_CPU", None)  # of `accelerate launch --cpu`: it would rule DeepSpeed out
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
         PartialState(backend="gloo")
-    config = deepspeed_config(deepspeed_file, precision)
+    config = deepspeed_config(deepspeed_file, dtype)
     config["gradient_clipping"] = clip_at(max_grad_norm, config["gradient_clipping"])
     return {
         **FIXED,
@@ -82,8 +86,8 @@ def machine_arguments(deepspeed_file: str | Path, precision: str, max_grad_norm:
         "max_grad_norm": config["gradient_clipping"],
         "accelerator_config": {"use_configured_state": not on_gpu},
         "dataloader_pin_memory": on_gpu,
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
     }
 
 

@@ -11,8 +11,6 @@ from reward_model.reward_model import RewardModel
 from trlx.models.policy import PolicyWithValueHead
 from trlx.trainer import setup
 
-BF16 = {"bf16": True, "fp16": False}
-
 
 def plain(head: nn.Module, states: torch.Tensor) -> torch.Tensor:
     """The head's formula in fp64: x ↦ W₂ relu(W₁ x + b₁) + b₂, or W x."""
@@ -79,7 +77,7 @@ def fresh_accelerator():
 
 def test_an_update_under_bf16_adds_up_in_fp32(gptj_dir, tmp_path, monkeypatch, fresh_accelerator) -> None:
     """Through Accelerate's own mixed precision: three micro-batches, their gradient's sum, weights, moments of Adam."""
-    monkeypatch.setattr(setup, "precision", lambda: BF16)
+    monkeypatch.setattr(setup, "dtype_for", lambda: torch.bfloat16)
     trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, train__batch_size=6, train__minibatch_size=2))
     assert trainer.accelerator.mixed_precision == "bf16"
     rollouts, _ = trainer.make_experience()

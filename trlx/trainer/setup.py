@@ -12,10 +12,10 @@ from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.adapters import weights_digest
-from summarize_rlhf.lm.precision import dtype, precision
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune
 from summarize_rlhf.lm.weights import clean_config, load_causal_lm
-from summarize_rlhf.run.deepspeed_config import deepspeed_config
+from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.run.launch import prepare_deepspeed, world_size
 from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
@@ -70,10 +70,10 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         quiet_wandb()
     parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
     join_processes()
-    plugin = None
+    plugin, dtype = None, dtype_for()
     if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
-        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype())) if file else DeepSpeedPlugin()
+        plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
         accumulation = deepspeed.get("gradient_accumulation_steps", 1)
         accumulation = 1 if accumulation == "auto" else accumulation
@@ -85,15 +85,14 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
             deepspeed["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
         deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))
         if not file:  # `accelerate launch` with flags alone
-            half = {dtype(): {"enabled": True}} if dtype() != "fp32" else {}
-            deepspeed.update(written_out(half | deepspeed, dtype()))
+            half = {} if dtype == torch.float32 else {NAMES[dtype]: {"enabled": True}}
+            deepspeed.update(written_out(half | deepspeed, NAMES[dtype]))
     else:
         parts *= int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
-    kind = precision()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available() and plugin is None,
         deepspeed_plugin=plugin,
-        mixed_precision="bf16" if kind["bf16"] else "fp16" if kind["fp16"] else "no",
+        mixed_precision="no" if dtype == torch.float32 else NAMES[dtype],
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=parts, adjust_scheduler=False, sync_with_dataloader=False
         ),
