@@ -1,16 +1,16 @@
-"""A batch of pairs and the values of both texts of each: packed into one row, or as two rows.
+"""A batch of pairs and the values of both texts of each pair: packed into one row, or as two rows.
 
 The texts of a pair share their post, most of their tokens. Packed, a pair is the row
 
     [ shared beginning | rest of chosen | rest of rejected ]
 
-The rest of rejected does not see the rest of chosen, and its positions go on from the shared beginning. So
-each token sees the tokens it would see in its own text, at their positions there: values, losses and gradients
-are those of the two texts apart, and a pair costs little more than one text.
+The rest of rejected does not see the rest of chosen, and its positions continue from the shared beginning. So each
+token sees the tokens that it would see in its own text, at their positions there: values, losses and gradients are
+those of two separate texts, and a pair costs little more than one text.
 
-Shapes: B pairs, T tokens of the longest text (P of the longest packed row). `lengths` (B, 2) counts each
-text's tokens, chosen first; `start` (B,) is where the two part. Values are read from the last token before the first
-`start` on: `keep_from`, an int, is where a batch's first values are read.
+Shapes: B pairs, T tokens of the longest text, P tokens of the longest packed row. `lengths` (B, 2) counts each text's
+tokens, chosen first; `start` (B,) is the first position at which the two differ. `keep_from` (an int) is the first
+position whose value is read: the last one before the smallest `start`.
 """
 
 import torch
@@ -20,17 +20,27 @@ from transformers import PreTrainedModel
 from reward_model.encoding import pad_right
 from reward_model.reward_model import RewardModel
 
-# Families whose trunk takes positions and a ready mask, and whose blocks all see the whole text.
+# Families whose backbone takes positions and a ready mask, and whose blocks all attend to all of the text.
 PACKABLE = ("gptj", "gpt2", "gpt_neox", "llama", "opt", "gemma", "phi")
 
 
 def can_pack(transformer: PreTrainedModel) -> bool:
-    """Whether packed rows give this trunk's values: its family is known, and its attention takes a boolean mask."""
+    """Return whether this backbone computes packed rows right: a known family, whose attention takes a boolean mask."""
     return transformer.config.model_type in PACKABLE and transformer.config._attn_implementation == "sdpa"
 
 
 class SeparatePairs:
-    """Each text is a row: `input_ids` (B, 2, T), chosen first."""
+    """Collate pairs such that each text is a row: `input_ids` (B, 2, T), chosen first.
+
+    One pair (pad 0):
+
+        {"chosen_ids": [5, 6, 7], "rejected_ids": [5, 6, 8, 9], "start": 2}
+
+    becomes
+
+        input_ids  [[[5, 6, 7, 0],      lengths  [[3, 4]]      start  [2]      keep_from  1
+                     [5, 6, 8, 9]]]
+    """
 
     def __init__(self, pad_token_id: int):
         self.pad_token_id = pad_token_id
@@ -40,12 +50,29 @@ class SeparatePairs:
         return {"input_ids": pad_right(texts, self.pad_token_id)[0].unflatten(0, (-1, 2)), **borders(pairs)}
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token from `keep_from` on (B, 2, T), chosen first."""
+        """Compute the value of each token (B, 2, T), chosen first; before `keep_from` they mean nothing."""
         return model(batch["input_ids"].flatten(0, 1), keep_from=batch["keep_from"]).unflatten(0, (-1, 2))
 
 
 class PackedPairs:
-    """Each pair is a row: `input_ids` (B, P)."""
+    """Collate pairs such that each pair is a row: `input_ids` (B, P).
+
+    One pair:
+
+        {"chosen_ids": [5, 6, 7], "rejected_ids": [5, 6, 8, 9], "start": 2}
+
+    becomes
+
+        input_ids     [[5, 6, 7, 8, 9]]      lengths  [[3, 4]]      start  [2]      keep_from  1
+
+    and `inputs` adds, for the queries from `keep_from` on,
+
+        attention_mask  [1, 1, 0, 0, 0]   # 6
+                        [1, 1, 1, 0, 0]   # 7, chosen
+                        [1, 1, 0, 1, 0]   # 8, rejected: does not see 7
+                        [1, 1, 0, 1, 1]   # 9
+        position_ids    [0, 1, 2, 2, 3]
+    """
 
     def __init__(self, pad_token_id: int):
         self.pad_token_id = pad_token_id
@@ -58,7 +85,7 @@ class PackedPairs:
         return batch
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the model takes for a batch: ids, who sees whom, at which positions."""
+        """Build the model's inputs for a batch: ids (B, P), mask (B, 1, P - keep_from, P) and positions (B, P)."""
         ids, lengths, start = (batch[name] for name in ("input_ids", "lengths", "start"))
         mask = packed_mask(lengths, start, ids.shape[1])[:, :, batch["keep_from"] :]
         return {
@@ -68,13 +95,13 @@ class PackedPairs:
         }
 
     def values(self, model: RewardModel, batch: dict[str, Tensor]) -> Tensor:
-        """The value of each token from `keep_from` on (B, 2, P), chosen first. As `SeparatePairs`, padded to P."""
+        """Compute the values that `SeparatePairs` gives, padded to P: (B, 2, P), chosen first."""
         values = model(**self.inputs(batch), keep_from=batch["keep_from"], trunk=batch.get("trunk"))
         return unpack(values, batch["lengths"], batch["start"])
 
 
 def borders(pairs: list[dict]) -> dict[str, Tensor | int]:
-    """`lengths` (B, 2), `start` (B,) and `keep_from` of encoded pairs."""
+    """Return `lengths` (B, 2), `start` (B,) and `keep_from` of encoded pairs."""
     starts = [pair["start"] for pair in pairs]
     return {
         "lengths": torch.tensor([[len(pair["chosen_ids"]), len(pair["rejected_ids"])] for pair in pairs]),
@@ -84,10 +111,10 @@ def borders(pairs: list[dict]) -> dict[str, Tensor | int]:
 
 
 def packed_mask(lengths: Tensor, start: Tensor, width: int) -> Tensor:
-    """What each token of a packed row sees (B, 1, P, P): True where query (dim 2) may look at key (dim 3).
+    """Build the attention mask of packed rows (B, 1, P, P): True where query (dim 2) may attend to key (dim 3).
 
-    Padding needs no rule: it stands last, where no token looks, and sees the row before it and itself. The model gets
-    the rows from `keep_from` on alone: before it nothing but the causal order rules, which is cheaper without a mask.
+    Padding needs no rule: it comes last, where no token attends, and attends to the row before it and to itself. The
+    model gets only the queries from `keep_from` on: before them only causality counts, which is cheaper without a mask.
     """
     place = torch.arange(width, device=lengths.device)
     in_rejected = place >= lengths[:, :1]  # (B, P)
@@ -97,16 +124,16 @@ def packed_mask(lengths: Tensor, start: Tensor, width: int) -> Tensor:
 
 
 def packed_positions(lengths: Tensor, start: Tensor, width: int) -> Tensor:
-    """The position (B, P) of each token of a packed row in its own text; padding has 0, which always exists."""
+    """Return the position (B, P) of each token of a packed row in its own text; padding has 0, which always exists."""
     place = torch.arange(width, device=lengths.device)
     chosen_length, rejected_length = lengths[:, :1], lengths[:, 1:]
-    shift = chosen_length - start[:, None]  # how much later a token of rejected stands in the row
+    shift = chosen_length - start[:, None]  # how much later in the row a token of rejected comes
     positions = torch.where(place < chosen_length, place, place - shift)
     return positions.where(place < rejected_length + shift, 0)
 
 
 def unpack(values: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
-    """The values of a packed row (B, P) by text and position (B, 2, P); behind a text's end they mean nothing."""
+    """Sort the values of packed rows (B, P) by text and position (B, 2, P); behind a text's end they mean nothing."""
     position = torch.arange(values.shape[1], device=values.device).expand_as(values)
     shift = lengths[:, :1] - start[:, None]
     of_rejected = torch.where(position < start[:, None], position, position + shift).clamp(max=values.shape[1] - 1)

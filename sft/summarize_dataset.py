@@ -22,7 +22,7 @@ LOSS_ON = ("text", "summary")
 class TLDRDataset(TorchDataset):
     """Rows with ``prompt`` and ``label`` as {"input_ids", "labels"}: prompt, one space, label, EOS.
 
-    At most ``max_length`` tokens with the EOS: of a longer row the end of the post is cut. ``loss_on`` "text"
+    A row has at most ``max_length`` tokens, EOS included; a longer one loses the end of its post. ``loss_on`` "text"
     (published) supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row,
     for a prompt that does not end with ``TL;DR:`` and for a summary that leaves no room.
     """
@@ -57,10 +57,10 @@ class TLDRDataset(TorchDataset):
 def encode(
     tokenizer: PreTrainedTokenizerFast, prompts: list[str], labels: list[str], max_length: int, places: list[str]
 ) -> dict[str, list]:
-    """Of each row: token ids (`input_ids`), EOS last, their number (`length`), where the summary begins (`start`).
+    """Tokenize rows: `input_ids` with the EOS at the end, their number `length`, and `start`, where the summary begins.
 
-    Prompt and summary are tokenised as one string. The summary begins at the first token that reaches beyond the
-    prompt, so that a token across the border would be supervised. `places` say which row an error is about.
+    Prompt and summary are tokenized as one string. The summary begins at the first token that reaches beyond the
+    prompt, so that a token across the border is supervised. `places` name the row in errors.
     """
     bodies, labels = split_prompts(prompts, places), split_labels(labels, places)
     texts = [sft_text(body, label) for body, label in zip(bodies, labels, strict=True)]
@@ -80,9 +80,19 @@ def encode(
 
 
 class PadRight:
-    """Collates rows into tensors (B, T): ids and labels; and `keep_from`, the first position whose state is read.
+    """Collate rows into ids and labels (B, T), and `keep_from`, the first position whose state predicts a label.
 
-    Labels come from the rows' lengths: the pad id may be the EOS id, and a row's own EOS is supervised.
+    Two rows whose summaries alone are supervised (EOS 9, pad 0):
+
+        {"input_ids": [4, 5, 6, 7, 9], "labels": [-100, -100, -100, 7, 9]}
+        {"input_ids": [4, 5, 8, 9], "labels": [-100, -100, 8, 9]}
+
+    become
+
+        input_ids  [[4, 5, 6, 7, 9],      labels  [[-100, -100, -100, 7,    9],      keep_from  1
+                    [4, 5, 8, 9, 0]]               [-100, -100,    8, 9, -100]]
+
+    Padding is labelled by the rows' lengths: the pad id may be the EOS id, and a row's own EOS is supervised.
     """
 
     def __init__(self, pad_token_id: int):
