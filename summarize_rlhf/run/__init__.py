@@ -1,1 +1,1 @@
-"""A run kept alive: arguments, errors, files, the launch, DeepSpeed, trackers, checkpoints, preemption."""
+"""Keep a run alive: arguments, errors, files, the launch, DeepSpeed, trackers, checkpoints, preemption."""

@@ -1,4 +1,4 @@
-"""Rows computed once and kept on disk: tokenizing a data set takes minutes, reading the result none."""
+"""Rows that are computed once and kept on disk: tokenizing a data set takes minutes, reading the result none."""
 
 import hashlib
 import inspect
@@ -22,14 +22,15 @@ def map_once(
     depends_on: Sequence[Any],
     progress: str | None = None,
 ) -> datasets.Dataset:
-    """``function`` of batches of rows and their places, kept on disk.
+    """Apply ``function`` to batches of rows and their places, and keep the result on disk.
 
-    The first process of a machine does the work, the others and later starts read the file. It lies in the cache of
-    ``datasets``, under a hash of the rows, of the code and of what else the result ``depends_on``. ``progress`` names
-    a bar; None shows none.
+    The first process of a machine does the work, the others and later starts read the file. It is in the cache of
+    ``datasets``, under a hash of the rows, of the code and of everything else that the result ``depends_on``.
+    ``progress`` names a bar; None shows none.
     """
     shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
-    code = [Path(inspect.getfile(part)).read_text(encoding="utf-8") for part in (inspect.unwrap(function), *shared)]
+    sources = (inspect.unwrap(function), *shared)
+    code = [Path(inspect.getfile(source)).read_text(encoding="utf-8") for source in sources]
     content = [fingerprint(rows)["sha256"], code, list(depends_on)]
     key = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
     file = Path(datasets.config.HF_DATASETS_CACHE) / "summarize_rlhf" / f"{key}.arrow"

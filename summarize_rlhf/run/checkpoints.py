@@ -1,8 +1,8 @@
-"""Checkpoints that a run goes on from: whole or absent, checked before they are trusted, refused under other settings.
+"""Checkpoints that a run resumes from: complete or absent, verified before use, refused under other settings.
 
-A checkpoint is written under a hidden name, by all processes; then the first one hashes every file, syncs them, writes
-the marker and gives the folder its name. A folder with a name and no marker, or with a file that is not what the marker
-says, is passed over, and the one before it is taken.
+All processes write a checkpoint under a hidden name; then the first one hashes every file, syncs them, writes the
+manifest and gives the folder its name. A folder without a manifest, or with a file that is not what the manifest says,
+is passed over, and the checkpoint before it is taken.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,24 @@ NAME = re.compile(r"checkpoint[-_](\d+)")
 
 
 def step_of(path: Path) -> int:
-    """The step that a checkpoint's name ends with, -1 for what is none."""
+    """Return the step that a checkpoint's name ends with, -1 for the name of something else."""
     found = NAME.fullmatch(path.name)
     return int(found[1]) if found else -1
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the newest first, whole or not."""
+    """List the checkpoints of a run, the newest first, complete or not."""
     found = [path for path in folder.glob("checkpoint*") if step_of(path) >= 0]
     return sorted(found, key=step_of, reverse=True)
 
 
 @contextlib.contextmanager
 def write_checkpoint(path: Path, settings: Mapping[str, Any], needs: Sequence[str] = ()) -> Iterator[Path]:
-    """All processes write into the folder that this yields; it appears under its name whole or not at all.
+    """Yield a folder that all processes write into; it appears under its name when it is complete, or not at all.
 
-    `needs` names folders beside it, written likewise, without which it is not whole.
+    `needs` names folders beside it, written likewise, without which it is incomplete.
 
-    Raises `UserError` where the disk is full or must not be written; nothing is left then but the checkpoints before.
+    Raises `UserError` where the disk is full or read-only; then nothing is left but the earlier checkpoints.
     """
     state = PartialState()
     tmp = path.with_name(f".{path.name}.tmp")
@@ -60,7 +60,7 @@ def write_checkpoint(path: Path, settings: Mapping[str, Any], needs: Sequence[st
             state.wait_for_everyone()
             if state.is_main_process:
                 write_manifest(tmp, settings, needs)
-                if path.exists():  # a damaged one, which this run has passed over
+                if path.exists():  # a corrupt one, which this run has passed over
                     shutil.rmtree(path)
                 tmp.rename(path)
                 sync_directory(path.parent)
@@ -71,7 +71,7 @@ def write_checkpoint(path: Path, settings: Mapping[str, Any], needs: Sequence[st
 
 
 def write_manifest(directory: Path, settings: Mapping[str, Any], needs: Sequence[str] = ()) -> None:
-    """Syncs every file and writes the marker: sizes, hashes, the settings that the run has, and what lies beside it."""
+    """Sync every file and write the manifest: sizes, hashes, the run's settings, and the folders beside it it needs."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(8) as pool:
         hashes = list(pool.map(sha256_of, files))
@@ -79,7 +79,7 @@ def write_manifest(directory: Path, settings: Mapping[str, Any], needs: Sequence
         str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": found}
         for path, found in zip(files, hashes, strict=True)
     }
-    sync_directory(directory, whole=True)
+    sync_directory(directory, recursive=True)
     write_file(
         directory / MANIFEST,
         json.dumps(signed({"settings": settings, "files": described, "needs": list(needs)}), indent=1),
@@ -87,21 +87,21 @@ def write_manifest(directory: Path, settings: Mapping[str, Any], needs: Sequence
     sync_directory(directory)
 
 
-def signed(marker: Mapping[str, Any]) -> dict[str, Any]:
-    """With a hash of its own content."""
-    content = {name: value for name, value in marker.items() if name != "sha256"}
+def signed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a hash of the manifest's own content."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
     return {**content, "sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
 
 def find_corruption(directory: Path) -> str | None:
-    """What is wrong with a checkpoint, by the name of the file; None for a whole one."""
+    """Say what is wrong with a checkpoint, by the name of the file; None if it is complete and intact."""
     try:
-        marker = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        files = {directory / name: (int(x["bytes"]), str(x["sha256"])) for name, x in marker["files"].items()}
-        if signed(marker) != marker:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        files = {directory / name: (int(x["bytes"]), str(x["sha256"])) for name, x in manifest["files"].items()}
+        if signed(manifest) != manifest:
             return f"{MANIFEST} is not what was written (its hash differs)"
-        marker["settings"].items()
-        beside = [directory.parent / name for name in marker.get("needs", [])]
+        manifest["settings"].items()
+        beside = [directory.parent / name for name in manifest.get("needs", [])]
     except FileNotFoundError:
         return f"{MANIFEST} is missing: it was not finished"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -123,16 +123,16 @@ def find_corruption(directory: Path) -> str | None:
 
 
 def needed(folder: Path) -> set[str]:
-    """The folders beside them that the checkpoints of a run rely on."""
+    """Return the names of the folders beside them that the checkpoints of a run need."""
     names: set[str] = set()
     for path in checkpoints(folder):
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # a damaged one needs nothing
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # a corrupt one needs nothing
             names.update(json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("needs", []))
     return names
 
 
 def newest_complete(folder: Path, needs: str = "") -> Path | None:
-    """The newest checkpoint that is whole and has a folder `needs`; says of each newer one why it is passed over."""
+    """Return the newest intact checkpoint with a folder `needs`; print why each newer one is passed over."""
     for path in checkpoints(folder):
         reason = find_corruption(path) or (None if (path / needs).is_dir() else f"it has no folder {needs!r}")
         if reason is None:
@@ -141,11 +141,11 @@ def newest_complete(folder: Path, needs: str = "") -> Path | None:
     return None
 
 
-def find(folder: Path, settings: Mapping[str, Any], free: frozenset[str], fresh: bool, needs: str = "") -> Path | None:
-    """Where the run goes on, the same on all processes: its newest whole checkpoint, or None at its beginning.
+def find(folder: Path, settings: Mapping[str, Any], may_change: Set[str], fresh: bool, needs: str = "") -> Path | None:
+    """Find the checkpoint that the run resumes from, the same on all processes: the newest intact one, or None.
 
-    With `fresh` earlier checkpoints are removed. Raises `UserError` that names each of `settings` that has changed,
-    unless it is `free` to.
+    With `fresh` earlier checkpoints are removed. Raises `UserError` naming each of `settings` that has changed and is
+    not one of those that `may_change`.
     """
     state = PartialState()
     answer: list[Any] = [None, None]
@@ -154,7 +154,7 @@ def find(folder: Path, settings: Mapping[str, Any], free: frozenset[str], fresh:
             answer[0] = None if fresh else newest_complete(folder, needs)
             if answer[0] is not None:
                 before = json.loads((answer[0] / MANIFEST).read_text(encoding="utf-8"))["settings"]
-                refuse_changes(before, settings, free, answer[0])
+                refuse_changes(before, settings, may_change, answer[0])
             for path in checkpoints(folder) if fresh else ():
                 shutil.rmtree(path)
         except UserError as error:
@@ -168,11 +168,11 @@ def find(folder: Path, settings: Mapping[str, Any], free: frozenset[str], fresh:
 
 
 def refuse_changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str], checkpoint: str | Path
+    before: Mapping[str, Any], now: Mapping[str, Any], may_change: Set[str], checkpoint: str | Path
 ) -> None:
-    """`UserError` naming the settings that changed and would change what is computed."""
-    now = json.loads(json.dumps(now))  # as the marker has it: tuples are lists
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name) and name not in free]
+    """Raise `UserError` naming the settings that changed and would change what is computed."""
+    now = json.loads(json.dumps(now))  # as in the manifest: tuples are lists
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name) and name not in may_change]
     if names:
         changes = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in names)
         raise UserError(
@@ -187,17 +187,17 @@ def _short(value: Any) -> str:
 
 
 def rotate(folder: Path, keep: int, step: int) -> None:
-    """After a checkpoint of `step` was written: of it and those before it, the newest `keep` stay (at least one)."""
+    """Remove, after a checkpoint of `step` was written, all but the newest `keep` of it and its predecessors."""
     for path in [path for path in checkpoints(folder) if step_of(path) <= step][max(keep, 1) :]:
         shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def tensors_only() -> Iterator[None]:
-    """Within it, torch.load takes tensors and plain values alone, whatever its caller asks for.
+    """Restrict torch.load to tensors and plain values, whatever its caller asks for.
 
-    No code in a pickle runs, though DeepSpeed and Accelerate load their states without that care. What these hold
-    besides is listed here.
+    So no code in a pickle runs, though DeepSpeed and Accelerate load their states without that restriction. The classes
+    that these states hold besides are listed here.
     """
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum

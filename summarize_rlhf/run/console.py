@@ -1,4 +1,4 @@
-"""Printing that never ends a run: neither a character nor a closed pipe decides whether a result is kept."""
+"""Print without ever ending a run: neither a character nor a closed pipe decides whether a result is kept."""
 
 import contextlib
 import io
@@ -19,8 +19,8 @@ class _Dropping(io.FileIO):
 def protect_console() -> None:
     """Make stdout and stderr take any text at any time, for the rest of this process.
 
-    Characters that their encoding lacks (ASCII under `LANG=C`, cp1252 on Windows) come out as `\\U0001f431`; errors of
-    writing are dropped with what was to be written. A stream that is closed from the start becomes `os.devnull`.
+    Characters that their encoding lacks (ASCII under `LANG=C`, cp1252 on Windows) come out as `\\U0001f431`; text
+    that cannot be written is dropped. A stream that is closed from the start becomes `os.devnull`.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -28,7 +28,7 @@ def protect_console() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it lasts as long as the process
             continue
         if not isinstance(stream, io.TextIOWrapper):
-            continue  # a notebook's or a test's own
+            continue  # replaced by a notebook or a test
         stream.reconfigure(errors="backslashreplace")  # loggers may have kept it
         if stream is getattr(sys, f"__{name}__"):
             with contextlib.suppress(OSError):

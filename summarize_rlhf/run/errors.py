@@ -1,4 +1,4 @@
-"""Errors that teach: one message instead of a traceback when the user's input is at fault."""
+"""Show one message instead of a traceback when the user's input is at fault."""
 
 import functools
 import os
@@ -17,8 +17,8 @@ from summarize_rlhf.run.console import protect_console
 def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
 
-    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning`` is one
-    line as well, and so are Ctrl-C and a port that is taken. No trouble with printing ends the script.
+    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning``, Ctrl-C
+    and a port that is taken are one line as well. Errors of printing do not end the script.
     """
 
     @functools.wraps(main)
@@ -45,7 +45,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _tell(text: str) -> None:
-    """To stderr, on the first process of each machine."""
+    """Print to stderr, on the first process of each machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         tqdm.write(f"error: {text}", file=sys.stderr)  # on a line of its own, below the bars
 

@@ -1,4 +1,4 @@
-"""Writing so that a file or a directory is whole or absent, whatever happens meanwhile."""
+"""Write files and directories atomically: whatever happens meanwhile, they are complete or absent."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ CHUNK = 1 << 22  # bytes read at once
 
 
 def check_output_dir(path: str | Path) -> None:
-    """Before any work: may a checkpoint be written here? Raises ``UserError`` where it cannot or must not.
+    """Check before any work that a model may be written here. Raises ``UserError`` where it cannot or must not.
 
     A directory that holds files but no ``run.json`` was not written by a stage and is never replaced.
     """
@@ -38,10 +38,10 @@ def check_output_dir(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def write_directory(path: str | Path) -> Iterator[Path]:
-    """Write a directory whole or not at all: ``with write_directory(out) as tmp: model.save_pretrained(tmp)``.
+    """Write a directory completely or not at all: ``with write_directory(out) as tmp: model.save_pretrained(tmp)``.
 
-    The body writes into a hidden directory beside ``path``. When it ends well, that is synced to disk and
-    renamed into place, replacing an earlier one. When it is interrupted in any way, it is removed and
+    The body writes into a hidden directory beside ``path``. When it ends well, the directory is synced to disk and
+    renamed into place, replacing an earlier one. When it is interrupted in any way, the directory is removed and
     ``path`` is as it was.
     """
     path = Path(path).absolute()
@@ -53,7 +53,7 @@ def write_directory(path: str | Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
             tmp.mkdir(parents=True)
             yield tmp
-            sync_directory(tmp, whole=True)
+            sync_directory(tmp, recursive=True)
             if path.exists():
                 path.rename(old)
             tmp.rename(path)
@@ -67,7 +67,7 @@ def write_directory(path: str | Path) -> Iterator[Path]:
 
 
 def write_file(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all; an earlier one stays until the new one is on disk."""
+    """Write a text file completely or not at all; an earlier one stays until the new one is on disk."""
     path = Path(path)
     tmp = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
@@ -83,7 +83,7 @@ def write_file(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Makes one line of a disk that is full or must not be written. torch and safetensors say it in words of theirs."""
+    """Turn the errors of a full or read-only disk, for which torch and safetensors have their own, into `UserError`."""
     try:
         yield
     except OSError as error:
@@ -96,9 +96,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def sync_directory(directory: Path, whole: bool = False) -> None:
-    """Makes the names in a directory outlive a power cut; with ``whole`` also all that is below it."""
-    for entry in directory.rglob("*") if whole else ():
+def sync_directory(directory: Path, recursive: bool = False) -> None:
+    """Make the names in a directory outlive a power cut; with ``recursive`` also everything below it."""
+    for entry in directory.rglob("*") if recursive else ():
         _sync_one(entry)
     _sync_one(directory)
 

@@ -1,7 +1,7 @@
 """Every optimizer step is the mean over its global batch, whatever micro-batches and processes it is computed in.
 
-An epoch's rows stand in one order, cut into global batches; what is left over makes a smaller last step. Each row is
-trained on once an epoch and weighs 1/n in a step of n (SFT: of n supervised tokens).
+An epoch's rows have one order, cut into global batches; the rest makes a smaller last step. Each row is trained on once
+an epoch and weighs 1/n in a step of n rows (SFT: each supervised token of n).
 """
 
 import itertools
@@ -18,9 +18,9 @@ from summarize_rlhf.run.sampler import LengthGroupedSampler
 
 
 class MicroBatches(Sampler[list[int]]):
-    """The rows of each micro-batch of one process: of those in `order`, batch k goes to process k % `processes`.
+    """Yield the rows of each micro-batch of one process: of those in `order`, batch k goes to process k % `processes`.
 
-    All processes have as many micro-batches. The rows are not repeated for that: the last one of a process may be
+    All processes have equally many micro-batches. No row is repeated for that: the last micro-batch of a process may be
     short, or empty.
     """
 
@@ -40,8 +40,8 @@ class MicroBatches(Sampler[list[int]]):
 class GlobalBatchTrainer(Trainer):
     """A Trainer that minimises the mean loss per item of the global batch, and logs the mean of its steps.
 
-    A subclass says what an item is (`count`) and gives the sum of their losses (`total_loss`). `order` is that of the
-    training rows; `gradient_accumulation_steps` micro-batches on each process make a global batch.
+    A subclass counts the items of a micro-batch (`count`) and sums their losses (`total_loss`). `order` is the order of
+    the training rows; `gradient_accumulation_steps` micro-batches on each process make a global batch.
     """
 
     loss_is_scaled_for_ga = True  # `compute_loss` divides by the items of all micro-batches
@@ -54,15 +54,15 @@ class GlobalBatchTrainer(Trainer):
         self.add_callback(_EpochInRows(len(order), batch))
 
     def count(self, batch: dict[str, Any]) -> Tensor | int:
-        """How many losses the mean of a step counts in this micro-batch."""
+        """Return how many losses this micro-batch adds to the mean of a step."""
         raise NotImplementedError
 
     def total_loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Any]:
-        """The sum of the losses of a micro-batch, and what evaluation keeps of it."""
+        """Return the sum of the losses of a micro-batch, and the outputs that evaluation keeps."""
         raise NotImplementedError
 
     def get_train_dataloader(self) -> DataLoader:
-        """Micro-batches of this process alone: Accelerate would fill the last ones up with rows of the first."""
+        """Load the micro-batches of this process; Accelerate would fill up the last ones with rows of the first."""
         args = self.args
         batches = MicroBatches(self.order, args.train_batch_size, args.process_index, args.world_size)
         return DataLoader(
@@ -70,13 +70,13 @@ class GlobalBatchTrainer(Trainer):
         )
 
     def _collate(self, rows: list[Any]) -> dict[str, Any]:
-        """Without a row left, a process takes part in the pass with any row, which weighs nothing."""
+        """Collate rows; a process without rows left takes part in the pass with any row, at weight 0."""
         return self.data_collator(rows or [self.train_dataset[0]]) | {"weight": float(bool(rows))}
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
-        """The micro-batches of this process in the next step, and the items of all processes in it."""
+        """Return the micro-batches of this process in the next step, and the items of all processes in it."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
         items = sum(batch["weight"] * self.count(batch) for batch in batches)
         return batches, self.accelerator.reduce(torch.as_tensor(items, dtype=torch.float64, device=device))
@@ -88,9 +88,9 @@ class GlobalBatchTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
-        """What a micro-batch adds to the mean over `num_items_in_batch` (default: its own), times the processes.
+        """Compute a micro-batch's share of the mean over `num_items_in_batch` (default: its own), times the processes.
 
-        For DeepSpeed averages the gradients over the processes.
+        Times the processes, because DeepSpeed averages the gradients over them.
         """
         weight = inputs.pop("weight", 1.0)
         total, outputs = self.total_loss(model, inputs)
@@ -100,7 +100,7 @@ class GlobalBatchTrainer(Trainer):
 
 
 class _EpochInRows(TrainerCallback):
-    """Counts `state.epoch` in rows. Trainer counts micro-batches, of which the last may be short."""
+    """Count `state.epoch` in rows. Trainer counts micro-batches, of which the last may be short."""
 
     def __init__(self, rows: int, batch: int):
         self.rows, self.batch = rows, batch

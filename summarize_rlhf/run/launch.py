@@ -1,4 +1,4 @@
-"""The processes of a launch: how many there are, how they meet, and what each of them takes of a batch."""
+"""The processes of a launch: their number, how they meet, and each one's share of a batch."""
 
 import collections
 import os
@@ -11,9 +11,9 @@ from summarize_rlhf import UserError
 
 
 def join_launch() -> None:
-    """Call first in ``main``. Without a launcher this makes a launch of one process.
+    """Join the launch, or without a launcher make one of a single process. Call this first in ``main``.
 
-    So ``python script.py`` runs what ``deepspeed script.py`` runs.
+    So ``python script.py`` does what ``deepspeed script.py`` does.
     """
     prepare_deepspeed()
     if "RANK" in os.environ:
@@ -25,29 +25,30 @@ def join_launch() -> None:
 
 
 def prepare_deepspeed() -> None:
-    """Before DeepSpeed is used. On CPU it is told so instead of guessing, and that it has no compiled operations.
+    """Tell DeepSpeed, before it is used, whether it is on a CPU, and that it has no compiled operations there.
 
-    Else it would compile its shared-memory all-reduce at the first start (40 s), and end with a traceback where there
-    is no C++ compiler; gloo does the same. It probes for compilers only if its table is not there yet.
+    Otherwise it would compile its shared-memory all-reduce at the first start (40 s), and end with a traceback where
+    there is no C++ compiler; gloo does the same work. It looks for compilers only while its table of operations is
+    missing.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__ = collections.defaultdict(bool)
-    # DeepSpeed on several processes still calls what torch has renamed.
+    # DeepSpeed on several processes still calls functions that torch has renamed.
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated", category=FutureWarning)
 
 
 def world_size() -> int:
-    """Number of processes of this launch (1 without a launcher)."""
+    """Return the number of processes of this launch (1 without a launcher)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def accumulation(global_batch: int, per_device: int, processes: int) -> int:
-    """Micro-batches per optimizer step, so that ``processes`` × ``per_device`` × this = ``global_batch`` rows.
+    """Return the micro-batches per optimizer step: ``processes`` × ``per_device`` × this = ``global_batch`` rows.
 
-    Raises ``UserError``, with the nearest batches that divide, where it cannot be kept.
+    Raises ``UserError``, with the nearest batches that divide evenly, where there is no such number.
     """
     at_once = per_device * processes
     steps, rest = divmod(global_batch, at_once)

@@ -1,4 +1,4 @@
-"""What a Trainer logs, kept as one JSON object a line."""
+"""The metrics that a Trainer logs, one JSON object a line."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from summarize_rlhf.run.files import disk_errors
 
 
 class MetricsFile(TrainerCallback):
-    """Appends each logged dictionary, with its optimizer step, to `<directory>/metrics.jsonl` as training goes.
+    """Append each logged dictionary, with its optimizer step, to `<directory>/metrics.jsonl` during training.
 
-    A checkpoint notes the file's `size`; a run that goes on from it cuts the file back to that, so that no step stands
-    in it twice. `copy_to` puts it into the finished checkpoint.
+    A checkpoint records the file's `size`; a run that resumes from it cuts the file back to that, so that no step is in
+    it twice. `copy_to` puts it into the finished model's directory.
     """
 
     NAME = "metrics.jsonl"
@@ -23,13 +23,13 @@ class MetricsFile(TrainerCallback):
         self.path = Path(directory) / self.NAME
 
     def begin(self, size: int = 0) -> None:
-        """Keeps the first `size` bytes of an earlier start."""
+        """Open the file, keeping the first `size` bytes of an earlier start."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.truncate(size)
 
     def size(self) -> int:
-        """Bytes so far, all of them on disk."""
+        """Return the number of bytes so far, all of them on disk."""
         with self.path.open("ab") as file:
             os.fsync(file.fileno())
             return file.tell()

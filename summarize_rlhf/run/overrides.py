@@ -1,4 +1,4 @@
-"""trlX's way of arguments: one JSON object of dotted names, or a file of them."""
+"""Arguments in trlX's way: one JSON object of dotted names, or a file of them."""
 
 import argparse
 import dataclasses
@@ -15,13 +15,13 @@ from summarize_rlhf import UserError
 
 
 def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
-    """Return the overrides on the command line, flat by dotted name.
+    """Parse the overrides on the command line, flat by dotted name.
 
     sections: one dataclass per first part of a name. `--help` shows `doc` and every option with its help text and
     default.
     The argument is a JSON object, or a JSON or YAML file of one; nested objects are the same as dotted names. `--fresh`
-    stands for `{"train.resume_from_checkpoint": "fresh"}`.
-    Raises UserError for what is neither. Whether a name exists is for the configuration to say.
+    stands for `{"train.resume_from_checkpoint": "fresh"}`. Raises UserError for anything else. The configuration checks
+    the names.
     """
     parser = argparse.ArgumentParser(
         description=doc,
@@ -61,12 +61,12 @@ def _described(sections: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number(value: Any) -> Any:
-    """YAML takes 2e-4 for text, because it has no dot; here it is a number, as in JSON."""
+    """Convert text such as 2e-4, which YAML does not take for a number without a dot, as JSON does."""
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"train": {"batch_size": 8}} -> {"train.batch_size": 8}; an empty object stays a value."""
+    """Flatten {"train": {"batch_size": 8}} to {"train.batch_size": 8}; an empty object stays a value."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping) and value:

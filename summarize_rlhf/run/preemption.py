@@ -1,4 +1,4 @@
-"""Ending a run when the machine is wanted back: a checkpoint at the next step, then exit code 75."""
+"""End a run when the machine is wanted back: a checkpoint at the next step, then exit code 75."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ GRACE = 2.0  # seconds in which further signals count as the first: launchers se
 
 
 class Preempted(SystemExit):
-    """Raised once the checkpoint is written. Ends the process with `EXIT_CODE`."""
+    """Raised once the checkpoint is written; ends the process with `EXIT_CODE`."""
 
     def __init__(self):
         super().__init__(EXIT_CODE)
 
 
 class Preemption:
-    """Listens for SIGTERM and SIGINT while in use as a context, and keeps the time since the last checkpoint.
+    """Listen for SIGTERM and SIGINT while used as a context, and measure the time since the last checkpoint.
 
     A second signal, `GRACE` seconds or more after the first, ends the process at once.
     """
@@ -55,9 +55,9 @@ class Preemption:
         self.asked = self.asked if self.asked is not None else now
 
     def agree(self) -> tuple[bool, bool]:
-        """Whether the run is to end, and whether a checkpoint is due by the clock; the same answer on all processes.
+        """Return whether the run is to end, and whether a checkpoint is due by the clock, the same on all processes.
 
-        All of them call this after each step. A signal to one ends all.
+        All processes call this after each step. A signal to one ends all.
         """
         state = PartialState()
         due = self.minutes is not None and state.is_main_process and self.elapsed() >= 60 * self.minutes
@@ -66,7 +66,7 @@ class Preemption:
         return ending > 0, saving > 0
 
     def elapsed(self) -> float:
-        """Seconds since the last checkpoint, or since the start."""
+        """Return the seconds since the last checkpoint, or since the start."""
         return time.monotonic() - self.saved
 
     def has_saved(self) -> None:

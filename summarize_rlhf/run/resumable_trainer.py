@@ -1,4 +1,4 @@
-"""What transformers' Trainer lacks to be interrupted at any instant: whole checkpoints, its running sums, guards."""
+"""A Trainer that may be interrupted at any instant: complete checkpoints, with running sums, and a guard."""
 
 import json
 import math
@@ -21,12 +21,12 @@ from summarize_rlhf.run.preemption import Preempted, Preemption
 
 
 class ResumableTrainer(GlobalBatchTrainer):
-    """A Trainer whose interrupted run goes on as if nothing had happened, on any number of processes.
+    """A Trainer whose interrupted run resumes as if nothing had happened, on any number of processes.
 
-    `args.output_dir` gets `checkpoint-<step>` folders that are whole or absent, the newest `save_total_limit` of them,
-    and the `metrics`. `settings` are what a run must not change when it goes on. `minutes` between checkpoints count
-    besides `save_steps`. `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. A gradient that is
-    no number ends the run, with the last checkpoint kept.
+    `args.output_dir` gets the newest `save_total_limit` folders `checkpoint-<step>`, each complete or absent, and the
+    `metrics`. A resumed run must have the same `settings`. A checkpoint is also written when `minutes` have passed.
+    `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. A gradient that is not finite ends the
+    run, with the last checkpoint kept.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class ResumableTrainer(GlobalBatchTrainer):
     ):
         super().__init__(**kwargs, callbacks=[metrics])
         self.settings, self.metrics = settings, metrics
-        self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # ours to see to
+        self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # `_save_checkpoint` does it
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
         self.add_callback(_Interruption(self))
         self.best = BestModel(Path(self.args.output_dir), settings) if keep_best else None
         if self.best is not None:
             self.add_callback(self.best)
-        self.args.logging_nan_inf_filter = False  # a loss that is no number is not to be hidden
+        self.args.logging_nan_inf_filter = False  # a loss that is not finite must be seen
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
         self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
@@ -56,7 +56,7 @@ class ResumableTrainer(GlobalBatchTrainer):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _start_wandb_run(self) -> None:
-        """Before Trainer's own callback, which takes the run that there is. One of the user's own stays it."""
+        """Start the W&B run before Trainer's callback, which takes an existing one. A run that the user began stays."""
         import wandb
 
         named = trackers.wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
@@ -64,12 +64,12 @@ class ResumableTrainer(GlobalBatchTrainer):
             wandb.init(project=os.getenv("WANDB_PROJECT", "huggingface"), name=self.args.run_name, **named)
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
-        """Loads optimizer and weights of a checkpoint, but runs no code that a pickle may hold."""
+        """Load optimizer and weights of a checkpoint, but run no code that a pickle may hold."""
         with checkpoints.tensors_only():
             return super()._prepare_for_training(*args, **kwargs)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Trainer's own checkpoint, in a folder that gets its name when it is whole."""
+        """Write Trainer's checkpoint into a folder that gets its name when it is complete."""
         directory, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         needs = self.best.needs() if self.best is not None else []
         with checkpoints.write_checkpoint(directory / name, self.settings, needs) as tmp:
@@ -91,19 +91,19 @@ class ResumableTrainer(GlobalBatchTrainer):
         self.preemption.has_saved()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """For a checkpoint under DeepSpeed nothing more: its own files hold the weights."""
+        """Save the model; but not for a checkpoint under DeepSpeed, whose own files hold the weights."""
         if not (_internal_call and self.is_deepspeed_enabled):
             super().save_model(output_dir, _internal_call)
 
     def restore_kept(self) -> dict[str, float]:
-        """After training: make the kept model the trainer's. Returns its evaluation, as it was logged; its `step`."""
+        """Load the kept model after training. Returns its evaluation as it was logged, with its `step`."""
         step = self.state.global_step if self.best is None else self.best.restore(self.model, self.state.global_step)
         return next(
             logs for logs in reversed(self.state.log_history) if "eval_runtime" in logs and logs["step"] == step
         )
 
     def _sums(self) -> dict[str, Any]:
-        """This process's loss since the last line of the log, and in all; how long the log is; the best model."""
+        """Return this process's loss since the last log line and in total, the size of the log, and the best model."""
         return {
             "metrics": self.metrics.size() if self.args.process_index == 0 else 0,
             "_tr_loss": self._tr_loss.item(),
@@ -112,8 +112,8 @@ class ResumableTrainer(GlobalBatchTrainer):
             "best": self.best.found if self.best is not None else None,
         }
 
-    def take_up(self) -> None:
-        """Puts the running sums and the log back; Trainer itself starts them anew."""
+    def restore_sums(self) -> None:
+        """Restore the running sums and the log, which Trainer itself starts anew."""
         sums: dict[str, Any] = {"metrics": 0}
         if self.resumed_from is not None:
             sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text(encoding="utf-8"))
@@ -130,9 +130,9 @@ class ResumableTrainer(GlobalBatchTrainer):
             setattr(self, name, value)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: float | None = None) -> float | None:
-        """The norm over all processes. Raises `UserError` where it is no number, before anything is saved.
+        """Return the norm over all processes. Raises `UserError` if it is not finite, before anything is saved.
 
-        In fp16 the loss scaler sees to that: it leaves the step out and goes on with a smaller scale.
+        In fp16 the loss scaler handles that: it skips the step and continues with a smaller scale.
         """
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if norm is not None and not self.args.fp16 and not math.isfinite(norm):
@@ -144,17 +144,17 @@ class ResumableTrainer(GlobalBatchTrainer):
 
 
 class _Interruption(TrainerCallback):
-    """Asks after each step whether the run is wanted to end; ends it once it is saved."""
+    """Ask after each step whether the run is to end, and end it once it is saved."""
 
     def __init__(self, trainer: ResumableTrainer):
         self.trainer = trainer
         self.ending = False
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self.trainer.take_up()
+        self.trainer.restore_sums()
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:
-        # Trainer tells the sampler, but not through the wrappers of a dataloader that skips what was trained on.
+        # Trainer tells the sampler, but not through the wrappers of a dataloader that skips rows already trained on.
         self.trainer.order.set_epoch(int(state.epoch + 1e-6))
 
     def on_step_end(self, args, state, control, **kwargs) -> None:

@@ -7,11 +7,11 @@ from torch.utils.data import Sampler
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """A random order in which neighbours have about the same length, so that a batch holds little padding.
+    """Draw a random order in which neighbours have about the same length, so that a batch holds little padding.
 
-    The order follows from seed and epoch alone: all processes draw the same one, and a resumed run the one
-    it had. Rows are shuffled, sorted by length within chunks of `chunk` batches, and the batches are
-    shuffled; one with the longest row comes first, so that what does not fit into memory shows at once.
+    The order depends on seed and epoch only: all processes draw the same one, and a resumed run the one that it had.
+    Rows are shuffled and sorted by length within chunks of `chunk` batches, then the batches are shuffled; one with the
+    longest row comes first, so that running out of memory shows at once.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int, chunk: int = 16):
@@ -31,13 +31,13 @@ class LengthGroupedSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self), generator=generator)
         ordered = [
-            part[torch.tensor(self.lengths)[part].argsort(stable=True)]
-            for part in order.split(self.batch_size * self.chunk)
+            rows[torch.tensor(self.lengths)[rows].argsort(stable=True)]
+            for rows in order.split(self.batch_size * self.chunk)
         ]
         batches = torch.cat(ordered).split(self.batch_size)
-        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
         rest = [batch for batch in batches if len(batch) < self.batch_size]  # the last one, which stays last
-        shuffled = [whole[i] for i in torch.randperm(len(whole), generator=generator).tolist()]
+        shuffled = [full[i] for i in torch.randperm(len(full), generator=generator).tolist()]
         if shuffled:
             longest = max(range(len(shuffled)), key=lambda i: self.lengths[int(shuffled[i][-1])])
             shuffled.insert(0, shuffled.pop(longest))

@@ -1,4 +1,4 @@
-"""Whether a value is of the type that a dataclass field names, and within its bounds."""
+"""Check that a value has the type that a dataclass field names, and is within its bounds."""
 
 import math
 import operator
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def of_type(where: str, value: Any, hint: Any) -> Any:
-    """`value` as what `hint` asks for: 1e5 is an int, 1 a float, a path a str; everything else must be it already.
+    """Convert `value` to the type `hint`: 1e5 may be an int, 1 a float, a path a str; anything else must have the type.
 
-    Raises ValueError that names `where`, the type and the value; also for a float that is no finite number.
+    Raises ValueError naming `where`, the type and the value; also for a float that is not finite.
     """
     origin = typing.get_origin(hint)
     if hint is Any:
@@ -45,8 +45,10 @@ def _name(kind: type) -> str:
 
 
 def check_bounds(where: str, value: float | None, bounds: Mapping[str, float]) -> None:
-    """Raises ValueError unless `value` is finite and within `bounds`: `least` and `most` themselves are allowed,
-    `above` and `below` are not. None passes."""
+    """Raise ValueError unless `value` is None, or finite and within `bounds`.
+
+    The bounds `least` and `most` are allowed themselves, `above` and `below` are not.
+    """
     if value is None:
         return
     if not math.isfinite(value):

@@ -25,7 +25,7 @@ ROWS = [
     ("sampler ignores its seed", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.epoch)", "contract/test_formulas.py::test_order_of_each_epoch"),
     ("sampler ignores the epoch", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.seed)", "contract/test_formulas.py::test_order_of_each_epoch"),
     ("sampler drops the last batch", SAMPLER, "torch.cat([*shuffled, *rest])", "torch.cat([*shuffled, *rest[1:]] or [order])", "contract/test_formulas.py::test_order_of_each_epoch"),
-    ("sampler does not sort", SAMPLER, "part[torch.tensor(self.lengths)[part].argsort(stable=True)]", "part", "contract/test_formulas.py::test_order_of_each_epoch"),
+    ("sampler does not sort", SAMPLER, "rows[torch.tensor(self.lengths)[rows].argsort(stable=True)]", "rows", "contract/test_formulas.py::test_order_of_each_epoch"),
     ("sampler sorts all rows at once", SAMPLER, "order.split(self.batch_size * self.chunk)", "order.split(len(order))", "contract/test_formulas.py::test_order_of_each_epoch"),
     # hand-over
     ("tokenizer's hash ignores the pad id", TOKENIZER, "tokenizer.eos_token_id, tokenizer.pad_token_id, ids]", "tokenizer.eos_token_id, ids]", "contract/test_formulas.py::test_hash_sees_each_special_token"),
