@@ -19,7 +19,7 @@ MIN_WORDS = 5
 
 
 class Dropped(NamedTuple):
-    """How many rows were left out, and why. A row counts once, under the first reason that holds."""
+    """The number of rows left out, by reason. A row counts once, under the first reason that applies."""
 
     equal: int
     short: int
@@ -29,9 +29,9 @@ class Dropped(NamedTuple):
 
 
 def reason_to_drop(row: dict[str, str]) -> str | None:
-    """Why a pair teaches nothing: a field of `Dropped`, or None for a pair that is used.
+    """Say why a pair teaches nothing: a field of `Dropped`, or None for a pair that is used.
 
-    Words are counted in the field as the data set has it, "TL;DR:" included, like the published code did.
+    Words are counted in the data set's own text, "TL;DR:" included, as in the published code.
     """
     if rm_text("", row["chosen"]) == rm_text("", row["rejected"]):
         return "equal"
@@ -41,7 +41,7 @@ def reason_to_drop(row: dict[str, str]) -> str | None:
 
 
 def usable_comparisons(rows: datasets.Dataset) -> tuple[datasets.Dataset, Dropped]:
-    """The rows without those that `reason_to_drop` names, and how many these were; `UserError` if all are."""
+    """Return the rows without those to drop, and how many these were. Raises `UserError` if none is left."""
     reasons = [reason_to_drop(row) for row in rows]
     dropped = Dropped(*(reasons.count(name) for name in Dropped._fields))
     kept = rows.select([index for index, reason in enumerate(reasons) if reason is None])
@@ -51,17 +51,17 @@ def usable_comparisons(rows: datasets.Dataset) -> tuple[datasets.Dataset, Droppe
 
 
 def load_comparisons(name: str, split: str, max_rows: int | None = None) -> tuple[datasets.Dataset, Dropped]:
-    """The usable pairs among the first `max_rows` rows of a split, and how many rows were left out."""
+    """Load the usable pairs among the first `max_rows` rows of a split, and count the rows left out."""
     return usable_comparisons(load_rows(name, split, COLUMNS, max_rows))
 
 
 def encode_comparisons(
     rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int, show_progress: bool = True
 ) -> datasets.Dataset:
-    """Pairs as token ids, both texts under the same post: `chosen_ids`, `rejected_ids`, `start`, `length`.
+    """Tokenize pairs, both texts under the same post: `chosen_ids`, `rejected_ids`, `start`, `length`.
 
-    `max_length` is in tokens per text. `start` is where the two part; `length` counts the pair's tokens, the
-    shared beginning once.
+    `max_length` is in tokens per text. `start` is the first position at which the two differ; `length` counts the
+    pair's tokens, the shared beginning once.
     """
 
     def encode_batch(batch: dict[str, list[str]], places: list[str]) -> dict[str, list]:

@@ -24,7 +24,7 @@ def encode(
     max_length: int,
     places: Sequence[str] | None = None,
 ) -> list[list[list[int]]]:
-    """Token ids `[row][summary]` of `rm_text`, for rows of one body and one or more summaries.
+    """Return the token ids `[row][summary]` of `rm_text`, for rows of one body and one or more summaries.
 
     Where a text has more than `max_length` tokens (its EOS counted), the post is cut; all summaries of a row then
     follow the same cut post. Raises `UserError` if not even an empty post fits. `places` name rows of a data set in
@@ -46,7 +46,7 @@ def encode(
 
 
 def first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int:
-    """Where the ids of two texts part: the first unequal one, or the end of the shorter text.
+    """Return the first position at which the ids of two texts differ, or the end of the shorter text.
 
     For equal texts that is their common length.
     """
@@ -55,7 +55,7 @@ def first_difference(chosen: Sequence[int], rejected: Sequence[int]) -> int:
 
 
 def pad_right(texts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Texts of different lengths as ids (B, T), padded on the right, and their lengths (B,)."""
+    """Pad texts on the right to ids (B, T); returns them and the texts' lengths (B,)."""
     lengths = [len(text) for text in texts]
     width = max(lengths)
     rows = [[*text, *[pad_token_id] * (width - len(text))] for text in texts]

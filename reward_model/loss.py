@@ -12,12 +12,12 @@ from torch.nn.functional import logsigmoid
 
 
 def end_scores(values: Tensor, lengths: Tensor) -> Tensor:
-    """The score of each text (B,): its value (B, T) at the last real token."""
+    """Return the score of each text (B,): its value (B, T) at the last real token."""
     return values.gather(1, lengths[:, None] - 1).squeeze(1)
 
 
 def hold_last(values: Tensor, lengths: Tensor) -> Tensor:
-    """Values (B, T) in which each text's last real value is held to the end, instead of what padding gave."""
+    """Replace the values (B, T) on padding by each text's last real value."""
     positions = torch.arange(values.shape[1], device=values.device).expand_as(values)
     return values.gather(1, positions.minimum(lengths[:, None] - 1))
 
@@ -25,8 +25,8 @@ def hold_last(values: Tensor, lengths: Tensor) -> Tensor:
 def pairwise_loss(
     chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor, start: Tensor
 ) -> Tensor:
-    """The published loss: -log sigmoid(chosen - rejected), averaged over the tokens from the first difference
-    to the end of the longer text. One loss per pair (B,), whose mean is minimised.
+    """Compute the published loss: -log sigmoid(chosen - rejected), averaged over the tokens from the first
+    difference to the end of the longer text. One loss per pair (B,), whose mean is minimised.
 
     Source: `GPTRewardModel.forward` in CarperAI/trlx, examples/summarize_rlhf/reward_model/reward_model.py.
     There the shorter text's value is read inside its padding; here its last real value is held. A pair of
@@ -44,7 +44,7 @@ def pairwise_loss(
 def last_token_loss(
     chosen: Tensor, rejected: Tensor, chosen_lengths: Tensor, rejected_lengths: Tensor, start: Tensor
 ) -> Tensor:
-    """The paper's loss: -log sigmoid(score of chosen - score of rejected). One loss per pair (B,).
+    """Compute the paper's loss: -log sigmoid(score of chosen - score of rejected). One loss per pair (B,).
 
     Source: Stiennon et al. 2020, section 3.4. A pair of equal texts adds 0, as above.
     """

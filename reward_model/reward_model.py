@@ -1,4 +1,4 @@
-"""The reward model: the trunk of any causal language model and one linear value per token.
+"""The reward model: the backbone of any causal language model and one linear value per token.
 
 Shapes: B texts, T tokens (padded on the right), H hidden size.
 """
@@ -22,7 +22,7 @@ from summarize_rlhf.lm.weights import WEIGHT_FILES, check_shapes, load_causal_lm
 
 
 class RewardModel(nn.Module):
-    """`transformer` (the trunk, as `AutoModel` builds it) and `v_head` (Linear, H to 1, no bias, in fp32).
+    """`transformer` (the backbone, as `AutoModel` builds it) and `v_head` (Linear, H to 1, no bias, in fp32).
 
     The checkpoint's keys are `transformer.*` and `v_head.weight`, those of the published reward model.
     """
@@ -45,7 +45,7 @@ class RewardModel(nn.Module):
         keep_from: int = 0,
         trunk: Tensor | None = None,
     ) -> Tensor:
-        """One value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and with `t`.
+        """Compute one value per token (B, T), fp32: `values[:, t]` has seen the tokens up to and including `t`.
 
         `input_ids` (B, T) are padded on the right. Attention is causal, so that padding changes no value of a real
         token and needs no mask; values on padding mean nothing. Nor do those before token `keep_from`: the
@@ -63,20 +63,20 @@ class RewardModel(nn.Module):
         return self.v_head(hidden).squeeze(-1)
 
     def frozen(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
-        """What the frozen blocks make of packed pairs (B, T, H): the same in every epoch."""
+        """Compute the frozen blocks' output for packed pairs (B, T, H), the same in every epoch."""
         inputs = {"attention_mask": attention_mask, "position_ids": position_ids}
         return run_branch(Decoder(self.transformer).trunk(self.depth), input_ids=input_ids, **inputs)
 
     @classmethod
     def from_causal_lm(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "RewardModel":
-        """Where training starts: the trunk of a causal LM (a directory or Hub id) and a fresh `v_head`."""
+        """Take the backbone of a causal LM (a directory or Hub id) and a fresh `v_head`, for training."""
         return cls(load_causal_lm(path, dtype=dtype).base_model)
 
     @classmethod
     def from_pretrained(
         cls, path: str | Path, *, config_from: str | Path | None = None, dtype: torch.dtype = torch.float32
     ) -> "RewardModel":
-        """A trained reward model: our directory, or the published `pytorch_model.bin` (file or directory).
+        """Load a trained reward model: our directory, or the published `pytorch_model.bin` (file or directory).
 
         The published file has no config: it is read from `config_from`, the SFT model it was trained from.
         Raises `UserError` naming every key that is missing, foreign or of another shape.
@@ -102,7 +102,7 @@ class RewardModel(nn.Module):
         check_shapes(directory, shapes_of(model.state_dict()), shapes_in(directory / "model.safetensors"))
 
     def digest(self) -> str:
-        """SHA-256 of config and weights: what a cached result depends on."""
+        """Return the SHA-256 of config and weights, on which cached results depend."""
         made = hashlib.sha256(self.config.to_json_string().encode())
         for name, tensor in self.state_dict().items():
             made.update(name.encode())
@@ -112,7 +112,8 @@ class RewardModel(nn.Module):
     def save(self, directory: Path, state: dict[str, Tensor] | None = None) -> None:
         """Write `model.safetensors` and `config.json` into `directory`.
 
-        `state` is what to write where the model's own tensors are not whole (`summarize_rlhf/run/zero3.py`).
+        `state` is written instead of the model's own tensors where ZeRO-3 has partitioned these
+        (`summarize_rlhf/run/zero3.py`).
         """
         state = self.state_dict() if state is None else state
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
@@ -140,7 +141,7 @@ class RewardModel(nn.Module):
 
 
 def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
-    """The trunk's list of blocks: its one module list that has as many entries as the config has layers."""
+    """Return the backbone's list of blocks: its module list with as many entries as the config has layers."""
     count = transformer.config.num_hidden_layers
     for module in transformer.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
@@ -149,7 +150,7 @@ def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
 
 
 def require(path: str | Path) -> None:
-    """`UserError` where there are no weights at `path`, saying where a reward model comes from."""
+    """Raise `UserError` where there are no weights at `path`, saying where a reward model comes from."""
     path = Path(path)
     if not path.is_file() and not any((path / name).is_file() for name in WEIGHT_FILES):
         raise UserError(
@@ -159,7 +160,7 @@ def require(path: str | Path) -> None:
 
 
 def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
-    """The trunk's config: beside the weights, else from `config_from` (a directory or a Hub id)."""
+    """Read the backbone's config: beside the weights, else from `config_from` (a directory or a Hub id)."""
     source = path if (path / "config.json").is_file() else config_from
     if source is None:
         raise UserError(

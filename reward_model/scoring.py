@@ -1,4 +1,4 @@
-"""Text to score: what PPO, the tables and the reward test ask of a reward model."""
+"""From text to score, for PPO, the tables and the reward test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ MAX_LENGTH = 550  # tokens per text, as the published reward model was trained
 
 
 def next_batch(lengths: Sequence[int], most: int) -> int:
-    """How many of the texts, the longest first, are computed together: `most` tokens with their padding, at least one.
+    """Return how many of the texts, longest first, make the next batch: `most` tokens with padding, or one text.
 
-    From half of that on, none is taken of which a tenth would be padding.
+    Once half of these tokens are reached, no text is taken of which a tenth would be padding.
     """
     longest = lengths[0]
     fit = max(1, most // longest)
@@ -32,7 +32,7 @@ def next_batch(lengths: Sequence[int], most: int) -> int:
 
 
 class Scorer:
-    """A reward model and its tokenizer. A text's score depends on nothing but the text.
+    """A reward model and its tokenizer. A text's score depends on the text alone.
 
     `max_length` is in tokens: longer texts lose the end of their post. `batch_tokens` bounds a forward pass,
     in tokens with padding.
@@ -69,7 +69,7 @@ class Scorer:
         max_length: int | None = None,
         batch_tokens: int = 16384,
     ) -> "Scorer":
-        """The scorer of stage 2's directory, or of a published `pytorch_model.bin` (file or directory).
+        """Load the scorer of stage 2's directory, or of a published `pytorch_model.bin` (file or directory).
 
         The published file comes without config and tokenizer: both are taken from `model`, the SFT directory.
         `max_length` is by default that of its training (published: 550). Raises `UserError` for what is no
@@ -92,7 +92,7 @@ class Scorer:
         progress: str | None = None,
         places: Sequence[str] | None = None,
     ) -> Tensor:
-        """The score of each summary under its post (N,), fp32 on the CPU, in the order given.
+        """Score each summary under its post: (N,), fp32 on the CPU, in the order given.
 
         A body is a prompt without its final "TL;DR:"; an empty summary is scored as such. The same text twice
         is computed once. `progress` names a bar; None shows none. `places` name rows of a data set in errors; they
@@ -109,7 +109,7 @@ class Scorer:
 
     @torch.no_grad()
     def score_ids(self, texts: Sequence[Sequence[int]], progress: str | None = None) -> Tensor:
-        """The score of each text (N,), fp32 on the CPU, from token ids as `encoding.encode` makes them.
+        """Score each text (N,), fp32 on the CPU, from token ids as `encoding.encode` makes them.
 
         Texts are sorted by length and batched by tokens. Raises `UserError` where a score is no finite
         number.

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """Something the user can put right. The message says where, what was found, what was expected, what to do."""
+    """An error that the user can fix. The message says where, what was found, what was expected and what to do."""
 
 
 @contextlib.contextmanager
 def named(place: str) -> Iterator[None]:
-    """Says where a ``UserError`` of the body happened: "train.jsonl, row 3: …"."""
+    """Say where a ``UserError`` of the body happened: "train.jsonl, row 3: …"."""
     try:
         yield
     except UserError as error:

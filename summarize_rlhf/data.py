@@ -12,12 +12,12 @@ from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 
 ENDINGS = (".jsonl", ".json", ".parquet")
-PLACE = "place"  # the column that says where a row stands, for messages: "train.jsonl, row 13"
+PLACE = "place"  # the column with each row's place, for messages: "train.jsonl, row 13"
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
 
 def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
-    """The first ``max_rows`` rows of a split: ``columns``, every cell a string that is not blank, and their ``place``.
+    """Load the first ``max_rows`` rows of a split: ``columns``, every cell text that is not blank, and their ``place``.
 
     ``name`` is a directory with ``{split}.jsonl`` (or ``.json``, ``.parquet``), one such file (whatever the
     split), or a Hub id. ``valid`` and ``validation`` name the same split. Raises ``UserError`` naming file,
@@ -42,19 +42,19 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
 
 
 def places(rows: datasets.Dataset) -> list[str]:
-    """Where each row stands in its file, whatever was left out or drawn since. Rows made in memory count from 1."""
+    """Return each row's place in its file, whatever was left out or drawn since. Rows made in memory count from 1."""
     if PLACE in rows.column_names:
         return rows[PLACE][:]
     return [f"row {number} of {rows.info.dataset_name or 'the data'}" for number in range(1, len(rows) + 1)]
 
 
 def _content(dataset: datasets.Dataset) -> list[str]:
-    """The cells of each row as one string."""
+    """Return the cells of each row as one string."""
     return [json.dumps({name: x for name, x in row.items() if name != PLACE}, sort_keys=True) for row in dataset]
 
 
 def warn_of_repeats(train: datasets.Dataset, held_out: datasets.Dataset) -> None:
-    """Says if rows stand in ``train`` more than once, or in both splits: what is measured there is memory."""
+    """Warn of rows that are in ``train`` more than once, or in both splits: figures on them measure memory."""
     rows, others = _content(train), _content(held_out)
     seen = set(rows)
     twice, shared = len(rows) - len(seen), sum(row in seen for row in others)
@@ -66,7 +66,7 @@ def warn_of_repeats(train: datasets.Dataset, held_out: datasets.Dataset) -> None
 
 
 def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
-    """What data a run used: name, split, rows, and the SHA-256 of all cells in order."""
+    """Describe the data that a run used: name, split, number of rows, and the SHA-256 of all cells in order."""
     digest = hashlib.sha256()
     for row in _content(dataset):
         digest.update(row.encode())
@@ -79,7 +79,7 @@ def fingerprint(dataset: datasets.Dataset) -> dict[str, str | int]:
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:
-    """JSON Lines, one row a line, as ``load_rows`` reads them."""
+    """Write JSON Lines, one row a line, as ``load_rows`` reads them."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
@@ -98,7 +98,7 @@ def _find_file(path: Path, split: str) -> Path:
 
 
 def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
-    """JSON Lines, or one JSON array; rows are counted from 1, so that they are line numbers in JSON Lines."""
+    """Read JSON Lines, or one JSON array; rows count from 1, so that in JSON Lines they are line numbers."""
     start, number = "", 0
     with path.open(encoding="utf-8-sig") as file:  # Windows begins a file with a byte order mark
         try:

@@ -31,7 +31,7 @@ def run_record(
     data: dict[str, Any],
     **extra: Any,
 ) -> dict[str, Any]:
-    """What a stage did and what the next one relies on; see ``check_handover``.
+    """Record what a stage did and what the next one relies on; see ``check_handover``.
 
     ``stage`` is "sft", "rm" or "ppo"; ``max_length`` counts tokens of post and summary together; ``data``
     maps the split's role to its ``data.fingerprint``; ``extra`` is kept as it is (results, steps).
@@ -60,7 +60,7 @@ def save_run(directory: Path, record: dict[str, Any]) -> None:
 
 
 def without_secrets(value: Any) -> Any:
-    """``value`` with what looks like a credential, by its name or its form, replaced by stars."""
+    """Replace by stars whatever in ``value`` looks like a credential, by its name or its form."""
     if isinstance(value, dict):
         hide = {name for name, x in value.items() if SECRET_NAME.search(str(name)) and isinstance(x, str)}
         return {name: "***" if name in hide else without_secrets(x) for name, x in value.items()}
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_run(path: str | Path) -> dict[str, Any] | None:
-    """The record of a checkpoint directory. ``None``, after one warning, for a checkpoint that no stage here wrote."""
+    """Read the record of a model's directory. ``None``, after one warning, for a directory that no stage here wrote."""
     file = Path(path) / RUN_FILE
     if not file.is_file():
         warnings.warn(f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2)
@@ -99,7 +99,7 @@ def check_handover(
     expects_stage: str | tuple[str, ...],
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> dict[str, Any] | None:
-    """Refuse, by name, a checkpoint that the next stage cannot rely on: of another stage, template or tokenizer.
+    """Refuse a checkpoint that the next stage cannot rely on: one of another stage, template or tokenizer.
 
     Returns its record, or ``None`` for a released checkpoint without one (one warning).
     """
@@ -130,7 +130,10 @@ def check_handover(
 
 
 def templates(tokenizer: PreTrainedTokenizerFast | None) -> tuple[str, ...]:
-    """The templates under which this version's ids are those of the record: before, END and what a tokenizer adds
-    behind a text were part of it, which changed nothing for GPT-2 and GPT-J."""
+    """Return the templates under which this version's ids are those of the record.
+
+    In the old one, END and the tokens that a tokenizer adds behind a text were part of the text: the same for GPT-2 and
+    GPT-J.
+    """
     unchanged = tokenizer is None or (tokenizer.eos_token == END and not tokenizer.num_special_tokens_to_add())
     return (TEMPLATE, OLD_TEMPLATE) if unchanged else (TEMPLATE,)

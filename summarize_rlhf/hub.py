@@ -13,7 +13,7 @@ PROBE_SECONDS = 5  # patience with the one request that decides whether there is
 
 
 def is_local(name: str | Path) -> bool:
-    """Whether ``name`` is a file or directory here. Raises ``UserError`` for a path that is missing.
+    """Return whether ``name`` is a file or directory here. Raises ``UserError`` for a path that is missing.
 
     A Hub id is ``owner/name`` or ``name``; whatever looks like a path (leading ``.``, ``/`` or ``~``, more
     than one slash, a file ending) is none.
@@ -29,7 +29,7 @@ def is_local(name: str | Path) -> bool:
 
 @functools.cache
 def use_hub() -> bool:
-    """Whether the Hub answers. Where it does not, the libraries are told at once, so that none of them retries.
+    """Return whether the Hub answers. If it does not, tell the libraries at once, so that none of them retries.
 
     Offline, what an earlier run downloaded is still found in the libraries' caches.
     """
@@ -50,7 +50,7 @@ def use_hub() -> bool:
 
 
 def unreachable(what: str, name: str | Path, error: BaseException) -> UserError:
-    """The one line for a Hub id that did not load."""
+    """Make the one-line error for a Hub id that did not load."""
     reason = str(error).strip().splitlines()
     if use_hub():
         return UserError(

@@ -16,7 +16,7 @@ Interval = dict[str, float]
 
 
 def bootstrap(differences: Sequence[Sequence[float]], samples: int = 2000, seed: int = 0) -> Interval:
-    """The mean of `differences` (S, N) and its 95 % percentile interval: keys `mean`, `low`, `high`.
+    """Return the mean of `differences` (S, N) and its 95 % percentile interval: keys `mean`, `low`, `high`.
 
     Each replicate draws S seeds and N posts with replacement and takes every drawn seed at every drawn post: the
     pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap"), which errs to the wide side where single cells are
@@ -33,12 +33,12 @@ def bootstrap(differences: Sequence[Sequence[float]], samples: int = 2000, seed:
 
 
 def paired_bootstrap(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """`bootstrap` of ours − theirs over posts. Row by row the two belong together (Efron and Tibshirani 1993, 13.3)."""
+    """Bootstrap ours − theirs over posts; the two are paired row by row (Efron and Tibshirani 1993, 13.3)."""
     return bootstrap([[a - b for a, b in zip(ours, theirs, strict=True)]])
 
 
 def t_interval(differences: Sequence[Sequence[float]]) -> Interval:
-    """The mean of `differences` (S, N) and its 95 % interval for few seeds: keys `mean`, `se`, `df`, `low`, `high`.
+    """Return the mean of `differences` (S, N) and its 95 % interval for few seeds: `mean`, `se`, `df`, `low`, `high`.
 
         se² = s²(means of the seeds)/S + s²(means of the posts)/N          mean ± t(.975, df)·se
 
@@ -56,7 +56,7 @@ def t_interval(differences: Sequence[Sequence[float]]) -> Interval:
 
 
 def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, float]:
-    """The share of `right`, its standard error and 95 % interval: keys `accuracy`, `accuracy_se`, `…_low`, `…_high`.
+    """Return the share of `right`, standard error and 95 % interval: `accuracy`, `accuracy_se`, `…_low`, `…_high`.
 
     Answers on one post are alike, so `posts` are counted as drawn, not pairs (Liang and Zeger 1986):
 
@@ -78,6 +78,6 @@ def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, floa
 
 
 def mean_and_se(xs: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error of the mean of independent `xs`; the error is NaN for one value."""
+    """Return mean and standard error of the mean of independent `xs`; the error is NaN for one value."""
     x = np.asarray(xs, dtype=np.float64)
     return x.mean().item(), (x.std(ddof=1) / math.sqrt(len(x))).item() if len(x) > 1 else math.nan

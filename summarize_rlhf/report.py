@@ -1,11 +1,11 @@
-"""What a run shows at its end: tables and samples."""
+"""Tables and samples, shown at the end of a run."""
 
 import textwrap
 from collections.abc import Sequence
 
 
 def format_table(rows: Sequence[dict[str, object]]) -> str:
-    """Rows as a Markdown table with the first row's keys as its head; floats to three places, the rest as it is."""
+    """Format rows as a Markdown table headed by the first row's keys; floats to three places, the rest as it is."""
     head = list(rows[0])
     cells = [[f"{row[key]:.3f}" if isinstance(row[key], float) else str(row[key]) for key in head] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
@@ -16,7 +16,7 @@ def format_table(rows: Sequence[dict[str, object]]) -> str:
 
 
 def print_samples(samples: Sequence[dict[str, str]], width: int = 100) -> None:
-    """Print each sample's fields, long ones wrapped and a post's beginning left out, for a look at what was learnt."""
+    """Print each sample's fields, long ones wrapped and without a long post's beginning."""
     for number, sample in enumerate(samples, 1):
         print(f"\n── sample {number} " + "─" * (width - 12))
         for name, text in sample.items():

@@ -1,4 +1,4 @@
-"""ROUGE as the published tables have it: F-measures without stemming, averaged over rows."""
+"""ROUGE as in the published tables: F-measures without stemming, averaged over rows."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ KINDS = ("rouge1", "rouge2", "rougeL")
 
 
 class Rouge(evaluate.Metric):
-    """``evaluate``'s "rouge" metric without the Hub: the plain mean where that one takes a bootstrap median."""
+    """``evaluate``'s "rouge" metric without the Hub, with the plain mean instead of a bootstrap median."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -27,7 +27,7 @@ class Rouge(evaluate.Metric):
 
 
 def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-    """One row per pair: ``rouge1``, ``rouge2``, ``rougeL`` in [0, 1] and ``rougeAvg``, the mean of the three."""
+    """Return one row per pair: ``rouge1``, ``rouge2``, ``rougeL`` in [0, 1] and ``rougeAvg``, the mean of the three."""
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
     scorer = RougeScorer(list(KINDS), use_stemmer=False)
@@ -40,5 +40,5 @@ def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[di
 
 
 def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Means over the pairs of ``rouge1``, ``rouge2``, ``rougeL`` (F-measure, 0 to 1) and ``rougeAvg``."""
+    """Return the means over the pairs of ``rouge1``, ``rouge2``, ``rougeL`` (F-measure, 0 to 1) and ``rougeAvg``."""
     return Rouge(keep_in_memory=True).compute(predictions=list(predictions), references=list(references))

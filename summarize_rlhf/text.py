@@ -1,4 +1,4 @@
-"""The prompt text, byte for byte: how a post and a summary become what a model reads.
+"""The prompt text, byte for byte: how a post and a summary become the text that a model reads.
 
 A *body* is everything of a prompt before its final ``TL;DR:`` (subreddit, title, post). The policy reads
 ``prompt_text(body)`` and continues it; the reward model reads ``rm_text(body, summary)``. All three stages
@@ -22,7 +22,7 @@ TEMPLATE = f"sft: {{body}}\\n{TLDR} {{summary}}<eos> | rm: {START}{{body}}\\n{TL
 
 
 def split_prompt(prompt: str) -> str:
-    """The body of a TL;DR row's prompt: what stands before its last ``TL;DR:``. Earlier ones belong to the post."""
+    """Return the body of a TL;DR row's prompt: all before its last ``TL;DR:``. Earlier ones belong to the post."""
     body, found, rest = prompt.rpartition(TLDR)
     if not found or rest.strip():
         raise UserError(f"the prompt should end with {TLDR!r}, but it ends with {prompt[-40:]!r}")
@@ -30,7 +30,7 @@ def split_prompt(prompt: str) -> str:
 
 
 def bare_body(body: str) -> str:
-    """The post without blanks and ``TL;DR:`` at its end: a comparison's ``prompt`` may have one or not."""
+    """Strip blanks and ``TL;DR:`` from the end of a post: a comparison's ``prompt`` may end with one or not."""
     body = body.rstrip()
     while body.endswith(TLDR):
         body = body.removesuffix(TLDR).rstrip()
@@ -38,7 +38,7 @@ def bare_body(body: str) -> str:
 
 
 def bare_summary(summary: str) -> str:
-    """The summary without blanks around it and ``TL;DR:`` before it: comparison rows have one, TL;DR rows have none."""
+    """Strip blanks and a leading ``TL;DR:`` from a summary: comparison rows have one, TL;DR rows have none."""
     summary = summary.strip()
     while summary.startswith(TLDR):
         summary = summary.removeprefix(TLDR).lstrip()
@@ -46,22 +46,22 @@ def bare_summary(summary: str) -> str:
 
 
 def prompt_text(body: str) -> str:
-    """What the policy reads before it writes a summary."""
+    """Build the text that the policy reads before it writes a summary."""
     return f"{bare_body(body)}\n{TLDR}"
 
 
 def sft_text(prompt: str, label: str) -> str:
-    """Return prompt (or its body), one space, label, whatever blanks the source has. The EOS follows as an id."""
+    """Build prompt (or its body), one space, label, whatever blanks the source has. The EOS follows as an id."""
     return f"{prompt_text(prompt)} {bare_summary(label)}"
 
 
 def rm_text(body: str, summary: str) -> str:
-    """What the reward model scores. The EOS that closes it follows as an id: the score is read before it."""
+    """Build the text that the reward model scores. Its EOS follows as an id: the score is read before it."""
     return f"{START}{bare_body(body)}\n{TLDR} {bare_summary(summary)}"
 
 
 def split_prompts(prompts: Sequence[str], places: Sequence[str]) -> list[str]:
-    """``split_prompt`` of each; an error names the prompt's place ("train.jsonl, row 13")."""
+    """Apply ``split_prompt`` to each; an error names the prompt's place ("train.jsonl, row 13")."""
     bodies = []
     for prompt, place in zip(prompts, places, strict=True):
         with named(place):
@@ -70,7 +70,7 @@ def split_prompts(prompts: Sequence[str], places: Sequence[str]) -> list[str]:
 
 
 def split_labels(labels: Sequence[str], places: Sequence[str]) -> list[str]:
-    """``bare_summary`` of each. Raises ``UserError``, naming the place, for one that is ``TL;DR:`` and nothing else."""
+    """Apply ``bare_summary`` to each. Raises ``UserError``, naming the place, for one that is only ``TL;DR:``."""
     summaries = [bare_summary(label) for label in labels]
     for summary, place in zip(summaries, places, strict=True):
         if not summary:
@@ -81,7 +81,7 @@ def split_labels(labels: Sequence[str], places: Sequence[str]) -> list[str]:
 def cut_prompts(
     tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], budget: int, places: Sequence[str]
 ) -> list[str]:
-    """The bodies of prompts, each cut so that the policy reads at most ``budget`` tokens (see ``cut_post``).
+    """Return the bodies of prompts, each cut so that the policy reads at most ``budget`` tokens (see ``cut_post``).
 
     Raises ``UserError``, naming the prompt's place, for one without ``TL;DR:`` at its end and as ``token_ids`` does.
     """
@@ -95,10 +95,10 @@ def cut_prompts(
 
 
 def cut_post(tokenizer: PreTrainedTokenizerFast, body: str, budget: int, render: Callable[[str], str]) -> str:
-    """The longest beginning of ``body``, ending on a token, for which ``render(body)`` has at most ``budget`` ids.
+    """Cut ``body`` to its longest beginning, ending on a token, with which ``render(body)`` fits ``budget`` ids.
 
     ``render`` builds the whole text around the body (``prompt_text``, or ``rm_text`` with its summary); it is
-    tokenised as one string, as the stages do. Only the end of the post is ever lost: never ``TL;DR:``, never
+    tokenized as one string, as the stages do. Only the end of the post is ever lost: never ``TL;DR:``, never
     the summary. A body that fits comes back unchanged. Raises ``UserError`` if not even an empty post fits.
     """
 

@@ -29,7 +29,7 @@ PROBE = "<|startoftext|>SUBREDDIT: r/test\nTITLE: I'm 24,  née Ω\nPOST: 10 dol
 
 
 def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
-    """The tokenizer of a directory or Hub id, ready for training: padded on the right, pad = EOS if it has no pad.
+    """Load the tokenizer of a directory or Hub id for training: padding on the right, with the EOS if it has no pad.
 
     Pad may therefore equal EOS; masks come from lengths, never from comparing ids. Raises ``UserError`` where
     there is no tokenizer, no EOS, or only a slow tokenizer (cutting posts needs character offsets).
@@ -59,13 +59,13 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
 
 
 def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """What the tokenizer's post-processor puts before every text: ``[bos_token_id]`` or nothing, as a rule."""
+    """Return the ids that the tokenizer's post-processor puts before every text: usually ``[bos_token_id]`` or none."""
     encoding = tokenizer(PROBE)[0]
     return encoding.ids[: next((i for i, text in enumerate(encoding.sequence_ids) if text is not None), 0)]
 
 
 def control_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    """Ids that steer a model and that no text may turn into: EOS, BOS, pad and all tokens declared special.
+    """Return the ids that steer a model and that no text may turn into: EOS, BOS, pad and all special tokens.
 
     Not the unknown token and the bytes ``<0x0A>``, which is how some tokenizers read a rare character, and not tokens
     that were added as plain vocabulary (GPT-NeoX's runs of blanks, GPT-J's ``<|extratoken_1|>``).
@@ -79,9 +79,9 @@ def control_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
 def token_ids(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], places: Sequence[str] | None = None
 ) -> list[list[int]]:
-    """The ids of each text, prefix first: the one way from text to ids, in training, generation and scoring.
+    """Return the ids of each text, prefix first: the one way from text to ids in training, generation and scoring.
 
-    Some tokenizers (Unigram, whole words) cannot spell the name of a control token and read the token. ``places``
+    Some tokenizers (Unigram, word-level) cannot spell the name of a control token and read the token. ``places``
     ("train.jsonl, row 13") are for texts of a data set: such a row is refused, ``UserError`` under its place. Without
     them (text that a model wrote) the token is left out.
     """
@@ -96,7 +96,7 @@ def token_ids(
 def plain_encodings(
     tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], places: Sequence[str] | None = None
 ) -> list[Encoding]:
-    """Each text (without the prefix) as ids and character offsets; with ``places``, refused as in ``token_ids``."""
+    """Encode each text (without the prefix) as ids and character offsets; ``places`` as in ``token_ids``."""
     if not texts:
         return []
     plain = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
@@ -117,7 +117,7 @@ def plain_encodings(
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 of the vocabulary, the EOS and pad ids and the ids of a probe text.
+    """Return the SHA-256 of the vocabulary, the EOS and pad ids and the ids of a probe text.
 
     Two tokenizers with the same hash give the same ids. Padding side and truncation state do not enter.
     """

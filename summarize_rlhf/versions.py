@@ -1,4 +1,4 @@
-"""What a result was computed with: the versions of the dependencies, the commit, the machine.
+"""The versions of the dependencies, the commit and the machine that a result was computed with.
 
 And whether these versions are ones that the repository was tested on.
 """
@@ -22,14 +22,14 @@ PYTHON_LEAST = "3.10"
 
 
 def requirements() -> list[Requirement]:
-    """The tested range of each dependency, from the one list that also installs them."""
+    """Return the tested range of each dependency, from the one list that also installs them."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
 @functools.cache
 def check_versions() -> None:
-    """Once, at the start of a stage: every dependency within its tested range, and ``trlx`` the one in this repository.
+    """Check at the start of a stage that dependencies are in their tested ranges and ``trlx`` is this repository's.
 
     Raises one ``UserError`` that names all offenders.
     """
@@ -56,13 +56,13 @@ def check_versions() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Installed version of Python and of each dependency."""
+    """Return the installed version of Python and of each dependency."""
     return {"python": platform.python_version()} | {r.name: importlib.metadata.version(r.name) for r in requirements()}
 
 
 @functools.cache
 def commit() -> str | None:
-    """The repository's commit, with ``+`` where tracked files were changed since; ``None`` outside a clone."""
+    """Return the repository's commit, with ``+`` if tracked files have changed since; ``None`` outside a clone."""
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
@@ -73,7 +73,7 @@ def commit() -> str | None:
 
 
 def machine() -> str:
-    """The processor, its cores as this process sees them, and the GPU if there is one."""
+    """Describe the processor, its cores as this process sees them, and the GPU if there is one."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line for line in lines if "model name" in line]
