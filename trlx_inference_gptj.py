@@ -43,7 +43,7 @@ class InferenceArguments:
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id")
     split: str = knob("test", "split of the data set")
-    max_rows: int | None = knob(None, "use only the first rows of the split (default: all)", least=1)
+    max_rows: int | None = knob(None, "number of first rows of the split to use; None: all", least=1)
     max_length: int = knob(550, "tokens of post and summary together; a longer post loses its end", least=1)
     max_new_tokens: int = knob(50, "most tokens of a summary, EOS included", least=1)
     decoding: str = knob(

@@ -39,7 +39,7 @@ class DownloadArguments:
     repo: str = knob("CarperAI/openai_summarize_tldr_rm_checkpoint", "repository on the Hub")
     revision: str = knob("main", "branch, tag or commit of the repository")
     base_url: str = knob("https://huggingface.co", "address of the Hub or of a mirror; https, except on this machine")
-    sha256: str | None = knob(None, "hash that the file must have (default: the one that the Hub announces)")
+    sha256: str | None = knob(None, "hash that the file must have; None: the one that the Hub announces")
     output_dir: str = knob(str(REWARD_MODEL_DIR), f"where {FILE} goes")
     timeout: float = knob(60.0, "give up after this many seconds without an answer", above=0)
 

@@ -38,12 +38,12 @@ HERE = Path(__file__).resolve().parent
 class TestArguments:
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
     model: str | None = knob(
-        None, "for a published file only: the SFT model with its config and tokenizer (default: as in stage 2)"
+        None, "for a published file only: the SFT model with its config and tokenizer ; None: as in stage 2"
     )
     dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id")
     split: str = knob("test", "split of the data set")
-    max_rows: int | None = knob(5000, "use only the first rows of the split; None: all", least=1)
-    max_length: int | None = knob(None, "tokens per text (default: as in training)", least=1)
+    max_rows: int | None = knob(5000, "number of first rows of the split to use; None: all", least=1)
+    max_length: int | None = knob(None, "tokens per text; None: as in training", least=1)
     batch_tokens: int = knob(16384, "tokens per forward pass, padding included; changes no score", least=1)
     dtype: str = knob(
         "float16" if torch.cuda.is_available() else "float32",

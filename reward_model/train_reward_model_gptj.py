@@ -55,13 +55,13 @@ HERE = Path(__file__).resolve().parent
 @dataclass
 class RewardArguments:
     # input and output
-    model: str | None = knob(None, "SFT model, directory or Hub id (default: stage 1's directory, else the Hub's)")
-    tokenizer: str | None = knob(None, "directory or Hub id (default: the model's own)")
+    model: str | None = knob(None, "SFT model, directory or Hub id; None: stage 1's directory, else the published one")
+    tokenizer: str | None = knob(None, "directory or Hub id; None: the model's own")
     dataset: str = knob("CarperAI/openai_summarize_comparisons", "directory, file or Hub id with splits train and test")
     output_dir: str = knob(str(REWARD_MODEL_DIR), "where the finished model goes", may_change=True)
-    max_train_rows: int | None = knob(None, "use only the first rows of train (default: all)", least=1)
+    max_train_rows: int | None = knob(None, "number of first rows of train to use; None: all", least=1)
     max_eval_rows: int | None = knob(
-        5000, "use only the first rows of test, as gptj_reward_test.py does", least=1, may_change=True
+        5000, "number of first rows of test to use, as in gptj_reward_test.py", least=1, may_change=True
     )
     # text
     max_length: int = knob(550, "tokens of post and summary; a longer text loses the end of its post", least=1)

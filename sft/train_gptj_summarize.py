@@ -56,11 +56,11 @@ def keeps_last(args: "SFTArguments") -> bool:
 class SFTArguments:
     # input and output
     model: str = knob("EleutherAI/gpt-j-6B", "causal LM to fine-tune: local directory or Hub id")
-    tokenizer: str | None = knob(None, "local directory or Hub id (default: the model's own)")
+    tokenizer: str | None = knob(None, "local directory or Hub id; None: the model's own")
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id with splits train and valid")
     output_dir: str = knob(str(SFT_MODEL.directory), "where the finished model goes", may_change=True)
-    max_train_rows: int | None = knob(None, "use only the first rows of train (default: all)", least=1)
-    max_eval_rows: int | None = knob(2000, "use only the first rows of valid", least=1, may_change=keeps_last)
+    max_train_rows: int | None = knob(None, "number of first rows of train to use; None: all", least=1)
+    max_eval_rows: int | None = knob(2000, "number of first rows of valid to use", least=1, may_change=keeps_last)
     # text
     max_length: int = knob(550, "tokens of post, summary and EOS; a longer post loses its end", least=1)
     loss_on: str = knob("text", "supervise the whole text (published) or only the summary", choices=LOSS_ON)
