@@ -12,7 +12,7 @@ model, all others are trlX's.
 """
 
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
+from summarize_rlhf.run.arguments import knob
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.values import check_bounds, of_type
@@ -90,10 +91,10 @@ config = TRLConfig(
 class Task:
     """The data that is summarised, and the reward model that judges it."""
 
-    dataset: str = "CarperAI/openai_summarize_tldr"  # local directory or Hub id with splits train, valid
-    reward_model: str = str(REWARD_MODEL_DIR)  # stage 2's directory, or a pytorch_model.bin
-    max_train_prompts: int | None = None  # first rows of train; None: all
-    max_eval_prompts: int | None = 1000  # first rows of valid
+    dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id with splits train and valid")
+    reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
+    max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
+    max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
 
 
 def configure() -> tuple[TRLConfig, Task]:
@@ -111,8 +112,9 @@ def configure() -> tuple[TRLConfig, Task]:
                     f"the override {name!r} names no option; known: {', '.join(f'task.{k}' for k in hints)}"
                 )
             setattr(task, name.removeprefix("task."), of_type(name, overrides.pop(name), kind))
-        check_bounds("task.max_train_prompts", task.max_train_prompts, {"least": 1})
-        check_bounds("task.max_eval_prompts", task.max_eval_prompts, {"least": 1})
+        for field in fields(task):
+            if isinstance(value := getattr(task, field.name), int):
+                check_bounds(f"task.{field.name}", value, field.metadata)
         updated = TRLConfig.update(config.to_dict(), overrides)
         check_config(updated)
     except (TypeError, ValueError) as error:
