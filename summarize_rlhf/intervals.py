@@ -47,9 +47,9 @@ def t_interval(differences: Sequence[Sequence[float]]) -> Interval:
     by that. With one seed, the interval over posts alone.
     """
     x = np.asarray(differences, dtype=np.float64)
-    parts = [(means.var(ddof=1) / len(means), len(means) - 1) for means in (x.mean(1), x.mean(0)) if len(means) > 1]
-    variance = sum(part for part, _ in parts) if parts else math.nan  # one value says nothing of its spread
-    df = variance**2 / sum(part**2 / freedom for part, freedom in parts) if variance > 0 else 1.0
+    terms = [(means.var(ddof=1) / len(means), len(means) - 1) for means in (x.mean(1), x.mean(0)) if len(means) > 1]
+    variance = sum(term for term, _ in terms) if terms else math.nan  # one value says nothing of its spread
+    df = variance**2 / sum(term**2 / freedom for term, freedom in terms) if variance > 0 else 1.0
     mean, se = x.mean().item(), math.sqrt(variance)
     reach = stats.t.ppf(0.975, df).item() * se
     return {"mean": mean, "se": se, "df": float(df), "low": mean - reach, "high": mean + reach}

@@ -36,6 +36,7 @@ ROWS = [
     ("a run goes on at another rate", SFT, "AdamW's peak learning rate\", least=0)", "AdamW's peak learning rate\", least=0, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a run goes on with another seed", SFT, "least=0, below=2**32)", "least=0, below=2**32, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a linear schedule goes on to another length", TRAINER_ARGUMENTS, "return args.lr_scheduler_type.startswith(\"constant\")", "return True", "contract/test_formulas.py::test_what_a_run_may_not_change"),
+    ("evaluations that choose the model may change", SFT, "return args.keep == \"last\"", "return True", "run/test_may_change.py::test_evaluations_may_change_only_where_they_do_not_choose_the_model"),
     # stage 3
     ("stage 3: label's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs) + torch.tensor(label_score)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
     ("stage 3: label's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
