@@ -25,7 +25,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.handover import check_handover
 from summarize_rlhf.lm.precision import dtype_for
-from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.lm.speed import CACHE_TOKENS, tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run.arguments import knob
@@ -145,6 +145,7 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
 
 @main_guard
 def main() -> None:
+    tune_process()
     config, task = configure()
     state = join_processes()
 

@@ -23,6 +23,7 @@ from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
 from summarize_rlhf.lm.generation_options import check_options
 from summarize_rlhf.lm.kl import kl_of_responses
 from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import Generated, generate
 from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
@@ -116,6 +117,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 @main_guard
 def main() -> None:
+    tune_process()
     args = parse_arguments(InferenceArguments)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")

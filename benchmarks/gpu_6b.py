@@ -27,7 +27,7 @@ from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from sft.loss import SupervisedLM
 from summarize_rlhf.lm import generation
-from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.lm.speed import CACHE_TOKENS, tune_model
 from summarize_rlhf.report import format_table
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
@@ -82,7 +82,7 @@ def make_model(shape: dict[str, int]) -> PreTrainedModel:
     config = GPTJConfig(**shape, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, pad_token_id=0)
     config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
     with DEVICE:
-        return AutoModelForCausalLM.from_config(config, dtype=DTYPE)
+        return tune_model(AutoModelForCausalLM.from_config(config, dtype=DTYPE))
 
 
 def block_weights(model: torch.nn.Module) -> int:

@@ -23,7 +23,7 @@ from transformers import TrainingArguments
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.branches import FAMILIES
+from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 

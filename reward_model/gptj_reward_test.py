@@ -25,6 +25,7 @@ from reward_model.scoring import Scorer
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.intervals import accuracy
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.report import format_table
@@ -70,6 +71,7 @@ def summary_of(chosen: torch.Tensor, rejected: torch.Tensor, posts: Sequence[str
 
 @main_guard
 def main() -> None:
+    tune_process()
     args = parse_arguments(TestArguments)
     versions.check_versions()
     source = args.model or find_model(*SFT_MODEL)

@@ -15,18 +15,9 @@ position whose value is read: the last one before the smallest `start`.
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from reward_model.encoding import pad_right
 from reward_model.reward_model import RewardModel
-
-# Families whose backbone takes positions and a ready mask, and whose blocks all attend to all of the text.
-PACKABLE = ("gptj", "gpt2", "gpt_neox", "llama", "opt", "gemma", "phi")
-
-
-def can_pack(transformer: PreTrainedModel) -> bool:
-    """Return whether this backbone computes packed rows right: a known family, whose attention takes a boolean mask."""
-    return transformer.config.model_type in PACKABLE and transformer.config._attn_implementation == "sdpa"
 
 
 class SeparatePairs:

@@ -15,9 +15,10 @@ from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.adapters import find_base, is_adapter
-from summarize_rlhf.lm.branches import Decoder, backbone, run_branch
+from summarize_rlhf.lm.branches import Decoder
+from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.precision import Fp32Linear
-from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import WEIGHT_FILES, check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
 
 
@@ -30,6 +31,7 @@ class RewardModel(nn.Module):
     def __init__(self, transformer: PreTrainedModel):
         super().__init__()
         self.transformer = transformer
+        self.decoder = Decoder(transformer)
         self.v_head = Fp32Linear(transformer.config.hidden_size, 1, bias=False, dtype=torch.float32)
         self.depth = 0  # frozen blocks, from the bottom
 
@@ -56,16 +58,15 @@ class RewardModel(nn.Module):
         given = {"attention_mask": attention_mask, "position_ids": position_ids}
         given = {name: tensor for name, tensor in given.items() if tensor is not None}  # not every family takes them
         if trunk is None:
-            hidden = run_branch(backbone(self.transformer, keep_from), input_ids=input_ids, **given)
+            hidden = self.decoder.run_backbone(keep_from, input_ids=input_ids, **given)
         else:
-            decoder = Decoder(self.transformer)
-            hidden = run_branch(decoder.top(decoder.blocks[self.depth :], keep_from), inputs_embeds=trunk, **given)
+            hidden = self.decoder.run_top(list(self.decoder.blocks)[self.depth :], trunk, keep_from, **given)
         return self.v_head(hidden).squeeze(-1)
 
     def frozen(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         """Compute the frozen blocks' output for packed pairs (B, T, H), the same in every epoch."""
         inputs = {"attention_mask": attention_mask, "position_ids": position_ids}
-        return run_branch(Decoder(self.transformer).trunk(self.depth), input_ids=input_ids, **inputs)
+        return self.decoder.run_trunk(self.depth, input_ids=input_ids, **inputs)
 
     @classmethod
     def from_causal_lm(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "RewardModel":
@@ -83,9 +84,8 @@ class RewardModel(nn.Module):
         """
         require(path)
         config = load_config(Path(path), config_from)
-        tune()
         with no_init_weights():
-            model = cls(AutoModel.from_config(config, dtype=dtype))
+            model = cls(tune_model(AutoModel.from_config(config, dtype=dtype)))
         expected, found = model.state_dict(), state_dict_of(path)
         check_shapes(path, shapes_of(expected), shapes_of(found))
         # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
@@ -138,15 +138,6 @@ class RewardModel(nn.Module):
         self.depth = len(blocks) - trained
         for module in [*embeddings, *blocks[: self.depth]]:
             module.requires_grad_(False)
-
-
-def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
-    """Return the backbone's list of blocks: its module list with as many entries as the config has layers."""
-    count = transformer.config.num_hidden_layers
-    for module in transformer.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise UserError(f"{type(transformer).__name__} has no list of {count} blocks; train it with trainable_fraction 1")
 
 
 def require(path: str | Path) -> None:

@@ -27,14 +27,16 @@ from reward_model.accuracy import score_figures
 from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.frozen_blocks import can_keep, drop_files, keep_trunk
 from reward_model.loss import LOSSES, end_scores
-from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
+from reward_model.pairs import PackedPairs, SeparatePairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
+from summarize_rlhf.lm.families import can_pack
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run import launch, trackers
@@ -156,6 +158,7 @@ def several_epochs(args: RewardArguments, pairs: int) -> bool:
 
 @main_guard
 def main() -> None:
+    tune_process()
     args = parse_arguments(RewardArguments)
     launch.join_launch()
     versions.check_versions()

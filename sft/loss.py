@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from summarize_rlhf.lm.branches import backbone, run_branch, run_head
+from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.run.zero3 import is_spread, max_over_processes
 
 IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
@@ -32,6 +32,7 @@ class SupervisedLM(nn.Module):
         super().__init__()
         self.model = model
         self.config = model.config
+        self.decoder = Decoder(model)
 
     def forward(
         self, input_ids: Tensor, labels: Tensor, keep_from: int = 0, num_items_in_batch: Tensor | None = None
@@ -44,7 +45,7 @@ class SupervisedLM(nn.Module):
         `input_ids` and `labels` (B, T); a label equals the token or is `IGNORED`. No label stands at or before
         `keep_from`, before which the last block computes nothing (`summarize_rlhf/lm/last_block.py`).
         """
-        states = run_branch(backbone(self.model, keep_from), input_ids=input_ids)  # (B, T, H)
+        states = self.decoder.run_backbone(keep_from, input_ids=input_ids)  # (B, T, H)
         supervised = labels[:, 1:] != IGNORED  # (B, T-1)
         losses = self.token_losses(states[:, :-1][supervised], labels[:, 1:][supervised])  # (N)
         counts = supervised.sum(1)
@@ -65,7 +66,7 @@ class SupervisedLM(nn.Module):
         return torch.cat([checkpoint(self._token_losses, *chunk, use_reentrant=False) for chunk in chunks])
 
     def _token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
-        logits = run_head(self.model, states[None])[0]  # (N, V)
+        logits = self.decoder.run_head(states[None])[0]  # (N, V)
         return nn.functional.cross_entropy(logits.float(), targets, reduction="none")
 
 

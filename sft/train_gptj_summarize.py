@@ -25,6 +25,7 @@ from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats,
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import generate_summaries
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
@@ -147,6 +148,7 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
 
 @main_guard
 def main() -> None:
+    tune_process()
     args = parse_arguments(SFTArguments)
     launch.join_launch()
     versions.check_versions()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.console import protect_console
 from summarize_rlhf.tokenizer import prefix_ids
@@ -48,6 +49,7 @@ def train(
     Raises TypeError or ValueError, before anything is loaded, for an argument of another type or an offline method.
     """
     protect_console()
+    tune_process()
     check_versions()
     for name, value in (("samples", samples), ("rewards", rewards), ("dataset", dataset)):
         if value is not None:

@@ -1,14 +1,19 @@
-"""Generating responses token by token, faster than `generate` and with random numbers that belong to their row.
+"""Generate responses token by token, faster than `generate` and with random numbers that belong to their row.
 
-Prompts stand at the left, from position 0, and their padding at the right: so the pass over the prompts needs no mask.
-Keys and values go to memory that is laid out once, each row's at its own length. Prompts are read a few at a time,
-sorted by length; then all of them that fit are continued together, and finished rows are dropped.
+Prefill: prompts start at position 0 and are padded on the right, so that causal attention needs no mask. They are read
+a few at a time, sorted by length. Decode steps: all rows that fit into memory are continued together, each at its own
+length (kv_cache.py), and finished rows are dropped. With prompts [5, 7, 9] and [8]:
 
-A token is drawn by inverting the cumulative distribution at a number in [0, 1) that is given for each row and step:
-the same numbers give the same tokens, whatever the batch, the padding or the company.
+    prefill     input_ids = [[5, 7, 9],     position_ids = [[0, 1, 2],     no mask
+                             [8, 0, 0]]                     [0, 1, 2]]
+    decode      input_ids = [[a1],          position_ids = [[3],           mask = [[1, 1, 1, 1],
+    step                     [b1]]                          [1]]                   [1, 1, 0, 0]]
 
-Shapes: B rows that are decoded together (b that are read together), Q tokens of the longest prompt, R of the longest
-response, N heads, D head size, H hidden, V vocabulary.
+A token is drawn by inverting the cumulative distribution at a uniform number in [0, 1) given for each row and step:
+the same numbers give the same tokens, whatever the batch size and the padding.
+
+Shapes: B rows that are decoded together (b that are prefilled together), Q tokens of the longest prompt, R of the
+longest response, H hidden, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +22,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, TopKLogitsWarper, TopPLogitsWarper
-from transformers.cache_utils import Cache, CacheLayerMixin
 
-from summarize_rlhf.lm.branches import FAMILIES, Decoder, backbone, run_head
+from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.lm.end_of_response import end_ids
+from summarize_rlhf.lm.families import FAMILIES
+from summarize_rlhf.lm.kv_cache import KVCache
+from summarize_rlhf.lm.last_block import ATTENTION
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 
 SUPPORTED = {"do_sample", "temperature", "top_k", "top_p", "max_new_tokens", "min_new_tokens"}
@@ -41,9 +48,9 @@ def supports(model: PreTrainedModel, config: GenerationConfig) -> bool:
     options = {name for name, value in config.to_diff_dict().items() if value is not None}
     own = model.config.to_dict()
     kinds = own.get("layer_types") or (["sliding"] if own.get("sliding_window") else [])
-    whole_context = not any("sliding" in kind for kind in kinds)
-    fused = model.config._attn_implementation == "sdpa"
-    return options <= SUPPORTED | NEUTRAL and model.config.model_type in FAMILIES and whole_context and fused
+    full_context = not any("sliding" in kind for kind in kinds)
+    fused = model.config._attn_implementation in ("sdpa", ATTENTION)
+    return options <= SUPPORTED | NEUTRAL and model.config.model_type in FAMILIES and full_context and fused
 
 
 @torch.no_grad()
@@ -56,11 +63,11 @@ def decode(
     trunk_depth: int | None = None,
     progress: Callable[[int], object] = lambda rows: None,
 ) -> list[Response]:
-    """A response to each prompt, in the order given.
+    """Generate a response to each prompt, in the order given.
 
     `uniforms` (len(prompts), max_new_tokens), fp64 in [0, 1), decides each token (see `Sampler`). At most `batch_size`
     prompts are read at once. With `trunk_depth` the states that enter that block are kept: for PPO the frozen trunk's
-    output. `progress` hears how many responses have just been finished.
+    output. `progress` is called with the number of responses just finished.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)  # memory shows at once
     responses: list[Response | None] = [None] * len(prompts)
@@ -68,14 +75,14 @@ def decode(
         room = len(prompts[order[0]]) + config.max_new_tokens
         count = max(batch_size, rows_that_fit(model, room))
         rows, order = order[:count], order[count:]
-        group = DecodeBatch(model, config, [prompts[i] for i in rows], uniforms[rows], batch_size, trunk_depth)
-        for i, response in group.run(progress):
+        batch = DecodeBatch(model, config, [prompts[i] for i in rows], uniforms[rows], batch_size, trunk_depth)
+        for i, response in batch.run(progress):
             responses[rows[i]] = response
     return responses
 
 
 def rows_that_fit(model: PreTrainedModel, room: int) -> int:
-    """How many rows of `room` tokens may keep their keys and values at once."""
+    """Return how many rows of `room` tokens may keep their keys and values at once."""
     config = model.config
     heads = config.to_dict().get("num_key_value_heads") or config.num_attention_heads
     head_size = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads
@@ -88,7 +95,7 @@ def rows_that_fit(model: PreTrainedModel, room: int) -> int:
 
 
 class Sampler:
-    """From logits to tokens. With temperature, top-k and top-p; without `do_sample` the likeliest."""
+    """Draw tokens from logits with temperature, top-k and top-p; without `do_sample` take the likeliest."""
 
     def __init__(self, config: GenerationConfig):
         self.temperature = 1.0 if config.temperature is None else config.temperature
@@ -102,7 +109,7 @@ class Sampler:
             self.warpers.append(TopPLogitsWarper(config.top_p))
 
     def __call__(self, logits: Tensor, uniforms: Tensor, step: int) -> Tensor:
-        """Tokens (B) from logits (B, V) and `uniforms` (B): the first whose cumulative probability exceeds it."""
+        """Return for logits (B, V) and `uniforms` (B) the first token (B) whose cumulative probability exceeds them."""
         logits = logits.float()
         if step < self.least:
             logits[:, self.ends] = -torch.inf
@@ -115,71 +122,29 @@ class Sampler:
         return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
 
 
-class KVCacheLayer(CacheLayerMixin):
-    """One layer's keys and values (B, N, room, D), each row's written at its own length; `group` knows the lengths."""
-
-    def __init__(self, group: "DecodeBatch"):
-        super().__init__()
-        self.group = group
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys, self.values = (
-            x.new_zeros(len(self.group.lengths), x.shape[1], self.group.room, x.shape[3])
-            for x in (key_states, value_states)
-        )
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        group = self.group
-        if group.reading is not None:  # prompts: they need to see no row's keys but their own, which are all here
-            self.keys[group.reading, :, : key_states.shape[2]] = key_states
-            self.values[group.reading, :, : value_states.shape[2]] = value_states
-            return key_states, value_states
-        rows = torch.arange(len(group.lengths), device=key_states.device)
-        self.keys[rows, :, group.lengths] = key_states[:, :, 0]
-        self.values[rows, :, group.lengths] = value_states[:, :, 0]
-        return self.keys[:, :, : group.width], self.values[:, :, : group.width]
-
-    def keep(self, rows: Tensor) -> None:
-        self.keys, self.values = self.keys[rows], self.values[rows]
-
-    def get_seq_length(self) -> int:
-        return 0 if self.group.reading is not None else self.group.width - 1
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_max_length(self) -> int:
-        return -1
-
-
 class DecodeBatch:
     """Rows that are decoded together."""
 
     def __init__(self, model, config, prompts, uniforms, batch_size, trunk_depth):
         self.model, self.config, self.prompts = model, config, prompts
+        self.decoder = Decoder(model)
         self.batch_size, self.trunk_depth = batch_size, trunk_depth
-        self.choose = Sampler(config)
+        self.sample = Sampler(config)
         device = model.device
         self.uniforms = uniforms.to(device)
-        self.lengths = torch.tensor([len(p) for p in prompts], device=device)  # (B) tokens that the model has read
-        self.room = max(map(len, prompts)) + config.max_new_tokens
-        self.width = 0  # columns of keys that a step sees
-        self.reading: slice | None = None  # rows whose prompts are being read
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        self.cache = KVCache(model.config.num_hidden_layers, lengths, max(map(len, prompts)) + config.max_new_tokens)
         self.rows = list(range(len(prompts)))  # which prompt each row belongs to
         self.responses = torch.empty(len(prompts), config.max_new_tokens, dtype=torch.long, device=device)  # (B, R)
         self.trunk: Tensor | None = None  # (B, room, H)
-        self.cache = Cache(layers=[KVCacheLayer(self) for _ in range(model.config.num_hidden_layers)])
-        self.ends = torch.tensor(self.choose.ends, device=device)
+        self.ends = torch.tensor(self.sample.ends, device=device)
 
     def run(self, progress) -> list[tuple[int, Response]]:
-        """The number of each prompt and its response, in the order in which they were finished."""
+        """Return the number of each prompt and its response, in the order in which they were finished."""
         finished: list[tuple[int, Response]] = []
         states = self.prefill()
         for step in range(self.config.max_new_tokens):
-            tokens = self.choose(run_head(self.model, states[:, None])[:, 0], self.uniforms[:, step], step)  # (B)
+            tokens = self.sample(self.decoder.run_head(states[:, None])[:, 0], self.uniforms[:, step], step)  # (B)
             self.responses[:, step] = tokens
             done = torch.isin(tokens, self.ends)
             if step + 1 == self.config.max_new_tokens:
@@ -205,28 +170,26 @@ class DecodeBatch:
         return Response(ids, trunk)
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows alone."""
+        """Drop all other rows."""
         self.rows = [self.rows[b] for b in rows.tolist()]
-        self.lengths, self.uniforms, self.responses = (x[rows] for x in (self.lengths, self.uniforms, self.responses))
+        self.uniforms, self.responses = (x[rows] for x in (self.uniforms, self.responses))
         if self.trunk is not None:
             self.trunk = self.trunk[rows]
-        for layer in self.cache.layers:
-            layer.keep(rows)
+        self.cache.keep(rows)
 
     def prefill(self) -> Tensor:
-        """The last hidden state of each prompt (B, H); the last block computes little more (last_block.py)."""
+        """Read the prompts; return the last hidden state of each (B, H). The last block computes little more."""
         states = []
         for rows in self.prefill_batches():
-            self.reading, prompts = rows, self.prompts[rows]
+            self.cache.prefilling, prompts = rows, self.prompts[rows]
             ids = nn.utils.rnn.pad_sequence([torch.tensor(p) for p in prompts], batch_first=True).to(self.model.device)
-            branch = backbone(self.model, keep_from=min(map(len, prompts)) - 1)
-            out = self.run_and_keep_trunk(branch, input_ids=ids)  # (b, Q, H)
-            states.append(out[torch.arange(len(prompts)), self.lengths[rows] - 1])
-        self.reading = None
+            out = self.run_and_keep_trunk(keep_from=min(map(len, prompts)) - 1, input_ids=ids)  # (b, Q, H)
+            states.append(out[torch.arange(len(prompts)), self.cache.lengths[rows] - 1])
+        self.cache.prefilling = None
         return torch.cat(states)
 
     def prefill_batches(self) -> Iterator[slice]:
-        """Prompts that are read together: `batch_size`, on a CPU fewer if they are long."""
+        """Yield the rows whose prompts are read together: `batch_size`, on a CPU fewer if they are long."""
         start = 0
         while start < len(self.prompts):
             most = self.batch_size
@@ -236,34 +199,35 @@ class DecodeBatch:
             start += most
 
     def decode_step(self, tokens: Tensor) -> Tensor:
-        """The next hidden state of each row (B, H), once the model has read `tokens` (B)."""
-        self.width = int(self.lengths.max()) + 1
-        seen = torch.arange(self.width, device=tokens.device) <= self.lengths[:, None]
+        """Read `tokens` (B); return the next hidden state of each row (B, H)."""
+        lengths = self.cache.lengths
+        self.cache.width = int(lengths.max()) + 1
+        seen = torch.arange(self.cache.width, device=tokens.device) <= lengths[:, None]
         states = self.run_and_keep_trunk(
-            backbone(self.model, 0),
             input_ids=tokens[:, None],
-            position_ids=self.lengths[:, None],
+            position_ids=lengths[:, None],
             attention_mask=seen[:, None, None],  # (B, 1, 1, width)
         )
-        self.lengths = self.lengths + 1
+        self.cache.lengths = lengths + 1
         return states[:, 0]
 
-    def run_and_keep_trunk(self, branch: nn.Module, **inputs: Tensor) -> Tensor:
-        """The branch's output (b, T, H); what enters block `trunk_depth` goes to its place in `trunk`."""
+    def run_and_keep_trunk(self, keep_from: int = 0, **inputs: Tensor) -> Tensor:
+        """Return the backbone's output (b, T, H); the input of block `trunk_depth` goes to its place in `trunk`."""
+        inputs |= {"cache": self.cache, "use_cache": True}
         if self.trunk_depth is None:
-            return branch(**inputs, cache=self.cache, use_cache=True).last_hidden_state
+            return self.decoder.run_backbone(keep_from, **inputs)
         entering: list[Tensor] = []
-        block = Decoder(self.model.base_model).blocks[self.trunk_depth]
+        block = self.decoder.blocks[self.trunk_depth]
         hook = block.register_forward_pre_hook(lambda _, args: entering.append(args[0]))
         try:
-            states = branch(**inputs, cache=self.cache, use_cache=True).last_hidden_state
+            states = self.decoder.run_backbone(keep_from, **inputs)
         finally:
             hook.remove()
         (hidden,) = entering  # (b, T, H)
         if self.trunk is None:
-            self.trunk = hidden.new_zeros(len(self.lengths), self.room, hidden.shape[2])
-        if self.reading is not None:
-            self.trunk[self.reading, : hidden.shape[1]] = hidden
+            self.trunk = hidden.new_zeros(len(self.rows), self.cache.room, hidden.shape[2])
+        if self.cache.prefilling is not None:
+            self.trunk[self.cache.prefilling, : hidden.shape[1]] = hidden
         else:
-            self.trunk[torch.arange(len(hidden), device=hidden.device), self.lengths] = hidden[:, 0]
+            self.trunk[torch.arange(len(hidden), device=hidden.device), self.cache.lengths] = hidden[:, 0]
         return states

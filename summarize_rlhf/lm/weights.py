@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 from summarize_rlhf.lm.adapters import CONFIG, is_adapter, load_adapter
-from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.speed import tune_model
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -79,7 +79,6 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     trainer's work. Each process holds all of them, also under ZeRO-3, which spreads them when training begins. An
     adapter's directory gives its base model with the adapter merged into it.
     """
-    tune()
     unset_hf_deepspeed_config()  # else ZeRO-3 would leave pieces, which nothing but its engine can use
     if not is_local(path):
         use_hub()
@@ -125,7 +124,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
         ],
     )
-    return clean_config(model)
+    return tune_model(clean_config(model))
 
 
 def clean_config(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_trlx_policy import FAMILIES, LAYERS, VOCABULARY, make_model
+from decoders import FAMILIES, LAYERS, VOCABULARY, make_model
 from transformers import GenerationConfig, PreTrainedModel
 
 from summarize_rlhf.lm import decoding
-from summarize_rlhf.lm.branches import Decoder, run_branch
+from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.lm.decoding import decode, supports
 from summarize_rlhf.lm.generation import uniforms
 
@@ -111,9 +111,7 @@ def test_trunk_is_that_of_a_forward_pass(family: str, depth: int) -> None:
     responses = decode(model, c, PROMPTS, uniforms(len(PROMPTS), c, 6), 4, trunk_depth=depth)
     for prompt, response in zip(PROMPTS, responses, strict=True):
         with torch.no_grad():
-            expected = run_branch(
-                Decoder(model.base_model).trunk(depth), input_ids=torch.tensor([prompt + response.ids])
-            )
+            expected = Decoder(model).run_trunk(depth, input_ids=torch.tensor([prompt + response.ids]))
         assert response.trunk.shape == expected[0].shape
         torch.testing.assert_close(response.trunk[:-1], expected[0, :-1], rtol=1e-5, atol=1e-5)
         assert response.trunk[-1].abs().max() == 0

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_trlx_policy import FAMILIES, LAYERS, VOCABULARY, make_model
+from decoders import FAMILIES, LAYERS, VOCABULARY, make_model
 from torch import nn
 
-from summarize_rlhf.lm.branches import Decoder, backbone, run_branch
+from summarize_rlhf.lm.branches import Decoder
 
-LENGTH, TAIL = 11, 7
+LENGTH, KEEP_FROM = 11, 7
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
 
@@ -16,9 +16,9 @@ def ids() -> torch.Tensor:
 
 
 def states_and_gradients(model: nn.Module, keep_from: int, **inputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Of a scalar that reads the states from `TAIL` on."""
+    """Of a scalar that reads the states from `KEEP_FROM` on."""
     model.zero_grad()
-    states = run_branch(backbone(model, keep_from), input_ids=ids(), **inputs)[:, TAIL:]
+    states = Decoder(model).run_backbone(keep_from, input_ids=ids(), **inputs)[:, KEEP_FROM:]
     weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(3))
     (states * weights).sum().backward()
     return states.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -33,7 +33,7 @@ def assert_same(found: tuple, expected: tuple) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("keep_from", [1, TAIL])
+@pytest.mark.parametrize("keep_from", [1, KEEP_FROM])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_and_gradients(family: str, keep_from: int, checkpointing: bool) -> None:
     model = make_model(family)
@@ -45,7 +45,7 @@ def test_states_and_gradients(family: str, keep_from: int, checkpointing: bool) 
 
 
 @pytest.mark.parametrize("family", ["gptj", "gpt2", "gpt_neox", "llama", "opt", "gemma"])
-def test_a_mask_about_the_tail_alone(family: str) -> None:
+def test_a_mask_about_the_last_tokens_alone(family: str) -> None:
     """As in packed pairs: the last tokens do not see those in the middle, the first ones see what precedes them."""
     model = make_model(family)
     mask = torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril()
@@ -54,25 +54,25 @@ def test_a_mask_about_the_tail_alone(family: str) -> None:
     expected = states_and_gradients(
         model, 0, attention_mask=mask[None, None].expand(3, 1, -1, -1), position_ids=positions
     )
-    rows = mask[TAIL:][None, None].expand(3, 1, -1, -1)
-    assert_same(states_and_gradients(model, TAIL, attention_mask=rows, position_ids=positions), expected)
+    rows = mask[KEEP_FROM:][None, None].expand(3, 1, -1, -1)
+    assert_same(states_and_gradients(model, KEEP_FROM, attention_mask=rows, position_ids=positions), expected)
     assert_same(states_and_gradients(model, 0, attention_mask=rows, position_ids=positions), expected)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "opt"])
-def test_the_mlp_of_the_last_block_runs_for_the_tail_alone(family: str) -> None:
+def test_the_mlp_of_the_last_block_runs_from_keep_from_on(family: str) -> None:
     """And that of every other block for all tokens. OPT's MLP is no module of its own and runs whole."""
     model = make_model(family)
     seen: list[int] = []
     blocks = Decoder(model.base_model).blocks
     for block in blocks:
         block.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
-    run_branch(backbone(model, TAIL), input_ids=ids())
-    assert seen == [LENGTH] * (LAYERS - 1) + [LENGTH - TAIL]
+    Decoder(model).run_backbone(KEEP_FROM, input_ids=ids())
+    assert seen == [LENGTH] * (LAYERS - 1) + [LENGTH - KEEP_FROM]
     assert [type(block) for block in blocks] == [type(blocks[0])] * LAYERS  # the model itself is as it was
 
 
-def test_queries_before_the_tail_are_left_out(monkeypatch) -> None:
+def test_queries_before_keep_from_are_left_out(monkeypatch) -> None:
     model = make_model("gptj")
     seen: list[int] = []
     original = torch.nn.functional.scaled_dot_product_attention
@@ -82,12 +82,13 @@ def test_queries_before_the_tail_are_left_out(monkeypatch) -> None:
         return original(query, *args, **kwargs)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
-    run_branch(backbone(model, TAIL), input_ids=ids())
-    assert seen == [LENGTH] * (LAYERS - 1) + [LENGTH - TAIL]
+    Decoder(model).run_backbone(KEEP_FROM, input_ids=ids())
+    assert seen == [LENGTH] * (LAYERS - 1) + [LENGTH - KEEP_FROM]
 
 
 def test_an_unknown_family_runs_whole() -> None:
     from transformers import BloomConfig, BloomForCausalLM
 
     model = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)).eval()
-    assert backbone(model, TAIL) is model.base_model
+    expected = model.base_model(ids()).last_hidden_state
+    assert torch.equal(Decoder(model).run_backbone(KEEP_FROM, input_ids=ids()), expected)

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from summarize_rlhf.lm import generation
-from summarize_rlhf.lm.branches import backbone, run_branch, run_head
+from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.lm.generation import left_pad, safe_batches, sample_by_generate
 from summarize_rlhf.lm.generation_options import generation_config
 from summarize_rlhf.lm.summaries import generate_summaries
@@ -78,10 +78,12 @@ def test_padding_on_the_right_changes_no_state_before_it(model) -> None:
     """So the forward pass of training may pad; and the head gives the model's own logits."""
     padded = torch.tensor([prompt + [0] * (12 - len(prompt)) for prompt in PROMPTS])
     with torch.no_grad():
-        states = run_branch(backbone(model, 0), input_ids=padded)
+        states = Decoder(model).run_backbone(input_ids=padded)
         for row, prompt in zip(states, PROMPTS, strict=True):
             expected = model(torch.tensor([prompt]), use_cache=False).logits
-            torch.testing.assert_close(run_head(model, row[None, : len(prompt)]), expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                Decoder(model).run_head(row[None, : len(prompt)]), expected, rtol=1e-4, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("family", [*SAFE, "jamba"])

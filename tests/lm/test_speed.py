@@ -7,35 +7,34 @@ import pytest
 import torch
 from tiny import gptj_config
 from transformers import AutoModelForCausalLM
-from transformers.activations import ACT2FN, NewGELUActivation
+from transformers.activations import GELUTanh, NewGELUActivation
 
-from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.speed import tune_model
 
 
 def test_the_fused_activation_is_the_one_it_replaces():
     """In fp32 to 2e-6, values and gradients, of what it says in fp64."""
-    tune()
     results = []
-    for activation, dtype in ((NewGELUActivation(), torch.float64), (ACT2FN["gelu_new"], torch.float32)):
+    for activation, dtype in ((NewGELUActivation(), torch.float64), (GELUTanh(), torch.float32)):
         x = torch.linspace(-12, 12, 10_001, dtype=dtype, requires_grad=True)
         y = activation(x)
         results.append((y.detach(), torch.autograd.grad(y.sum(), x)[0]))
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6)
-    assert not isinstance(ACT2FN["gelu_new"], NewGELUActivation)
 
 
 def test_models_get_it():
-    tune()
-    model = AutoModelForCausalLM.from_config(gptj_config(64))
-    assert not any(isinstance(module, NewGELUActivation) for module in model.modules())
+    model = tune_model(AutoModelForCausalLM.from_config(gptj_config(64)))
+    kinds = [type(module) for module in model.modules()]
+    assert NewGELUActivation not in kinds
+    assert kinds.count(GELUTanh) == model.config.n_layer
 
 
 FAULTS = """
 import resource, sys, torch
-from summarize_rlhf.speed import tune
+from summarize_rlhf.lm.speed import tune_process
 if sys.argv[1] == "tuned":
-    tune()
+    tune_process()
 x = torch.ones(2**23)  # 32 MB
 for _ in range(3):
     y = x * 2

@@ -7,11 +7,12 @@ BRANCHES = "summarize_rlhf/lm/branches.py"
 DECODING = "summarize_rlhf/lm/decoding.py"
 EVALUATION = "trlx/trainer/evaluation.py"
 EXPERIENCE = "trlx/trainer/experience.py"
+FAMILIES = "summarize_rlhf/lm/families.py"
 LOOP = "trlx/trainer/ppo.py"
 OPTIMISATION = "trlx/trainer/optimisation.py"
 POLICY = "trlx/models/policy.py"
 SETUP = "trlx/trainer/setup.py"
-TAIL = "summarize_rlhf/lm/last_block.py"
+LAST_BLOCK = "summarize_rlhf/lm/last_block.py"
 VALUE = "trlx/models/value_head.py"
 
 # fmt: off
@@ -26,18 +27,21 @@ ROWS = [
     ("value blocks are the policy's", POLICY, "return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])", "return blocks[max(len(blocks) - n, 0) :]", "ppo/test_policy.py::test_value_blocks"),
     ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "ppo/test_policy.py::test_gradient_checkpointing_fires_and_changes_nothing"),
     ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "ppo/test_policy.py::test_dropout_never_acts"),
-    ("positions added twice", BRANCHES, 'attention="attn", entry={"wpe": _NoPositions})', 'attention="attn")', "ppo/test_policy.py::test_reference"),
-    ("OPT projected twice", BRANCHES, ', "project_in": nn.Identity}', "}", "ppo/test_policy.py::test_reference"),
-    ("trunk ends with the final norm", BRANCHES, "start=0, parts={name: nn.Identity() for name in self.family.exit}", "start=0, parts={}", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
-    ("layer types of the lowest blocks", BRANCHES, "layer_types[start : start + len(blocks)]", "layer_types[: len(blocks)]", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
-    ("logits without the family's capping", BRANCHES, "(inputs_embeds=states).logits", ".get_output_embeddings()(states)", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
+    ("positions added twice", FAMILIES, 'attention="attn", entry={"wpe": NoPositions})', 'attention="attn")', "ppo/test_policy.py::test_reference"),
+    ("OPT projected twice", FAMILIES, ', "project_in": nn.Identity}', "}", "ppo/test_policy.py::test_reference"),
+    ("trunk ends with the final norm", BRANCHES, "        if not with_exit:\n", "        if False:\n", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
+    ("layer types of the lowest blocks", BRANCHES, "layer_types[first : first + len(blocks)]", "layer_types[: len(blocks)]", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
+    ("logits without the family's capping", BRANCHES, "head(inputs_embeds=states).logits", "head.get_output_embeddings()(states)", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
     # the last block's keep_from
-    ("keep_from begins one token late", TAIL, "self.mlp(hidden[:, self.start :]", "self.mlp(hidden[:, self.start + 1 :]", "lm/test_last_block.py::test_states_and_gradients"),
-    ("keep_from's queries one position off", TAIL, "(position[start:, None] >= position)", "(position[start:, None] > position)", "lm/test_last_block.py::test_states_and_gradients"),
-    ("keep_from's queries see what follows them", TAIL, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "lm/test_last_block.py::test_states_and_gradients"),
-    ("mask's rows taken from the top", TAIL, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "lm/test_last_block.py::test_states_and_gradients"),
-    ("beginning not causal", TAIL, "if unmasked > start:", "if False:", "lm/test_last_block.py::test_a_mask_about_the_tail_alone"),
-    ("MLP runs for all tokens", TAIL, "_TailMLP(block.get_submodule(mlp), start)", "_TailMLP(block.get_submodule(mlp), 0)", "lm/test_last_block.py::test_the_mlp_of_the_last_block_runs_for_the_tail_alone"),
+    ("keep_from begins one token late", LAST_BLOCK, "self.inner(hidden[:, start:]", "self.inner(hidden[:, start + 1 :]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("keep_from's queries one position off", LAST_BLOCK, "(position[start:, None] >= position)", "(position[start:, None] > position)", "lm/test_last_block.py::test_states_and_gradients"),
+    ("keep_from's queries see what follows them", LAST_BLOCK, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("mask's rows taken from the top", LAST_BLOCK, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("beginning not causal", LAST_BLOCK, "if unmasked > start:", "if False:", "lm/test_last_block.py::test_a_mask_about_the_last_tokens_alone"),
+    ("MLP runs for all tokens", LAST_BLOCK, "        start = _keep_from.get()\n", "        start = 0\n", "lm/test_last_block.py::test_the_mlp_of_the_last_block_runs_from_keep_from_on"),
+    ("keep_from forgotten in the backward pass", LAST_BLOCK, "_run_keeping, _keep_from.get(), function", "_run_keeping, 0, function", "lm/test_last_block.py::test_states_and_gradients"),
+    ("another model's attention replaced", LAST_BLOCK, "AttentionInterface.register(ATTENTION, sdpa_keep_from)", 'AttentionInterface.register(ATTENTION, sdpa_keep_from)\n    AttentionInterface.register("sdpa", sdpa_keep_from)', "lm/test_registries.py::test_registries_are_as_they_were"),
+    ("branch in the mode of its making", BRANCHES, "self.module.__dict__ | self.attributes", "self.attributes", "lm/test_branches.py::test_they_follow_the_model"),
     # value function from a reward model
     ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "ppo/test_trlx_surface.py::test_value_head_alone_starts_linear"),
     ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "ppo/test_trlx_surface.py::test_value_function_starts_as_the_reward_model"),
@@ -51,8 +55,8 @@ ROWS = [
     ("value head in DeepSpeed's bf16", PRECISION, "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.to(self.weight.dtype), self.weight, self.bias).float()", "ppo/test_ppo_precision.py::test_a_cast_head_still_computes_in_fp32"),
     # what the reference is computed with
     ("reference with dropout", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "        self.eval()\n        self.reference is not None and self.reference.train()\n", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
-    ("reference at temperature 1", POLICY, "self._logits(model, states, before, temperature), responses)", "self._logits(model, states, before, 1.0), responses)", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
-    ("reference rounded to bf16", POLICY, "return logprobs_of_labels(self._logits(model, states, before, temperature), responses)", "return logprobs_of_labels(self._logits(model, states, before, temperature), responses).bfloat16().float()", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference at temperature 1", POLICY, "logits = self._logits(self.reference_decoder, states, before, temperature)", "logits = self._logits(self.reference_decoder, states, before, 1.0)", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference rounded to bf16", POLICY, "            return logprobs_of_labels(logits, responses)", "            return logprobs_of_labels(logits, responses).bfloat16().float()", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference can be trained", POLICY, "copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "copy.deepcopy(blocks[self.depth :])", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference follows the policy", LOOP, "        self.collection = None\n\n    def keep_or_end", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     # in which mode the policy runs

@@ -16,7 +16,7 @@ from reward_model.loss import LOSSES
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.branches import FAMILIES
+from summarize_rlhf.lm.families import FAMILIES
 
 KEPT = [kind for kind in CONFIGS if kind in FAMILIES]
 CPU = types.SimpleNamespace(bf16=False, fp16=False, process_index=0, device=torch.device("cpu"))

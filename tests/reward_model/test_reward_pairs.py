@@ -21,8 +21,10 @@ from transformers import (
 
 from reward_model.encoding import first_difference, pad_right
 from reward_model.loss import LOSSES
-from reward_model.pairs import PACKABLE, PackedPairs, SeparatePairs, can_pack, packed_mask, packed_positions
+from reward_model.pairs import PackedPairs, SeparatePairs, packed_mask, packed_positions
 from reward_model.reward_model import RewardModel
+from summarize_rlhf.lm.families import PACKABLE, can_pack
+from summarize_rlhf.lm.speed import tune_model
 
 V, LONGEST = 400, 24
 SMALL = {"vocab_size": V, "hidden_size": 32, "num_attention_heads": 2, "max_position_embeddings": LONGEST}
@@ -41,7 +43,7 @@ CONFIGS = {
 def make_model(kind: str) -> RewardModel:
     """A reward model whose weights are large enough for attention to matter, in fp32."""
     torch.manual_seed(0)
-    model = RewardModel(AutoModel.from_config(CONFIGS[kind]))
+    model = RewardModel(tune_model(AutoModel.from_config(CONFIGS[kind])))
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)

@@ -18,12 +18,12 @@ STARTS_ELSEWHERE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of 
 
 
 def refuse_loaded(model: PreTrainedModel, path: object) -> None:
-    """Raises UserError where transformers found an adapter at `path` and put it into `model`: its frozen and trained
-    weights are not those that `num_layers_unfrozen` speaks of."""
+    """Raise UserError where transformers found an adapter at `path`, a Hub id, and put it into `model`: its frozen and
+    trained weights are not those that `num_layers_unfrozen` is about."""
     if any(isinstance(module, BaseTunerLayer) for module in model.modules()):
         raise UserError(
-            f"model.model_path {path} is an adapter upon another model: merge it into that model (merge_and_unload of "
-            "peft) and name the directory of the result"
+            f"model.model_path {path} is an adapter on another model: download it, merge the two with "
+            "python -m trlx.merge, and name the directory of the result"
         )
 
 

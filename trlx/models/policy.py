@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from summarize_rlhf.lm.branches import Decoder, backbone, run_branch, run_head
+from summarize_rlhf.lm.branches import Decoder
 from trlx.models import lora
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
@@ -43,7 +43,7 @@ class PolicyWithValueHead(nn.Module):
     - a peft model: its adapters train; the reference is the model with the adapters switched off.
 
     With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
-    Raises ValueError for a family that cannot be cut into blocks (`branches.FAMILIES`), and for adapters
+    Raises ValueError for a family that cannot be cut into blocks (`families.FAMILIES`), and for adapters
     whose reference would be another model than the initial one (lora.py).
     """
 
@@ -55,17 +55,20 @@ class PolicyWithValueHead(nn.Module):
         if self.is_adapter:
             lora.check_config(model.active_peft_config)
         self.config = self.causal_lm.config
+        self.decoder = Decoder(self.causal_lm)
         head = self.causal_lm.get_output_embeddings()
         self.v_head = make_head(head.in_features, 1)
         self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
         self.value_blocks: nn.ModuleList | None = None
         self.reference: nn.Module | None = None
+        self.reference_decoder = self.decoder
         if num_value_layers_unfrozen > 0:
             self.value_blocks = self._copied_top(num_value_layers_unfrozen).requires_grad_(True)
         if self.is_adapter:
             pass  # peft has frozen what is not an adapter
         elif num_layers_unfrozen < 0:
             self.reference = copy.deepcopy(model).requires_grad_(False)
+            self.reference_decoder = Decoder(self.reference)
         else:
             blocks = self.decoder.blocks
             first_trained = max(len(blocks) - num_layers_unfrozen, 0)
@@ -79,10 +82,6 @@ class PolicyWithValueHead(nn.Module):
     def causal_lm(self) -> PreTrainedModel:
         """The transformers model inside a peft wrapper, or the model itself."""
         return self.model.get_base_model() if self.is_adapter else self.model
-
-    @property
-    def decoder(self) -> Decoder:
-        return Decoder(self.causal_lm.base_model)
 
     @property
     def trunk_depth(self) -> int | None:
@@ -118,12 +117,12 @@ class PolicyWithValueHead(nn.Module):
         """
         if self.depth is not None and trunk is None:
             with torch.no_grad():
-                trunk = run_branch(self.decoder.trunk(self.depth), input_ids=tokens)
+                trunk = self.decoder.run_trunk(self.depth, input_ids=tokens)
         before = prompt_lengths[:, None] - 1 + torch.arange(responses.shape[1], device=tokens.device)
         before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
 
         states, value_states = self._states(tokens, trunk, keep_from)
-        logits = self._logits(self.causal_lm, states, before, temperature)
+        logits = self._logits(self.decoder, states, before, temperature)
         values = self.v_head(_pick(value_states, before)).squeeze(-1)  # (B, R), fp32
         with torch.no_grad():
             entropy = entropy_of(logits)
@@ -135,33 +134,33 @@ class PolicyWithValueHead(nn.Module):
     def _states(self, tokens: Tensor, trunk: Tensor | None, keep_from: int) -> tuple[Tensor, Tensor]:
         """Last hidden states (B, L, H) for the logits and for the value head; undefined before `keep_from`."""
         if trunk is None and self.value_blocks is None:
-            states = run_branch(backbone(self.causal_lm, keep_from), input_ids=tokens)
+            states = self.decoder.run_backbone(keep_from, input_ids=tokens)
             return states, states
         decoder, depth = self.decoder, self.depth or 0
-        hidden = run_branch(decoder.trunk(0), input_ids=tokens) if trunk is None else trunk
+        hidden = decoder.run_trunk(0, input_ids=tokens) if trunk is None else trunk
+        blocks = list(decoder.blocks)
         if self.value_blocks is None:
-            states = run_branch(decoder.top(decoder.blocks[depth:], keep_from), inputs_embeds=hidden)
+            states = decoder.run_top(blocks[depth:], hidden, keep_from)
             return states, states
-        fork = len(decoder.blocks) - len(self.value_blocks)
+        fork = len(blocks) - len(self.value_blocks)
         if fork > depth:
-            hidden = run_branch(decoder.middle(depth, fork), inputs_embeds=hidden)
-        states = run_branch(decoder.top(decoder.blocks[fork:], keep_from), inputs_embeds=hidden)
-        return states, run_branch(decoder.top(self.value_blocks, keep_from), inputs_embeds=hidden)
+            hidden = decoder.run_middle(depth, fork, hidden)
+        states = decoder.run_top(blocks[fork:], hidden, keep_from)
+        return states, decoder.run_top(self.value_blocks, hidden, keep_from)
 
     def reference_logprobs(self, tokens, trunk, before, responses, temperature, keep_from) -> Tensor:
         """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
         with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
             if self.depth is not None:
-                model = self.causal_lm
-                states = run_branch(self.decoder.top(self.reference, keep_from), inputs_embeds=trunk)
+                states = self.reference_decoder.run_top(self.reference, trunk, keep_from)
             else:
-                model = self.causal_lm if self.is_adapter else self.reference
-                states = run_branch(backbone(model, keep_from), input_ids=tokens)
-            return logprobs_of_labels(self._logits(model, states, before, temperature), responses)
+                states = self.reference_decoder.run_backbone(keep_from, input_ids=tokens)
+            logits = self._logits(self.reference_decoder, states, before, temperature)
+            return logprobs_of_labels(logits, responses)
 
-    def _logits(self, model: PreTrainedModel, states: Tensor, before: Tensor, temperature: float) -> Tensor:
-        """Logits (B, R, V) of `model` in fp32 at the positions `before` alone, divided by the temperature."""
-        return run_head(model, _pick(states, before)).float() / temperature
+    def _logits(self, decoder: Decoder, states: Tensor, before: Tensor, temperature: float) -> Tensor:
+        """Logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
+        return decoder.run_head(_pick(states, before)).float() / temperature
 
 
 def _pick(states: Tensor, positions: Tensor) -> Tensor:

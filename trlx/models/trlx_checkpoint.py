@@ -8,6 +8,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
 
 MODEL = "base_model."
@@ -43,7 +44,7 @@ def load(directory: str | Path) -> tuple[PreTrainedModel, dict[str, torch.Tensor
     head = {name.removeprefix(HEAD): x for name, x in state.items() if name.startswith(HEAD)}
     weights = {name.removeprefix(MODEL): x for name, x in state.items() if not name.startswith(HEAD)}
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
-    clean_config(model)
+    tune_model(clean_config(model))
     missing, unexpected = model.load_state_dict(weights, strict=False)
     model.tie_weights()
     tied = set(model.all_tied_weights_keys)

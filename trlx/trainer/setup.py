@@ -13,7 +13,7 @@ from transformers.integrations import unset_hf_deepspeed_config
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.precision import dtype_for
-from summarize_rlhf.lm.speed import tune
+from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import clean_config, load_causal_lm
 from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
@@ -130,9 +130,8 @@ def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
 def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> PolicyWithValueHead:
     """The policy of `config.model`. Raises where the tokenizer has ids that the model does not know."""
     model_config, path = config.model, config.model.model_path
-    tune()
     if isinstance(path, PretrainedConfig):
-        model = clean_config(AutoModelForCausalLM.from_config(path))
+        model = tune_model(clean_config(AutoModelForCausalLM.from_config(path)))
     elif trlx_checkpoint.is_of_trlx(path):
         model, _ = trlx_checkpoint.load(path)
     else:
