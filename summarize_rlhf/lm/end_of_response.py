@@ -1,21 +1,41 @@
-"""Where a response ends: at an EOS, which belongs to it, at a stop sequence, or at `max_new_tokens`."""
+"""What ends a response: an EOS, which belongs to it, a stop sequence, or `max_new_tokens`. Everybody asks here.
 
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+An EOS is any id of `end_ids`: the tokenizer's, unless `gen_kwargs` gives `eos_token_id` (generation_options.py).
+Padding may have the same id, so that ends are found by position, never by counting padding.
+"""
+
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 
 def end_ids(config: GenerationConfig) -> list[int]:
-    """The ids that end a response."""
+    """Return the ids of EOS, any of which ends a response."""
     return config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
 
 
-def up_to_end(response: list[int], ends: list[int]) -> list[int]:
-    """The ids up to the first EOS and with it: `generate` pads behind it, maybe with the same id."""
+def has_ended(response: list[int], config: GenerationConfig) -> bool:
+    """Whether a response ended by EOS, rather than at a stop sequence or at `max_new_tokens`."""
+    return response[-1] in end_ids(config)
+
+
+def up_to_end(response: list[int], config: GenerationConfig) -> list[int]:
+    """Cut a response behind its first EOS: `generate` pads there, maybe with the same id."""
+    ends = end_ids(config)
     stop = next((i for i, token in enumerate(response) if token in ends), len(response) - 1)
     return response[: stop + 1]
 
 
+def set_ends(
+    config: PretrainedConfig | GenerationConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    eos_token_id: int | list[int] | None = None,
+) -> None:
+    """Write into a model's config where its responses end (default: at the tokenizer's EOS), and what pads them."""
+    config.eos_token_id = tokenizer.eos_token_id if eos_token_id is None else eos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+
+
 def text_after(tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: list[int]) -> str:
-    """What `response` adds to the text of `prompt`, as one reads it there; no special tokens.
+    """Return what `response` adds to the text of `prompt`, as one reads it there; no special tokens.
 
     Decoded alone, a response would lose its first blank where a tokenizer marks words by the blank before them
     (SentencePiece: Llama, Mistral, Gemma). Where the prompt ends within a character there is no telling: then alone.
@@ -30,7 +50,7 @@ def text_after(tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: 
 def cut_at_stop(
     tokenizer: PreTrainedTokenizerBase, prompt: list[int], response: list[int], stops: list[str]
 ) -> tuple[list[int], str]:
-    """The response up to the token that completes the first of `stops`, and its text (`text_after`) before that stop.
+    """Cut a response behind the token that completes the first of `stops`; its text (`text_after`) ends before it.
 
     The ids keep the stop sequence: the policy wrote it, and is to learn when to stop. A stop that names a control
     token ("<|im_end|>") is this token; text does not show it.

@@ -8,7 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from summarize_rlhf.lm import decoding
 from summarize_rlhf.lm.decoding import Response
-from summarize_rlhf.lm.end_of_response import end_ids, up_to_end
+from summarize_rlhf.lm.end_of_response import up_to_end
 
 
 def random_stream(*seed: int) -> torch.Generator:
@@ -50,7 +50,6 @@ def sample_by_generate(
 ) -> list[Response]:
     """The same by `generate`: prompts are batched by length and padded on the left, as far as the model is known to
     give each row what it gives it alone."""
-    ends = end_ids(config)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     together, padded = safe_batches(model, config.pad_token_id) if len(prompts) > 1 else (True, True)
     responses: list[Response | None] = [None] * len(prompts)
@@ -61,7 +60,7 @@ def sample_by_generate(
         ids, mask = left_pad([prompts[i] for i in rows], config.pad_token_id, model.device)
         output = _generate(model, ids, mask, config)
         for row, response in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
-            responses[row] = Response(up_to_end(response, ends), None)
+            responses[row] = Response(up_to_end(response, config), None)
         progress(len(rows))
     return responses
 

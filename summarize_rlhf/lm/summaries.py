@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from summarize_rlhf.lm import generation, generation_options
+from summarize_rlhf.lm.end_of_response import has_ended
 from summarize_rlhf.tokenizer import token_ids
 
 
@@ -51,11 +52,11 @@ def generate(
     ids = token_ids(tokenizer, prompts)
     was_training = model.training
     model.eval()
-    noise = generation.uniforms(len(prompts), config, seed)
-    responses = generation.sample(model, config, ids, noise, batch_size, progress)
+    uniforms = generation.uniforms(len(prompts), config, seed)
+    responses = generation.sample(model, config, ids, uniforms, batch_size, progress)
     model.train(was_training)
     texts = tokenizer.batch_decode([r.ids for r in responses], skip_special_tokens=True)
     return [
-        Generated(text.strip(), prompt, response.ids, response.ids[-1] == tokenizer.eos_token_id)
+        Generated(text.strip(), prompt, response.ids, has_ended(response.ids, config))
         for text, prompt, response in zip(texts, ids, responses, strict=True)
     ]

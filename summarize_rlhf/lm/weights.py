@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
 from summarize_rlhf.lm.adapters import CONFIG, is_adapter, load_adapter
+from summarize_rlhf.lm.end_of_response import set_ends
 from summarize_rlhf.lm.speed import tune_model
 
 WEIGHT_FILES = (
@@ -182,7 +183,7 @@ def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
             f"max_length is {max_length} tokens, but the model {config.name_or_path} reads {positions} at most"
         )
     for ids in (config, model.generation_config):
-        ids.eos_token_id, ids.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        set_ends(ids, tokenizer)
         if tokenizer.bos_token_id is not None:
             ids.bos_token_id = tokenizer.bos_token_id
 

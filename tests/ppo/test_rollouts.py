@@ -141,7 +141,7 @@ def test_shares_are_contiguous_and_whole(total: int, processes: int) -> None:
 )
 def test_up_to_end(response: list[int], expected: list[int]) -> None:
     """EOS is kept, what `generate` pads behind it is not; 9 is a second EOS."""
-    assert end_of_response.up_to_end(response, [0, 9]) == expected
+    assert end_of_response.up_to_end(response, GenerationConfig(eos_token_id=[0, 9])) == expected
 
 
 def test_cut_at_stop(tokenizer) -> None:

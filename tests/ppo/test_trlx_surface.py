@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import trlx
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.speed import tune_model
 from trlx import convert
 from trlx.data.configs import TRLConfig
 from trlx.models.policy import PolicyWithValueHead
@@ -177,11 +178,11 @@ def test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways(gptj_dir, tmp
 
     ids = torch.randint(300, (2, 11))
     expected = trainer.policy.model(ids).logits
-    base = AutoModelForCausalLM.from_pretrained(gptj_dir).eval()
+    base = tune_model(AutoModelForCausalLM.from_pretrained(gptj_dir)).eval()
     assert (base(ids).logits - expected).abs().max() > 1e-4
     adapted = peft.PeftModel.from_pretrained(base, saved).eval()
     assert torch.equal(adapted(ids).logits, expected)
-    assert torch.equal(AutoModelForCausalLM.from_pretrained(saved).eval()(ids).logits, expected)
+    assert torch.equal(tune_model(AutoModelForCausalLM.from_pretrained(saved)).eval()(ids).logits, expected)
     merged, info = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     torch.testing.assert_close(merged.eval()(ids).logits, expected, rtol=0, atol=1e-6)
@@ -213,7 +214,7 @@ def test_generation_under_lora_sets_the_models_own_config_aside(gptj_dir, tmp_pa
 def make_trlx_checkpoint(directory: Path, config, prefix: str = "base_model.", buffers: bool = True) -> torch.nn.Module:
     """An `hf_model` as trlX wrote it: pytorch_model.bin with the model, value head and reference under its names."""
     make_model_dir(directory, config)
-    model = AutoModelForCausalLM.from_pretrained(directory).eval()
+    model = tune_model(AutoModelForCausalLM.from_pretrained(directory)).eval()
     (directory / "model.safetensors").unlink()
     state = {prefix + key: x for key, x in model.state_dict().items()}
     head = PolicyWithValueHead(model, num_layers_unfrozen=0).v_head
@@ -245,7 +246,7 @@ def test_one_command_converts_a_trlx_checkpoint(tmp_path, root, prefix: str, fam
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "new", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     ids = torch.randint(300, (2, 11))
-    assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
+    assert torch.equal(tune_model(loaded).eval()(ids).logits, model(ids).logits)
     assert AutoTokenizer.from_pretrained(tmp_path / "new")("my cat").input_ids
     assert set(load_file(tmp_path / "new/value_head.safetensors")) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from summarize_rlhf.lm import end_of_response, generation
 from summarize_rlhf.lm.decoding import Response
-from summarize_rlhf.lm.end_of_response import end_ids
 from trlx.pipeline.offline_pipeline import Prompt
 from trlx.pipeline.rollouts import Rollout, collate_tokens, pad
 from trlx.trainer import checkpoint, rewards
@@ -158,13 +157,12 @@ class Experience:
 
     def rollout_statistics(self, episodes: list[Episode], log_ratio: Tensor, entropy: Tensor) -> dict[str, float]:
         """KL and entropy in nats, length and EOS rate of the responses, over all ranks."""
-        ends = end_ids(self.rollout_generation)
         sums = {
             "policy/kl": log_ratio.sum(),  # k1 estimator
             "policy/sqrt_kl": ((-log_ratio).exp() - 1 + log_ratio).sum(),  # k3 estimator: never negative
             "rollouts/entropy": entropy.sum(),
             "rollouts/response_length": sum(len(e.response) for e in episodes),
-            "rollouts/eos_rate": sum(e.response[-1] in ends for e in episodes),
+            "rollouts/eos_rate": sum(end_of_response.has_ended(e.response, self.rollout_generation) for e in episodes),
         }
         totals = self.sum_over_ranks([float(x) for x in sums.values()])
         stats = {name: total / self.method.num_rollouts for name, total in zip(sums, totals, strict=True)}

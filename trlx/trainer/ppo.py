@@ -9,7 +9,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from summarize_rlhf.lm import generation, generation_options
+from summarize_rlhf.lm import end_of_response, generation, generation_options
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.preemption import Preempted, Preemption
 from trlx.data.configs import TRLConfig
@@ -57,7 +57,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         self.rollout_generation = generation_options.generation_config(self.tokenizer, self.rollout_options)
         self.temperature = self.rollout_generation.temperature
         own = policy.causal_lm.generation_config  # the saved policy's `generate` stops where its rollouts did
-        own.eos_token_id, own.pad_token_id = self.rollout_generation.eos_token_id, self.tokenizer.pad_token_id
+        end_of_response.set_ends(own, self.tokenizer, self.rollout_generation.eos_token_id)
         bent = generation_options.bends_distribution(self.rollout_options)
         if bent:
             self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")
