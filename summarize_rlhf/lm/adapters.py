@@ -1,4 +1,4 @@
-"""Adapters (LoRA) saved apart from their base model: found, checked against it and merged into it."""
+"""Adapters (LoRA) saved apart from their base model: find it, check that they fit, merge them into it."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def is_adapter(directory: str | Path) -> bool:
 def load_adapter(
     path: str | Path, load_model: Callable[..., PreTrainedModel], state_of: Callable[[Path], dict[str, torch.Tensor]]
 ) -> PreTrainedModel:
-    """The base model of the adapter in `path`, as `load_model` gives it in fp32, with the adapter merged into it.
+    """Load the base model of the adapter in `path` by `load_model`, in fp32, and merge the adapter into it.
 
     Raises `UserError` where the base model is not to be found or is another one than the adapter was trained on, for
     keys that do not fit, and for adapters that are no part of the weights (soft prompts).
@@ -63,7 +63,7 @@ def read_config(path: Path) -> peft.PeftConfig:
 
 
 def find_base(path: str | Path) -> str:
-    """The base model of the adapter in `path`: a directory or a Hub id.
+    """Find the base model of the adapter in `path`: a directory or a Hub id.
 
     Our `run.json` knows the base's weights by their digest. So a base that was trained anew since is refused, and one
     that was moved together with the adapter is found: under a folder above it, by the end of its old path.
@@ -98,7 +98,7 @@ def _recorded_digest(path: Path) -> str | None:
 
 
 def _moved(name: str, path: Path) -> Iterator[Path]:
-    """Where a base model may lie that was moved together with the adapter, the likeliest first."""
+    """Yield where a base model may be that was moved together with the adapter, the likeliest first."""
     parts = Path(name).parts[1:] if Path(name).is_absolute() else Path(name).parts
     for start in range(len(parts)):
         for folder in path.parents:
@@ -108,7 +108,7 @@ def _moved(name: str, path: Path) -> Iterator[Path]:
 
 
 def weights_digest(directory: str | Path) -> str | None:
-    """SHA-256 of the sizes of a model's weight files and of pieces of them; None for a Hub id.
+    """Return the SHA-256 of the sizes of a model's weight files and of pieces of them; None for a Hub id.
 
     Training changes nearly every byte, so that pieces tell one training from another without reading gigabytes.
     """

@@ -1,4 +1,4 @@
-"""Sampling responses, token in, token out: by `decoding.decode` where it can, else by transformers' `generate`."""
+"""Sample responses, ids in and ids out: by `decoding.decode` where it can, else by transformers' `generate`."""
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from summarize_rlhf.lm.end_of_response import up_to_end
 
 
 def random_stream(*seed: int) -> torch.Generator:
-    """Random numbers of their own for each tuple of seeds, however alike these are."""
+    """Return an independent random stream for each tuple of seeds, however alike these are."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 def uniforms(total: int, config: GenerationConfig, *seed: int) -> Tensor:
-    """What decides the tokens of `total` responses (total, max_new_tokens), whichever process samples them."""
+    """Draw the uniforms (total, max_new_tokens) that decide the tokens of `total` responses, on whichever process."""
     generator = random_stream(*seed)
     return torch.rand(total, config.max_new_tokens, dtype=torch.float64, generator=generator)
 
@@ -31,7 +31,7 @@ def sample(
     progress: str | None = None,
     trunk_depth: int | None = None,
 ) -> list[Response]:
-    """A response to each prompt, in order; its ids end with its EOS or are `max_new_tokens`.
+    """Sample a response to each prompt, in order; its ids end with its EOS or are `max_new_tokens`.
 
     `uniforms` and `trunk_depth` as in `decoding.decode`, which does the work where it can. Options and families that it
     does not know take transformers' `generate`: then torch's own random numbers decide, and no trunk is kept.
@@ -48,8 +48,8 @@ def sample(
 def sample_by_generate(
     model: PreTrainedModel, config: GenerationConfig, prompts: list[list[int]], batch_size: int, progress=lambda _: None
 ) -> list[Response]:
-    """The same by `generate`: prompts are batched by length and padded on the left, as far as the model is known to
-    give each row what it gives it alone."""
+    """Sample by `generate`. Prompts are batched by length and padded on the left, as far as the model is known to give
+    each row what it gives it alone."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
     together, padded = safe_batches(model, config.pad_token_id) if len(prompts) > 1 else (True, True)
     responses: list[Response | None] = [None] * len(prompts)
@@ -66,7 +66,7 @@ def sample_by_generate(
 
 
 def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
-    """Ids (B, Q + R) after left-padded `ids` (B, Q), by `config` alone; each row's as if it were alone."""
+    """Continue left-padded `ids` (B, Q) to (B, Q + R), by `config` alone; each row as if it were alone."""
     if len(ids) > 1 or (mask is not None and not mask.all()):
         together, padded = safe_batches(model, config.pad_token_id)
     else:
@@ -84,26 +84,25 @@ def generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: G
 
 @torch.no_grad()
 def _generate(model: PreTrainedModel, ids: Tensor, mask: Tensor | None, config: GenerationConfig) -> Tensor:
-    """What transformers' `generate` returns.
+    """Call transformers' `generate` with `config` alone.
 
-    A checkpoint's own generation_config (a repetition penalty, a top-p …) would fill what `config` leaves open,
-    and leak into the samples: it is set aside.
+    A checkpoint's own generation_config (a repetition penalty, a top-p …) would fill in the options that `config`
+    leaves open, and leak into the samples: it is set aside.
     """
     if ids.shape[1] == 1:  # which recurrent_gemma takes for one more step of the last generation: this ends that
         model(ids, use_cache=False)
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:
-        return model.generate(
-            ids, attention_mask=mask, generation_config=config, synced_gpus=False
-        )  # weights are whole
+        # synced_gpus: no process waits for another, for each holds all weights
+        return model.generate(ids, attention_mask=mask, generation_config=config, synced_gpus=False)
     finally:
         model.generation_config = own
 
 
 @torch.no_grad()
 def safe_batches(model: PreTrainedModel, pad_id: int) -> tuple[bool, bool]:
-    """Whether rows of one length may be generated together, and whether padded rows may: tried out on a few tokens.
+    """Find out, on a few tokens, whether rows of one length may be generated together, and whether padded rows may.
 
     Attention does as the mask says. A recurrence may not: rwkv reads padding like text (and in transformers its cached
     step mixes the rows of a batch), recurrent_gemma reads it but for the token whose embedding is held at zero. So what
@@ -131,7 +130,7 @@ def safe_batches(model: PreTrainedModel, pad_id: int) -> tuple[bool, bool]:
 
 
 def left_pad(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, Q) padded on the left, and their mask (B, Q), which comes from the lengths: pad may be EOS."""
+    """Pad ids on the left: (B, Q), and their mask (B, Q), which comes from the lengths, for pad may be EOS."""
     width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + row for row in rows], device=device)
     lengths = torch.tensor([len(row) for row in rows], device=device)

@@ -1,4 +1,4 @@
-"""What `gen_kwargs` may say, and where a response ends."""
+"""The generation options (`gen_kwargs`): which exist, their types and bounds, and what each changes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.run.values import check_bounds
 
 # What PPO trains on is the whole distribution, divided by the temperature. Everything else bends it.
-WHOLE_DISTRIBUTION = {"do_sample": True, "use_cache": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+PLAIN_SAMPLING = {"do_sample": True, "use_cache": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 # Options that are handed on to the decoding loop or to `generate`, with type and bounds.
 COUNT, FLAG, SHARE = (int, {"least": 0}), (bool, {}), (float, {"above": 0, "most": 1})
 OPTIONS: dict[str, tuple[type, dict[str, float]]] = {
@@ -89,7 +89,7 @@ def check_options(
 
 
 def _check_value(where: str, name: str, value: Any, vocabulary: int | None) -> None:
-    """Raises ValueError unless the value is of the option's type, which nothing is converted to, and in its range."""
+    """Raise ValueError unless the value has the option's type (nothing is converted) and is in its range."""
     if name in TOKENS:
         _check_ids(where, name, value, vocabulary)
         return
@@ -105,7 +105,7 @@ def _check_value(where: str, name: str, value: Any, vocabulary: int | None) -> N
 
 
 def _check_ids(where: str, name: str, value: Any, vocabulary: int | None) -> None:
-    """Raises ValueError unless `value` is a token's id, a list of such, or for bad words a list of lists of them."""
+    """Raise ValueError unless `value` is a token's id, a list of ids, or for bad words a list of lists of them."""
     shapes = {"eos_token_id": (int, list), "pad_token_id": int, "bos_token_id": int}
     fits = isinstance(value, shapes.get(name, list))
     ids = value if isinstance(value, list) else [value]
@@ -124,21 +124,21 @@ def is_greedy(options: dict[str, Any]) -> bool:
 
 
 def rollout_options(method) -> tuple[dict[str, Any], str]:
-    """The options of rollouts and where a PPOConfig says them: its own ones, else the evaluation's, of a sweep the
-    first."""
+    """Return the options of rollouts and the field of PPOConfig that holds them: rollouts' own, else evaluation's (of a
+    sweep the first)."""
     if method.gen_experience_kwargs:
         return method.gen_experience_kwargs, "method.gen_experience_kwargs"
     return sweep(method.gen_kwargs)[0][1], "method.gen_kwargs"
 
 
 def check_method(method, vocabulary: int | None = None) -> None:
-    """`check_options` of all that a PPOConfig says about generation."""
+    """Check all generation options of a PPOConfig (`check_options`)."""
     check_options(method.gen_kwargs, "method.gen_kwargs", sweeps=True, vocabulary=vocabulary)
     check_options(*rollout_options(method), sampled=True, vocabulary=vocabulary)
 
 
 def sweep(options: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """`options` once per value of the one that holds a list, each with its suffix for metrics: "@temperature=0.5"."""
+    """Return `options` once per value of the one that holds a list, with a suffix for metrics: "@temperature=0.5"."""
     for name, value in options.items():
         if isinstance(value, list) and name not in TOKENS:
             return [(f"@{name}={each}", options | {name: each}) for each in value]
@@ -146,16 +146,16 @@ def sweep(options: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def generation_config(tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> GenerationConfig:
-    """`options` over the whole distribution; a response ends at the tokenizer's EOS unless `eos_token_id` is given."""
+    """Build a GenerationConfig: `options` over plain sampling; EOS is the tokenizer's unless they give another."""
     special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    merged = special | WHOLE_DISTRIBUTION | {name: value for name, value in options.items() if value is not None}
+    merged = special | PLAIN_SAMPLING | {name: value for name, value in options.items() if value is not None}
     if is_greedy(merged):
         merged = {name: value for name, value in merged.items() if name not in SAMPLING_ALONE} | {"do_sample": False}
     return GenerationConfig(**merged)
 
 
 def bends_distribution(options: dict[str, Any]) -> list[str]:
-    """The names among `options` that make the sampled distribution another one than the trained."""
+    """Name those of `options` that make the sampled distribution differ from the trained one."""
     harmless = {"max_new_tokens", "temperature", "use_cache", "eos_token_id", "pad_token_id"}
     neutral = {"top_p": 1, "do_sample": True, "num_beams": 1, "min_new_tokens": 0, "repetition_penalty": 1, "top_k": 0}
     return [key for key, x in options.items() if x is not None and key not in harmless and x != neutral.get(key)]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 
 def kl_of_logits(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(π ‖ π_ref) in nats between the softmax of two tensors (…, V), in fp32. Shape (…)."""
+    """Return KL(π ‖ π_ref) (…) in nats between the softmax of two tensors (…, V), in fp32."""
     logprobs, reference = logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)
     return (logprobs.exp() * (logprobs - reference)).sum(-1)
 
@@ -26,7 +26,7 @@ def kl_of_responses(
     batch_size: int = 16,
     progress: str | None = None,
 ) -> list[float]:
-    """KL(π ‖ π_ref) in nats along each of `responses` (ids, EOS included) to `prompts` (ids), in the order given:
+    """Return KL(π ‖ π_ref) in nats along each of `responses` (ids with EOS) to `prompts` (ids), in the order given:
 
         Σ_t KL(π(· | x, y_<t) ‖ π_ref(· | x, y_<t))
 
@@ -54,6 +54,6 @@ def kl_of_responses(
 
 
 def _logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, first: int) -> Tensor:
-    """Logits from position `first` on."""
+    """Return logits from position `first` on."""
     ids, mask = ids.to(model.device), mask.to(model.device)
     return model(ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - first).logits

@@ -23,7 +23,7 @@ def read_causal_lm(directory: Path, **options: object) -> None:
 
 @contextlib.contextmanager
 def write_model(path: str | Path, read: Reader) -> Iterator[Path]:
-    """As `write_directory`, for a model: what `read` refuses, or holds a number that is not finite, is not written.
+    """As `write_directory`, for a model: one that `read` refuses, or with a number that is not finite, is not written.
 
     Raises `UserError` that says what is wrong with it; `path` is then as it was.
     """
@@ -40,7 +40,7 @@ def write_model(path: str | Path, read: Reader) -> Iterator[Path]:
 
 
 def check_model(directory: Path, read: Reader) -> None:
-    """Raises `UserError` unless the directory has a tokenizer, if any, and a model that can be used."""
+    """Raise `UserError` unless the directory's model, and its tokenizer if it has one, can be used."""
     if (directory / "tokenizer_config.json").is_file():
         load_tokenizer(directory)
     with torch.random.fork_rng(devices=[]):
@@ -50,7 +50,7 @@ def check_model(directory: Path, read: Reader) -> None:
 
 
 def check_numbers(file: Path) -> None:
-    """Raises `UserError` naming the first tensor of a file that is empty or has a number that is not finite.
+    """Raise `UserError` naming the first tensor of a file that is empty or has a number that is not finite.
 
     One tensor at a time is in memory.
     """

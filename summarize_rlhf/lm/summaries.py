@@ -22,7 +22,7 @@ class Generated(NamedTuple):
 def generate_summaries(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], **options
 ) -> list[str]:
-    """The text alone of what `generate` gives; same arguments."""
+    """Return the texts of `generate`'s summaries; same arguments."""
     return [summary.text for summary in generate(model, tokenizer, prompts, **options)]
 
 
@@ -39,7 +39,7 @@ def generate(
     seed: int = 0,
     progress: str | None = "generate",
 ) -> list[Generated]:
-    """What `model` writes after each of `prompts` (which end with "TL;DR:"), its text stripped, in the order given.
+    """Generate a summary for each of `prompts` (which end with "TL;DR:"), its text stripped, in the order given.
 
     Greedy by default; with `do_sample` from the model's own distribution (no top-k, no top-p), divided by
     `temperature` (0: greedy), reproducible by `seed` whatever the `batch_size`, which is of prompts read at once.

@@ -1,4 +1,4 @@
-"""Reading weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
+"""Read weights: every one comes from the checkpoint, nothing is random, nothing is left over."""
 
 import json
 import os
@@ -39,9 +39,9 @@ def is_complete(directory: str | Path) -> bool:
 
 
 def find_model(local_dir: str | Path, hub_id: str, run_dir: str | Path | None = None) -> str:
-    """The local directory if a stage has begun to make a model of it, else the Hub id.
+    """Return the local directory if a stage has begun to fill it, else the Hub id.
 
-    ``run_dir`` is the folder of that stage's run, if it is another one. A model that is not whole is taken as well:
+    ``run_dir`` is the folder of that stage's run, if it is another one. An incomplete model is taken as well:
     loading it ends in an error, where the published model in its place would pass for the user's own result.
     """
     return hub_id if _trace_of_run(local_dir, run_dir) is None else str(local_dir)
@@ -63,7 +63,7 @@ def check_found(path: str | Path, local_dir: str | Path, hub_id: str, run_dir: s
 
 
 def _trace_of_run(local_dir: str | Path, run_dir: str | Path | None) -> Path | None:
-    """A file that shows that a stage has filled the directory, or was at it."""
+    """Return a file that shows that a stage has filled the directory, or has begun to."""
     for folder in filter(None, (local_dir, run_dir)):
         files = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
         shown = [file for file in files if not file.name.startswith(".")]
@@ -73,12 +73,12 @@ def _trace_of_run(local_dir: str | Path, run_dir: str | Path | None) -> Path | N
 
 
 def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwargs: Any) -> PreTrainedModel:
-    """A causal language model whose every weight came from the checkpoint: nothing random, nothing left over.
+    """Load a causal language model whose every weight comes from the checkpoint: nothing random, nothing left over.
 
     Raises ``UserError`` for missing, unexpected or mismatched keys (named), for damaged files, and for a Hub
     id out of reach. Weights are held in fp32 unless ``dtype`` says otherwise; mixed precision is the
     trainer's work. Each process holds all of them, also under ZeRO-3, which spreads them when training begins. An
-    adapter's directory gives its base model with the adapter merged into it.
+    adapter's directory gives its base model with the adapter merged into it. The model is tuned (`speed.tune_model`).
     """
     unset_hf_deepspeed_config()  # else ZeRO-3 would leave pieces, which nothing but its engine can use
     if not is_local(path):
@@ -129,7 +129,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
 
 
 def clean_config(model: PreTrainedModel) -> PreTrainedModel:
-    """Leave of a model's generation options its token ids alone, and take them out of its config; returns the model.
+    """Remove all generation options of a model but its token ids, from its config too; return the model.
 
     A checkpoint's taste (temperature, repetition penalty …) then bends no sample, and no combination that transformers
     refuses to save, such as a temperature with ``do_sample`` false, stands in the way of saving what was trained.
@@ -151,7 +151,7 @@ def _is_id(value: Any) -> bool:
 
 
 def refuse_quantised(path: Path) -> None:
-    """``UserError`` where the weights are not of a precision that one can train on."""
+    """Raise ``UserError`` where the weights are not of a precision that one can train on."""
     for file in path.glob("*.safetensors"):
         try:
             with safe_open(file, "pt") as weights:
@@ -189,7 +189,7 @@ def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:
-    """``UserError`` naming the keys by which a checkpoint differs from its model; old mask buffers are tolerated."""
+    """Raise ``UserError`` naming the keys by which a checkpoint differs from its model, old mask buffers apart."""
     unexpected = [key for key in unexpected if not OLD_BUFFERS.search(key)]
     faults = [
         f"{len(keys)} {what}: {', '.join(sorted(keys)[:5])}{' …' if len(keys) > 5 else ''}"
@@ -205,7 +205,7 @@ def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mis
 
 
 def check_shapes(path: str | Path, expected: Mapping[str, torch.Size], found: Mapping[str, torch.Size]) -> None:
-    """``UserError`` naming the keys by which the shapes ``found`` at ``path`` differ from those ``expected``."""
+    """Raise ``UserError`` naming the keys by which the shapes ``found`` at ``path`` differ from those ``expected``."""
     check_keys(
         path,
         missing=expected.keys() - found.keys(),
@@ -223,7 +223,7 @@ def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def shapes_in(file: Path) -> dict[str, torch.Size]:
-    """The shapes in a safetensors file, of which nothing but the header is read."""
+    """Return the shapes in a safetensors file, reading nothing but its header."""
     try:
         with safe_open(file, "pt") as weights:
             return {key: torch.Size(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
@@ -232,7 +232,7 @@ def shapes_in(file: Path) -> dict[str, torch.Size]:
 
 
 def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:
-    """All tensors of a weight file, or of a directory's safetensors or ``pytorch_model.bin`` (whole or in shards).
+    """Read all tensors of a weight file, or of a directory's safetensors or ``pytorch_model.bin``, sharded or not.
 
     Pickled files are read with ``weights_only=True``. Raises ``UserError`` for damaged or missing files.
     """

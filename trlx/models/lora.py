@@ -28,7 +28,7 @@ def refuse_loaded(model: PreTrainedModel, path: object) -> None:
 
 
 def add(model: PreTrainedModel, options: dict | peft.PeftConfig) -> peft.PeftModel:
-    """`model` inside peft. Raises UserError with peft's own words where they do not fit each other."""
+    """Put `model` inside peft. Raise UserError with peft's own words where they do not fit each other."""
     config = read_config(options)
     try:
         return peft.get_peft_model(model, config)
@@ -37,7 +37,7 @@ def add(model: PreTrainedModel, options: dict | peft.PeftConfig) -> peft.PeftMod
 
 
 def read_config(options: dict | peft.PeftConfig) -> peft.PeftConfig:
-    """`model.peft_config` as peft's own class. Raises ValueError for what peft does not know or PPO cannot use."""
+    """Read `model.peft_config` as peft's own class. Raise ValueError for what peft does not know or PPO cannot use."""
     if isinstance(options, dict):
         check_init(options.get("init_lora_weights", True))
         try:
@@ -53,7 +53,7 @@ def read_config(options: dict | peft.PeftConfig) -> peft.PeftConfig:
 
 
 def check_config(options: peft.PeftConfig) -> None:
-    """Raises ValueError, with what to use instead, for an adapter whose reference its configuration already spoils."""
+    """Raise ValueError, with the alternative, for an adapter whose configuration already rules its reference out."""
     if options.is_prompt_learning:
         raise ValueError(
             f"model.peft_config: {options.peft_type.name} puts tokens before the prompt; "
@@ -68,13 +68,13 @@ def check_config(options: peft.PeftConfig) -> None:
 
 
 def check_init(init: bool | str) -> None:
-    """Raises ValueError for an `init_lora_weights` that does not begin with an adapter that adds nothing."""
+    """Raise ValueError for an `init_lora_weights` that does not begin with an adapter that adds nothing."""
     if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):
         raise ValueError(f"model.peft_config: init_lora_weights {init!r}: use true or 'gaussian'. {NEEDED}.")
 
 
 def check_reference(policy) -> None:
-    """Raises UserError unless an adapter's `policy` starts as its reference, which no trained weight may move.
+    """Raise UserError unless an adapter's `policy` starts as its reference, which no trained weight may move.
 
     Tried on one small batch: log-probabilities agree to rounding, the policy's have a gradient, the reference's none.
     """

@@ -23,7 +23,7 @@ from trlx.utils.modeling import entropy_of, logprobs_of_labels
 
 
 class PolicyOutput(NamedTuple):
-    """What PPO needs of a batch; nothing over the vocabulary leaves the forward pass."""
+    """Per-token results of a batch; nothing over the vocabulary leaves the forward pass."""
 
     logprobs: Tensor  # (B, R) log-probability of each response token
     values: Tensor  # (B, R) value before it
@@ -80,12 +80,12 @@ class PolicyWithValueHead(nn.Module):
 
     @property
     def causal_lm(self) -> PreTrainedModel:
-        """The transformers model inside a peft wrapper, or the model itself."""
+        """Return the transformers model inside a peft wrapper, or the model itself."""
         return self.model.get_base_model() if self.is_adapter else self.model
 
     @property
     def trunk_depth(self) -> int | None:
-        """The block that the frozen trunk's output enters; None without a trunk, or where no block follows."""
+        """Return the block that the frozen trunk's output enters; None without a trunk, or where no block follows."""
         return None if self.depth is None or self.depth == len(self.decoder.blocks) else self.depth
 
     def _copied_top(self, n: int) -> nn.ModuleList:
@@ -110,7 +110,7 @@ class PolicyWithValueHead(nn.Module):
         with_reference: bool = False,
         keep_from: int = 0,
     ) -> PolicyOutput:
-        """Log-probabilities, values and entropy of `responses`; entries behind a response's end mean nothing.
+        """Return log-probabilities, values and entropy of `responses`; entries behind a response's end mean nothing.
 
         The logits are divided by `temperature`, the policy's as well as the reference's. `keep_from`, at most the
         shortest prompt's length less 1: the last block computes nothing before it (last_block.py).
@@ -132,7 +132,7 @@ class PolicyWithValueHead(nn.Module):
         return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
 
     def _states(self, tokens: Tensor, trunk: Tensor | None, keep_from: int) -> tuple[Tensor, Tensor]:
-        """Last hidden states (B, L, H) for the logits and for the value head; undefined before `keep_from`."""
+        """Return last hidden states (B, L, H) for logits and for the value head; undefined before `keep_from`."""
         if trunk is None and self.value_blocks is None:
             states = self.decoder.run_backbone(keep_from, input_ids=tokens)
             return states, states
@@ -149,7 +149,7 @@ class PolicyWithValueHead(nn.Module):
         return states, decoder.run_top(self.value_blocks, hidden, keep_from)
 
     def reference_logprobs(self, tokens, trunk, before, responses, temperature, keep_from) -> Tensor:
-        """Log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
+        """Return log-probabilities (B, R) of the responses under the reference; arguments as in `forward`."""
         with self.model.disable_adapter() if self.is_adapter else contextlib.nullcontext():
             if self.depth is not None:
                 states = self.reference_decoder.run_top(self.reference, trunk, keep_from)
@@ -159,10 +159,10 @@ class PolicyWithValueHead(nn.Module):
             return logprobs_of_labels(logits, responses)
 
     def _logits(self, decoder: Decoder, states: Tensor, before: Tensor, temperature: float) -> Tensor:
-        """Logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
+        """Return logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
         return decoder.run_head(_pick(states, before)).float() / temperature
 
 
 def _pick(states: Tensor, positions: Tensor) -> Tensor:
-    """states (B, L, H) at positions (B, R) -> (B, R, H)."""
+    """Gather states (B, L, H) at positions (B, R) -> (B, R, H)."""
     return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
