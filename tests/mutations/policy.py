@@ -39,7 +39,7 @@ ROWS = [
     ("mask's rows taken from the top", LAST_BLOCK, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "lm/test_last_block.py::test_states_and_gradients"),
     ("beginning not causal", LAST_BLOCK, "if unmasked > start:", "if False:", "lm/test_last_block.py::test_a_mask_about_the_last_tokens_alone"),
     ("MLP runs for all tokens", LAST_BLOCK, "        start = _keep_from.get()\n", "        start = 0\n", "lm/test_last_block.py::test_the_mlp_of_the_last_block_runs_from_keep_from_on"),
-    ("keep_from forgotten in the backward pass", LAST_BLOCK, "_run_keeping, _keep_from.get(), function", "_run_keeping, 0, function", "lm/test_last_block.py::test_states_and_gradients"),
+    ("keep_from forgotten in the backward pass", LAST_BLOCK, "functools.partial(_run_keeping, _keep_from.get(), function)", "function", "lm/test_last_block.py::test_states_and_gradients"),
     ("another model's attention replaced", LAST_BLOCK, "AttentionInterface.register(ATTENTION, sdpa_keep_from)", 'AttentionInterface.register(ATTENTION, sdpa_keep_from)\n    AttentionInterface.register("sdpa", sdpa_keep_from)', "lm/test_registries.py::test_registries_are_as_they_were"),
     ("branch in the mode of its making", BRANCHES, "self.module.__dict__ | self.attributes", "self.attributes", "lm/test_branches.py::test_they_follow_the_model"),
     # value function from a reward model
