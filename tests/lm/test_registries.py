@@ -17,17 +17,11 @@ from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import load_causal_lm
 
 REGISTRIES = """
-import logging, sys
-from transformers import AttentionInterface, AttentionMaskInterface
+import sys
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers.activations import ACT2CLS
-logger = logging.getLogger("transformers.modeling_utils")
 tables = [AttentionInterface._global_mapping, AttentionMaskInterface._global_mapping, ACT2CLS]
 before = [dict(table) for table in tables]
-filters = list(logger.filters)
-import trlx, trlx_gptj_text_summarization, trlx_inference_gptj
-import sft.train_gptj_summarize, reward_model.train_reward_model_gptj, reward_model.gptj_reward_test
-assert [dict(table) for table in tables] == before and logger.filters == filters
-from transformers import AutoModelForCausalLM
 from transformers.activations import NewGELUActivation
 from summarize_rlhf.lm.weights import load_causal_lm
 ours = load_causal_lm(sys.argv[1])
@@ -40,7 +34,7 @@ assert any(isinstance(module, NewGELUActivation) for module in plain.modules())
 
 
 def test_registries_are_as_they_were(root, gptj_dir) -> None:
-    """After importing every stage; after loading a model of ours, every entry that was there is the same object."""
+    """After loading a model of ours, every entry that was there is the same object. Of imports: test_house.py."""
     command = [sys.executable, "-c", REGISTRIES, str(gptj_dir)]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
