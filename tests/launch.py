@@ -16,12 +16,16 @@ def flags(values: dict[str, object]) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
-def deepspeed(script: str | Path, arguments: list, cwd: Path, processes: int = 1) -> subprocess.CompletedProcess:
-    """`deepspeed SCRIPT …` as a user types it, but for a port of its own; several processes where asked for."""
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return run([BIN / "deepspeed", "--master_port", port, "--num_gpus", processes, script, *arguments], cwd)
+        return probe.getsockname()[1]
+
+
+def deepspeed(script: str | Path, arguments: list, cwd: Path, processes: int = 1) -> subprocess.CompletedProcess:
+    """`deepspeed SCRIPT …` as a user types it, but for a port of its own; several processes where asked for."""
+    return run([BIN / "deepspeed", "--master_port", free_port(), "--num_gpus", processes, script, *arguments], cwd)
 
 
 def python(script: str | Path, arguments: list, cwd: Path) -> subprocess.CompletedProcess:

@@ -4,8 +4,9 @@ import re
 import socket
 
 import pytest
-from bad_input import TABLE, World, arguments
+from bad_input import TABLE
 from forkserver import ForkServer
+from good_input import World, arguments
 
 from summarize_rlhf.run.checkpoints import newest_complete
 

@@ -22,8 +22,8 @@ ROWS = [
     ("SFT: rows grouped by the device's batch", STAGE, "LengthGroupedSampler(encoded[\"train\"].lengths, args.global_batch_size", "LengthGroupedSampler(encoded[\"train\"].lengths, args.per_device_train_batch_size", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
     ("SFT: row one token over the limit", DATASET, "len(tokens) >= max_length:", "len(tokens) > max_length:", "sft/test_formulas_sft.py::test_a_row_of_exactly_the_limit_is_whole"),
     ("SFT: post cut one token short", DATASET, "cut_post(tokenizer, body, max_length - 1,", "cut_post(tokenizer, body, max_length - 2,", "sft/test_formulas_sft.py::test_a_row_of_exactly_the_limit_is_whole"),
-    ("SFT: summary begins one token early", DATASET, "if end > border", "if end >= border", "sft/test_sft.py::test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised"),
-    ("SFT: padding labelled as EOS", DATASET, "stack(\"labels\", IGNORED)", "stack(\"labels\", self.pad_token_id)", "sft/test_sft.py::test_padding_is_masked_by_length_though_pad_is_eos"),
+    ("SFT: summary begins one token early", DATASET, "if end > border", "if end >= border", "sft/test_summarize_dataset.py::test_on_the_summary_alone_its_first_token_and_the_eos_are_supervised"),
+    ("SFT: padding labelled as EOS", DATASET, "stack(\"labels\", IGNORED)", "stack(\"labels\", self.pad_token_id)", "sft/test_summarize_dataset.py::test_padding_is_masked_by_length_though_pad_is_eos"),
     ("SFT: loss of the summary alone ignored", STAGE, "args.max_length, args.loss_on, f", "args.max_length, \"text\", f", "sft/test_formulas_sft.py::test_loss_on_the_summary_alone"),
     # loss and modes
     ("SFT: eval loss a mean of rows' means", LOSS, "loss = float(sums.sum() / counts.sum())", "loss = float((sums / counts).mean())", "sft/test_formulas_sft.py::test_loss_of_valid_is_the_mean_over_all_its_tokens"),

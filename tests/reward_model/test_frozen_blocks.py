@@ -7,7 +7,7 @@ import types
 import datasets
 import pytest
 import torch
-from test_reward_pairs import CONFIGS, close, make_model, make_pairs, with_long_posts
+from reward_models import CONFIGS, close, make_model, make_pairs, with_long_posts
 from torch.utils.data import Dataset
 
 from reward_model import frozen_blocks
