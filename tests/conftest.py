@@ -13,6 +13,7 @@ os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="datasets-"))
 
 import pytest
 import torch
+from forkserver import ForkServer
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,14 @@ def fixed_seed() -> None:
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Starts scripts in processes that have the libraries already; launchers are tested where they are the subject."""
+    made = ForkServer(tmp_path_factory.mktemp("forkserver"))
+    yield made
+    made.stop()
 
 
 @pytest.fixture

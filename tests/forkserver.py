@@ -1,25 +1,32 @@
-"""Starts `main` of a script in a new process without loading the libraries anew: they are loaded once, then it forks.
+"""Starts `main` of a script in new processes without loading the libraries anew: they are loaded once, then it forks.
 
-A new start of a stage takes some five seconds, a fork none. What a launcher does is tested through the launchers; this
-is for the many inputs that end a stage before it trains.
+A new start of a stage takes some five seconds of each process, a fork none. What a launcher does is tested through the
+launchers; this is for what a stage does on one process or several, once they are there.
 """
 
 import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+import traceback
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from launch import OF_A_LAUNCH, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = {
+SCRIPTS = {
     "sft": "sft.train_gptj_summarize",
     "rm": "reward_model.train_reward_model_gptj",
     "ppo": "trlx_gptj_text_summarization",
     "tables": "trlx_inference_gptj",
     "reward_test": "reward_model.gptj_reward_test",
+    "download": "reward_model.download",
+    "epochs": "launched_epochs",
 }
 
 
@@ -39,23 +46,60 @@ class Ended(NamedTuple):
         return lines[0]
 
 
+class Started:
+    """A script that runs, as `subprocess.Popen` shows one: all its processes are in the process group `pid`."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.returncode = folder, None
+        while not (folder / "pid").exists():
+            time.sleep(0.002)
+        self.pid = int((folder / "pid").read_text())
+        self.log = (folder / "err").open("rb")
+
+    def poll(self) -> int | None:
+        if self.returncode is None and (self.folder / "code").exists():
+            self.returncode = int((self.folder / "code").read_text())
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(str(self.folder), timeout)
+            time.sleep(0.005)
+        return self.returncode
+
+
 class ForkServer:
     """`run("sft", ["--seed", "1"], cwd)` as often as wanted."""
 
     def __init__(self, folder: Path):
         self.folder, self.count = folder, 0
-        env = {name: x for name, x in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-        self.server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT
-        )
+        env = {name: x for name, x in os.environ.items() if name not in OF_A_LAUNCH}
+        self.server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, text=True, env=env, cwd=ROOT)
 
-    def run(self, stage: str, argv: list, cwd: Path, **environment: str) -> Ended:
+    def start(
+        self, script: str, argv: list, cwd: Path, processes: int = 0, together: bool = True, **environment: str
+    ) -> Started:
+        """Start it as `python SCRIPT …`, or on `processes` as a launcher does; `together`: both outputs in one file."""
         self.count += 1
-        out, err = (self.folder / f"{self.count}.{kind}" for kind in ("out", "err"))
-        request = {"module": STAGES[stage], "argv": list(map(str, argv)), "cwd": str(cwd), "env": environment}
-        self.server.stdin.write(json.dumps(request | {"out": str(out), "err": str(err)}) + "\n")
+        folder = self.folder / str(self.count)
+        folder.mkdir()
+        for name in ("out", "err"):
+            (folder / name).touch()
+        request = {"module": SCRIPTS[script], "argv": list(map(str, argv)), "cwd": str(cwd), "env": environment}
+        request |= {"folder": str(folder), "processes": processes, "together": together}
+        self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
-        return Ended(int(self.server.stdout.readline()), out.read_text(), err.read_text())
+        return Started(folder)
+
+    def run(self, script: str, argv: list, cwd: Path, processes: int = 0, **environment: str) -> Ended:
+        """Start it and wait for its end."""
+        started = self.start(script, argv, cwd, processes, together=False, **environment)
+        started.wait()
+        out, err = ((started.folder / kind).read_text(errors="replace") for kind in ("out", "err"))
+        return Ended(started.returncode, out, err)
 
     def stop(self) -> None:
         self.server.stdin.close()
@@ -65,22 +109,62 @@ class ForkServer:
 def serve() -> None:
     sys.path.insert(0, str(ROOT))
     with contextlib.redirect_stdout(sys.stderr):
-        for module in STAGES.values():
+        for module in SCRIPTS.values():
             importlib.import_module(module)
     for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os._exit(run_here(**request))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        if os.fork() == 0:
+            if os.fork() == 0:  # init's child, so that this process need not wait for it
+                keep(json.loads(line))
+            os._exit(0)
+        os.wait()
 
 
-def run_here(module: str, argv: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> int:
+def keep(request: dict[str, Any]) -> None:
+    """Start the script in a process group of its own; write down its id, and how it ended."""
+    folder = Path(request["folder"])
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os._exit(launch(**request))
+    write(folder / "pid", child)
+    write(folder / "code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    os._exit(0)
+
+
+def write(file: Path, number: int) -> None:
+    file.with_suffix(".new").write_text(str(number))
+    file.with_suffix(".new").rename(file)
+
+
+def launch(
+    module: str, argv: list[str], cwd: str, env: dict[str, str], folder: str, processes: int, together: bool
+) -> int:
+    """One process, or those of a launcher: where one fails, the others are ended."""
     os.chdir(cwd)
     os.environ.update(env)
     sys.argv = [module, *argv]
-    for number, file in ((1, out), (2, err)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    for number, name in ((1, "err" if together else "out"), (2, "err")):
+        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_APPEND), number)
+    if not processes:
+        return run_here(module)
+    os.environ |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    workers = []
+    for rank in range(processes):
+        workers.append(os.fork())
+        if workers[-1] == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            os._exit(run_here(module))
+    failed = 0
+    for _ in range(processes):
+        worker, status = os.wait()
+        workers.remove(worker)
+        failed = failed or os.waitstatus_to_exitcode(status)
+        for other in workers if failed else []:
+            os.kill(other, signal.SIGTERM)
+    return failed
+
+
+def run_here(module: str) -> int:
     code = 1
     try:
         importlib.import_module(module).main()
@@ -88,8 +172,6 @@ def run_here(module: str, argv: list[str], cwd: str, env: dict[str, str], out: s
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,6 +1,6 @@
 """Trains stages 1 and 2 in several shapes of batches, one after the other; run/test_global_batch.py starts it.
 
-deepspeed tests/launched_epochs.py '{"sft": [{…}, …], "rm": [{…}, …], "out": …}'
+launched_epochs '{"sft": [{…}, …], "rm": [{…}, …], "out": …}'
 
 Each case holds arguments of the stage. Its folder in `out` gets the weights before and after (`before.pt`,
 `after.pt`) and what was logged (`log.json`).

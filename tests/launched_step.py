@@ -1,6 +1,6 @@
 """One update of PPO by plain gradient descent: how long was the step? test_clipping.py starts this by the launchers.
 
-accelerate launch … tests/launched_step.py '{"model": …, "out": …, "overrides": {…}}'
+accelerate launch … tests/launched_step.py '{"model": …, "out": …, "cases": [overrides, …]}'
 """
 
 import json
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState, GradientState
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tiny_trlx import tiny_config, tiny_trainer
@@ -40,7 +41,9 @@ def step(model: str, out: str, overrides: dict) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    values = json.loads(sys.argv[1])
-    Path(values["out"]).mkdir(parents=True, exist_ok=True)
-    found = step(**values)
-    Path(values["out"], f"step_{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
+    values, found = json.loads(sys.argv[1]), []
+    for number, overrides in enumerate(values["cases"]):
+        AcceleratorState._reset_state()  # of the case before
+        GradientState._reset_state()
+        found.append(step(values["model"], f"{values['out']}/{number}", overrides))
+    Path(values["out"], f"steps_{torch.distributed.get_rank()}.json").write_text(json.dumps(found))

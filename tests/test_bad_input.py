@@ -5,7 +5,6 @@ import socket
 
 import pytest
 from bad_input import TABLE
-from forkserver import ForkServer
 from good_input import World, arguments
 
 from summarize_rlhf.run.checkpoints import newest_complete
@@ -14,13 +13,6 @@ from summarize_rlhf.run.checkpoints import newest_complete
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, gptj_dir, tldr_dir, comparisons_dir) -> World:
     return World(tmp_path_factory.mktemp("world"), gptj_dir, tldr_dir, comparisons_dir)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = ForkServer(tmp_path_factory.mktemp("forkserver"))
-    yield made
-    made.stop()
 
 
 @pytest.mark.parametrize(

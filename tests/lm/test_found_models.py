@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from forkserver import ForkServer
 from launch import flags, python
 from tiny import gpt2_config, make_tokenizer
 from tiny_trlx import tiny_config, tiny_trainer
@@ -174,11 +173,7 @@ def test_the_saved_policy_stops_where_its_rollouts_did(gptj_dir, tmp_path, given
     assert torch.equal(saved.generate(ids, max_new_tokens=6, do_sample=False), greedy)
 
 
-def test_the_tables_refuse_a_temperature_before_they_load(tmp_path) -> None:
-    server = ForkServer(tmp_path)
-    try:
-        for value, told in (("-1", "--temperature is -1"), ("nan", "nan"), ("1e-9", "use 0, which is greedy")):
-            ended = server.run("tables", flags({"temperature": value, "dataset": "none"}), tmp_path)
-            assert (ended.code, told in ended.error) == (2, True), ended.error
-    finally:
-        server.stop()
+def test_the_tables_refuse_a_temperature_before_they_load(server, tmp_path) -> None:
+    for value, told in (("-1", "--temperature is -1"), ("nan", "nan"), ("1e-9", "use 0, which is greedy")):
+        ended = server.run("tables", flags({"temperature": value, "dataset": "none"}), tmp_path)
+        assert (ended.code, told in ended.error) == (2, True), ended.error

@@ -143,13 +143,13 @@ def test_two_processes_other_micro_batches_and_no_packing_train_the_same_model(
             assert two[key] == pytest.approx(one[key], rel=1e-3), (one["step"], key)
 
 
-def test_a_family_that_cannot_be_packed_says_so_and_trains(root, pairs_dir, tmp_path):
+def test_a_family_that_cannot_be_packed_says_so_and_trains(server, pairs_dir, tmp_path):
     config = BloomConfig(vocab_size=len(make_tokenizer()), hidden_size=32, n_head=2, n_layer=2)
     make_model_dir(tmp_path / "bloom", config)
     values = TINY | {"model": tmp_path / "bloom", "dataset": pairs_dir, "output_dir": tmp_path / "rm", "max_steps": 1}
-    done = python(root / "reward_model" / "train_reward_model_gptj.py", flags(values), tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "pairs are not packed: not known to work for bloom" in done.stdout
+    ended = server.run("rm", flags(values), tmp_path)
+    assert ended.code == 0, ended.err
+    assert "pairs are not packed: not known to work for bloom" in ended.out
     assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
 
 
@@ -177,7 +177,7 @@ def test_the_checkpoint_scores_text(trained):
     assert scorer.score(["POST: my cat moved."], ["My cat moved."]).isfinite().all()
 
 
-def test_real_text(root, real_data, real_gptj_dir, tmp_path):
+def test_real_text(server, real_data, real_gptj_dir, tmp_path):
     """Two dozen steps on real posts and lengths, with the paper's loss."""
     values = TINY | {"model": real_gptj_dir, "dataset": real_data / "openai_summarize_comparisons"}
     values |= {
@@ -187,8 +187,8 @@ def test_real_text(root, real_data, real_gptj_dir, tmp_path):
         "max_train_rows": 200,
         "loss": "last_token",
     }
-    done = deepspeed("train_reward_model_gptj.py", flags(values), root / "reward_model")
-    assert done.returncode == 0, done.stdout + done.stderr
+    ended = server.run("rm", flags(values), tmp_path, 1)
+    assert ended.code == 0, ended.out + ended.err
     assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
     results = json.loads((tmp_path / "rm" / "run.json").read_text())["results"]
     assert 0 < results["eval_accuracy"] < 1

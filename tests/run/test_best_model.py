@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from launch import deepspeed, flags
+from forkserver import ForkServer
+from launch import flags
 from safetensors.torch import load_file
 from torch import nn
 
@@ -22,10 +23,10 @@ OVERFITS = {
 SETTINGS = {"x": 1}
 
 
-def sft(root: Path, model: Path, data: Path, out: Path, processes: int, **changes) -> types.SimpleNamespace:
+def sft(server: ForkServer, model: Path, data: Path, out: Path, processes: int, **changes) -> types.SimpleNamespace:
     values = {"model": model, "dataset": data, "output_dir": out} | OVERFITS | changes
-    done = deepspeed("train_gptj_summarize.py", flags(values), root / "sft", processes)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = server.run("sft", flags(values), out.parent, processes)
+    assert ended.code == 0, ended.err[-3000:]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return types.SimpleNamespace(
         weights=load_file(out / "model.safetensors"),
@@ -41,11 +42,11 @@ def sft(root: Path, model: Path, data: Path, out: Path, processes: int, **change
     ("processes", "model", "changes"),
     [(1, "gpt2_dir", {}), (2, "gptj_dir", {"learning_rate": 0.15, "max_steps": 7})],
 )
-def test_the_best_is_what_a_run_that_ended_there_wrote(root, request, tldr_dir, tmp_path, processes, model, changes):
+def test_the_best_is_what_a_run_that_ended_there_wrote(server, request, tldr_dir, tmp_path, processes, model, changes):
     """Its weights, its summaries, its ROUGE. `--keep last` is the run's end."""
     model = request.getfixturevalue(model)
     end = (OVERFITS | changes)["max_steps"]
-    best = sft(root, model, tldr_dir, tmp_path / "best", processes, **changes)
+    best = sft(server, model, tldr_dir, tmp_path / "best", processes, **changes)
     step = min(best.evals, key=best.evals.get)
     assert list(best.evals) == [*range(2, end, 2), end]
     assert step < end, best.evals
@@ -54,13 +55,13 @@ def test_the_best_is_what_a_run_that_ended_there_wrote(root, request, tldr_dir, 
     assert best.record["steps"] == end
     assert [path.name for path in (tmp_path / "best-steps").iterdir()] == ["metrics.jsonl"]
 
-    there = sft(root, model, tldr_dir, tmp_path / "there", processes, **changes | {"keep": "last", "max_steps": step})
+    there = sft(server, model, tldr_dir, tmp_path / "there", processes, **changes | {"keep": "last", "max_steps": step})
     assert there.record["kept"] == {"keep": "last", "step": step, "eval_loss": best.evals[step]}
     assert best.weights.keys() == there.weights.keys()
     assert all(torch.equal(best.weights[name], there.weights[name]) for name in there.weights)
     assert (best.samples, best.rouge) == (there.samples, there.rouge)
 
-    last = sft(root, model, tldr_dir, tmp_path / "last", processes, **changes, keep="last")
+    last = sft(server, model, tldr_dir, tmp_path / "last", processes, **changes, keep="last")
     assert last.record["kept"] == {"keep": "last", "step": end, "eval_loss": best.evals[end]}
     assert any(not torch.equal(best.weights[name], last.weights[name]) for name in last.weights)
 

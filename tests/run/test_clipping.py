@@ -1,16 +1,13 @@
 """Gradients are clipped where we say so and nowhere else, under every launcher; nothing is left to others' defaults."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import deepspeed.runtime.config as ds
 import pytest
 from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-from launch import deepspeed, flags
+from launch import BIN, flags, run
 from launched_step import step
 from safetensors.torch import load_file
 
@@ -44,48 +41,43 @@ def test_a_step_is_clipped_where_it_is_asked_for(gptj_dir, tmp_path, norm):
     assert (found["step"], found["norm"]) == (pytest.approx(1.0, rel=1e-3), pytest.approx(norm, rel=1e-4))
 
 
-@pytest.mark.parametrize(
-    ("launch", "clip"), [("documented", None), ("documented", 1.0), ("flags", None), ("ddp", None), ("ddp", 1.0)]
-)
-def test_launched_a_step_has_the_length_of_the_gradient(root, gptj_dir, tmp_path, norm, launch, clip):
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_launched_a_step_has_the_length_of_the_gradient(root, gptj_dir, tmp_path, norm, launch):
+    """One launch takes a step that is not clipped, and one that is."""
     options, overrides = LAUNCHES[launch]
-    overrides = overrides | {"train.max_grad_norm": clip}
-    values = {"model": str(gptj_dir), "out": str(tmp_path / "out"), "overrides": overrides}
-    accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", "--main_process_port", "0", *options]
-    command = [*accelerate, "tests/launched_step.py", json.dumps(values)]
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    clips = [None, 1.0]
+    cases = [overrides | {"train.max_grad_norm": clip} for clip in clips]
+    values = {"model": str(gptj_dir), "out": str(tmp_path), "cases": cases}
+    command = [BIN / "accelerate", "launch", "--main_process_port", 0, *options, "tests/launched_step.py"]
+    done = run([*command, json.dumps(values)], root, DS_ACCELERATOR="cpu")
     assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("step_*.json"))]
+    ranks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("steps_*.json"))]
     assert len(ranks) == (2 if launch == "ddp" else 1)
-    for found in ranks:
-        assert found["norm"] == pytest.approx(norm, rel=1e-4)
-        assert found["step"] == pytest.approx(norm if clip is None else clip, rel=1e-3)
+    for steps in ranks:
+        for found, clip in zip(steps, clips, strict=True):
+            assert found["norm"] == pytest.approx(norm, rel=1e-4)
+            assert found["step"] == pytest.approx(norm if clip is None else clip, rel=1e-3)
 
 
 # --- stages 1 and 2: what the engine is told
 
 
-def stage_arguments(stage: str, model: Path, data: Path, out: Path) -> tuple[str, Path, dict]:
-    script, folder = {
-        "sft": ("train_gptj_summarize.py", "sft"),
-        "rm": ("train_reward_model_gptj.py", "reward_model"),
-    }[stage]
+def stage_arguments(stage: str, model: Path, data: Path, out: Path) -> dict:
     values = {"model": model, "dataset": data, "output_dir": out, "report_to": "none", "max_length": 100}
     values |= {"global_batch_size": 4, "per_device_train_batch_size": 4, "max_steps": 1, "warmup_steps": 0}
     values |= {"learning_rate": 10, "adam_epsilon": 1e3, "logging_steps": 1, "max_train_rows": 16}
-    return script, Path(folder), values | ({"rouge_rows": 0} if stage == "sft" else {"max_eval_rows": 4})
+    return values | ({"rouge_rows": 0} if stage == "sft" else {"max_eval_rows": 4})
 
 
 @pytest.mark.parametrize("stage", ["sft", "rm"])
-def test_stages_1_and_2_clip_nothing_unless_asked(root, gptj_dir, tldr_dir, comparisons_dir, tmp_path, stage):
+def test_stages_1_and_2_clip_nothing_unless_asked(server, gptj_dir, tldr_dir, comparisons_dir, tmp_path, stage):
     """With an epsilon far above every gradient, Adam's first step is lr / eps × gradient."""
     data = tldr_dir if stage == "sft" else comparisons_dir
     steps = {}
     for name, clip in (("none", {}), ("clipped", {"max_grad_norm": 0.5})):
-        script, folder, values = stage_arguments(stage, gptj_dir, data, tmp_path / name)
-        done = deepspeed(script, flags(values | clip), root / folder)
-        assert done.returncode == 0, done.stderr[-3000:]
+        values = stage_arguments(stage, gptj_dir, data, tmp_path / name)
+        ended = server.run(stage, flags(values | clip), tmp_path, 1)
+        assert ended.code == 0, ended.err[-3000:]
         after, before = load_file(tmp_path / name / "model.safetensors"), load_file(gptj_dir / "model.safetensors")
         shared = [key for key in after if key in before]
         squares = sum((after[key].double() - before[key].double()).square().sum() for key in shared)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from launch import deepspeed
 from tiny import comparison_row, make_model_dir, tldr_row, write_rows
 from torch.nn.functional import cross_entropy, logsigmoid
 
@@ -75,7 +74,7 @@ def data(tmp_path_factory) -> dict[tuple[str, int], Path]:
 
 
 @pytest.fixture(scope="module", params=[(1, 2), (2, 2), (2, 3)], ids=["one process", "two", "two under ZeRO-3"])
-def trained(request, root, model_dir, data, tmp_path_factory) -> Path:
+def trained(request, server, model_dir, data, tmp_path_factory) -> Path:
     """The folder of a launch that trains all cases: `sft_<number of the shape>`, `rm_<…>`."""
     (processes, zero), out, cases = request.param, tmp_path_factory.mktemp("epochs"), {}
     section = {"stage": zero} | ({"stage3_param_persistence_threshold": 0} if zero == 3 else {})  # small ones, too
@@ -91,8 +90,8 @@ def trained(request, root, model_dir, data, tmp_path_factory) -> Path:
         for number in range(len(SHAPES)):
             (out / f"{stage}_{number}").mkdir()
     cases["out"] = str(out)
-    done = deepspeed(root / "tests" / "launched_epochs.py", [json.dumps(cases)], root, processes)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = server.run("epochs", [json.dumps(cases)], out, processes)
+    assert ended.code == 0, ended.err[-3000:]
     return out
 
 

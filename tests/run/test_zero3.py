@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from launch import BIN, deepspeed, flags
+from forkserver import ForkServer
+from launch import BIN, flags
 from launch import run as start
 from launched_ppo import run
 from safetensors.torch import load_file, save_file
@@ -34,7 +35,6 @@ COMMON = {
     "report_to": "none",
     "seed": 5,
 }
-SCRIPTS = {"sft": "sft/train_gptj_summarize.py", "rm": "reward_model/train_reward_model_gptj.py"}
 OWN = {
     "sft": {"per_device_train_batch_size": 2, "rouge_rows": 3, "max_new_tokens": 6},  # of 3, a process has one
     "rm": {"per_device_train_batch_size": 1, "trainable_fraction": 0.5},  # frozen blocks run once, before the engine is
@@ -46,7 +46,6 @@ class Run(NamedTuple):
 
     out: Path
     arguments: list[str]
-    printed: str
 
     def metrics(self) -> list[dict]:
         lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
@@ -70,22 +69,22 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     }
 
 
-def launch(root: Path, inputs: dict, folder: Path, stage: str, zero: str, processes: int, model: str) -> Run:
+def launch(server: ForkServer, inputs: dict, folder: Path, stage: str, zero: str, processes: int, model: str) -> Run:
     values = COMMON | OWN[stage] | {"model": inputs[model], "dataset": inputs[stage], "output_dir": folder / "out"}
     arguments = flags(values | {"deepspeed_config": inputs["zero"] / f"{zero}.json"})
-    done = deepspeed(SCRIPTS[stage], arguments, root, processes)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Run(folder / "out", arguments, done.stdout)
+    ended = server.run(stage, arguments, folder, processes)
+    assert ended.code == 0, ended.err[-3000:]
+    return Run(folder / "out", arguments)
 
 
 @pytest.fixture(scope="module")
-def under_zero_2(root, inputs, tmp_path_factory):
+def under_zero_2(server, inputs, tmp_path_factory):
     """`under_zero_2(stage, model)`, each once."""
     made: dict[tuple[str, str], Run] = {}
 
     def run(stage: str, model: str) -> Run:
         if (stage, model) not in made:
-            made[stage, model] = launch(root, inputs, tmp_path_factory.mktemp("zero2"), stage, "2", 1, model)
+            made[stage, model] = launch(server, inputs, tmp_path_factory.mktemp("zero2"), stage, "2", 1, model)
         return made[stage, model]
 
     return run
@@ -102,10 +101,10 @@ def under_zero_2(root, inputs, tmp_path_factory):
     ],
 )
 def test_weights_metrics_and_samples_are_those_of_zero_2(
-    root, inputs, under_zero_2, tmp_path, stage, zero, processes, model
+    server, inputs, under_zero_2, tmp_path, stage, zero, processes, model
 ):
     expected = under_zero_2(stage, model)
-    found = launch(root, inputs, tmp_path, stage, zero, processes, model)
+    found = launch(server, inputs, tmp_path, stage, zero, processes, model)
     ours, theirs = (load_file(run.out / "model.safetensors") for run in (found, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
     for our, their in zip(found.metrics(), expected.metrics(), strict=True):
@@ -137,7 +136,7 @@ def test_ppo_with_two_trained_blocks_on_two_processes_is_that_of_one(root, input
 # --- what cannot be read never counts as finished
 
 
-def test_a_directory_of_empty_tensors_does_not_count_as_finished(root, under_zero_2, tmp_path):
+def test_a_directory_of_empty_tensors_does_not_count_as_finished(server, under_zero_2, tmp_path):
     """What earlier versions wrote under ZeRO-3. Step checkpoints stay."""
     run = under_zero_2("sft", "gptj")
     out = tmp_path / "out"
@@ -146,23 +145,23 @@ def test_a_directory_of_empty_tensors_does_not_count_as_finished(root, under_zer
     save_file({name: torch.empty(0) for name in state}, out / "model.safetensors", metadata={"format": "pt"})
     kept = tmp_path / "out-steps" / "checkpoint-4"
     kept.mkdir(parents=True)
-    done = deepspeed(SCRIPTS["sft"], [*run.arguments, "--output_dir", out], root, 1)
-    assert done.returncode != 0
-    assert "finished before" not in done.stdout
-    assert f"error: {out} says that it is finished, but the next stage cannot read it: the weights in" in done.stderr
-    assert "of another shape" in done.stderr
-    assert f"goes on from the checkpoints in {kept.parent}" in done.stderr
+    ended = server.run("sft", [*run.arguments, "--output_dir", out], tmp_path, 1)
+    assert ended.code != 0
+    assert "finished before" not in ended.out
+    assert f"error: {out} says that it is finished, but the next stage cannot read it: the weights in" in ended.err
+    assert "of another shape" in ended.err
+    assert f"goes on from the checkpoints in {kept.parent}" in ended.err
     assert kept.is_dir()
 
 
-def test_a_model_of_infinities_is_not_written_and_the_step_checkpoints_stay(root, inputs, tmp_path):
+def test_a_model_of_infinities_is_not_written_and_the_step_checkpoints_stay(server, inputs, tmp_path):
     """A learning rate beyond fp32 spoils the one step, after its loss was finite."""
     values = COMMON | OWN["sft"] | {"model": inputs["gptj"], "dataset": inputs["sft"], "output_dir": tmp_path / "out"}
     values |= {"deepspeed_config": inputs["zero"] / "3.json", "learning_rate": 1e39, "warmup_steps": 0}
     values |= {"max_steps": 1, "save_steps": 1, "rouge_rows": 0}
-    done = deepspeed(SCRIPTS["sft"], flags(values), root, 1)
-    assert done.returncode != 0
-    assert f"error: {tmp_path / 'out'} was not written, because the next stage could not read it" in done.stderr
-    assert "not finite" in done.stderr
+    ended = server.run("sft", flags(values), tmp_path, 1)
+    assert ended.code != 0
+    assert f"error: {tmp_path / 'out'} was not written, because the next stage could not read it" in ended.err
+    assert "not finite" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["out-steps"]
     assert (tmp_path / "out-steps" / "checkpoint-1").is_dir()

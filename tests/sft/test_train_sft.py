@@ -10,7 +10,7 @@ import types
 
 import pytest
 import torch
-from launch import deepspeed, flags, free_port, python, run
+from launch import deepspeed, flags, free_port, run
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -52,9 +52,9 @@ def metrics_of(directory, key):
     return {line["step"]: line[key] for line in lines if key in line}
 
 
-def complaints(result):
-    """Lines of the output that warn, but for the launcher's own before our code runs."""
-    lines = (result.stdout + result.stderr).replace("\r", "\n").splitlines()
+def complaints(output):
+    """Lines that warn, but for the launcher's own before our code runs."""
+    lines = output.replace("\r", "\n").splitlines()
     words = ("warn", "deprecat", "mismatch", "built successfully")
     launchers = ("real_accelerator.py", "runner.py:")
     return [x for x in lines if any(w in x.lower() for w in words) and not any(own in x for own in launchers)]
@@ -103,7 +103,7 @@ def test_it_learns_and_reports_every_number(trained):
 
 
 def test_nothing_complains(trained):
-    assert complaints(trained.result) == []
+    assert complaints(trained.result.stdout + trained.result.stderr) == []
 
 
 def test_the_model_loads_and_has_the_reported_loss(trained, tldr_dir):
@@ -145,7 +145,7 @@ def test_two_processes_from_the_root_without_a_compiler_are_the_same(trained, ro
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert not (tmp_path / "extensions").exists()
-    assert complaints(result) == []
+    assert complaints(result.stdout + result.stderr) == []
     assert json.loads((out / "run.json").read_text())["processes"] == 2
     for key in ("loss", "grad_norm", "eval_loss"):
         one, two = metrics_of(trained.out, key), metrics_of(out, key)
@@ -156,17 +156,16 @@ def test_two_processes_from_the_root_without_a_compiler_are_the_same(trained, ro
     assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
 
 
-def test_the_same_command_says_that_it_was_finished(trained, root, arguments):
+def test_the_same_command_says_that_it_was_finished(trained, server, arguments):
     """And changes nothing; under other settings it refuses by name; --fresh is told of."""
     before = {path.name: path.stat().st_mtime_ns for path in trained.out.iterdir()}
-    script = root / "sft" / "train_gptj_summarize.py"
-    again = python(script, [*arguments, "--output_dir", trained.out, "--report_to", "none"], trained.folder)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert f"{trained.out} was finished before, by the same command; --fresh starts over" in again.stdout
+    again = server.run("sft", [*arguments, "--output_dir", trained.out, "--report_to", "none"], trained.folder)
+    assert again.code == 0, again.err[-3000:]
+    assert f"{trained.out} was finished before, by the same command; --fresh starts over" in again.out
     other = [*arguments, "--output_dir", trained.out, "--report_to", "none", "--learning_rate", "2e-3", "--seed", 8]
-    refused = python(script, other, trained.folder)
-    assert refused.returncode == 2
-    assert "learning_rate was 0.001, is 0.002; seed was 7, is 8. Going on would be another run" in refused.stderr
+    refused = server.run("sft", other, trained.folder)
+    assert refused.code == 2
+    assert "learning_rate was 0.001, is 0.002; seed was 7, is 8. Going on would be another run" in refused.error
     assert {path.name: path.stat().st_mtime_ns for path in trained.out.iterdir()} == before
 
 
@@ -182,21 +181,21 @@ def test_wandb_offline_and_a_file_of_arguments_and_gpt2(root, gpt2_dir, tldr_dir
         WANDB_DIR=str(tmp_path),
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert complaints(result) == []
+    assert complaints(result.stdout + result.stderr) == []
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["arguments"]["loss_on"] == "summary"
 
 
-def test_real_text_trains(root, real_data, real_gptj_dir, tmp_path):
+def test_real_text_trains(server, real_data, real_gptj_dir, tmp_path):
     """Two dozen steps on real posts of real lengths with the genuine GPT-2 vocabulary."""
     data = real_data / "openai_summarize_tldr"
     values = {"model": real_gptj_dir, "dataset": data, "output_dir": tmp_path / "out", "report_to": "none"}
     values |= {"max_train_rows": 200, "max_eval_rows": 8, "max_steps": 24, "rouge_rows": 4, "learning_rate": 3e-3}
     values |= {"global_batch_size": 2, "per_device_train_batch_size": 1, "per_device_eval_batch_size": 2}
     values |= {"warmup_steps": 2, "logging_steps": 6, "max_new_tokens": 8}
-    result = deepspeed("train_gptj_summarize.py", flags(values), root / "sft")
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert complaints(result) == []
+    ended = server.run("sft", flags(values), tmp_path, 1)
+    assert ended.code == 0, ended.err[-3000:]
+    assert complaints(ended.out + ended.err) == []
     losses = metrics_of(tmp_path / "out", "loss")
     assert list(losses) == [6, 12, 18, 24]
     assert losses[24] < losses[6] < math.log(50257) + 0.1
