@@ -25,8 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from chaos_runs import ROOT, STAGES, Case, make_inputs
-from launch import OF_A_LAUNCH, free_port
+from chaos_runs import ROOT, STAGES, Case, command, make_inputs
+from launch import OF_A_LAUNCH
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
@@ -34,13 +34,11 @@ CLOCK = ("runtime", "per_second", "time/")  # parts of the names of metrics that
 
 
 def start(case: Case) -> subprocess.Popen:
-    """The command in a process group of its own, on a free port."""
-    port = free_port()
+    """The documented launch in a process group of its own."""
     env = {name: value for name, value in os.environ.items() if name not in OF_A_LAUNCH}
     env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    command = [word.format(port=port) for word in case.command]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command(case), cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
         process.log = os.fdopen(os.dup(log.fileno()), "r+b")  # to read when it ends
     return process
 
@@ -140,8 +138,7 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return told
 
 
-def undisturbed(stage: str, inputs: Path, out: Path, processes: int) -> dict[str, Any]:
-    case = STAGES[stage](inputs, out, processes)
+def undisturbed(case: Case, start: Callable[[Case], subprocess.Popen] = start) -> dict[str, Any]:
     finish(start(case))
     return result_of(case)
 
@@ -178,7 +175,7 @@ def main() -> int:
         inputs = make_inputs(Path(folder) / "inputs")
         for stage, processes in tqdm(cases, desc="chaos", unit="run"):
             place = Path(folder) / f"{stage}_{processes}"
-            expected = undisturbed(stage, inputs, place / "whole", processes)
+            expected = undisturbed(STAGES[stage](inputs, place / "undisturbed", processes))
             told: list[str] = []
             found = disturbed(stage, inputs, place / "cut", processes, args.kills // len(cases), rng, told)
             wrong = differences(found, expected)

@@ -3,26 +3,29 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from launch import BIN, flags
+from launch import BIN, flags, free_port
 from tiny import make_comparisons, make_model_dir, make_tldr
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = {
+    "sft": "sft/train_gptj_summarize.py",
+    "rm": "reward_model/train_reward_model_gptj.py",
+    "ppo": "trlx_gptj_text_summarization.py",
+}
 
 
 class Case(NamedTuple):
-    """A run: how it is started, where its checkpoints appear, what it leaves."""
+    """A run: what is started on how many processes, where its checkpoints appear, what it leaves."""
 
-    command: list[str]
+    stage: str
+    arguments: list[str]
+    processes: int
     checkpoints: Path
     weights: list[Path]
     logs: list[Path]
-
-
-def deepspeed(script: str, processes: int, arguments: dict[str, Any]) -> list[str]:
-    return [str(BIN / "deepspeed"), "--num_gpus", str(processes), "--master_port", "{port}", script, *flags(arguments)]
 
 
 def sft(inputs: Path, out: Path, processes: int) -> Case:
@@ -31,8 +34,14 @@ def sft(inputs: Path, out: Path, processes: int) -> Case:
         "global_batch_size": 16, "per_device_train_batch_size": 4, "num_train_epochs": 10, "learning_rate": 0.1,
         "warmup_steps": 2, "eval_steps": 7, "save_steps": 3, "logging_steps": 2, "rouge_rows": 4, "report_to": "none",
     }  # fmt: skip
-    command = deepspeed(str(ROOT / "sft/train_gptj_summarize.py"), processes, arguments)
-    return Case(command, out / "sft-steps", [out / "sft/model.safetensors"], [out / "sft/metrics.jsonl"])
+    return Case(
+        "sft",
+        flags(arguments),
+        processes,
+        checkpoints=out / "sft-steps",
+        weights=[out / "sft/model.safetensors"],
+        logs=[out / "sft/metrics.jsonl"],
+    )
 
 
 def rm(inputs: Path, out: Path, processes: int) -> Case:
@@ -42,8 +51,14 @@ def rm(inputs: Path, out: Path, processes: int) -> Case:
         "warmup_steps": 2, "trainable_fraction": 0.5, "eval_steps": 7, "save_steps": 3, "logging_steps": 2,
         "report_to": "none",
     }  # fmt: skip
-    command = deepspeed(str(ROOT / "reward_model/train_reward_model_gptj.py"), processes, arguments)
-    return Case(command, out / "rm-steps", [out / "rm/model.safetensors"], [out / "rm/metrics.jsonl"])
+    return Case(
+        "rm",
+        flags(arguments),
+        processes,
+        checkpoints=out / "rm-steps",
+        weights=[out / "rm/model.safetensors"],
+        logs=[out / "rm/metrics.jsonl"],
+    )
 
 
 def ppo(inputs: Path, out: Path, processes: int) -> Case:
@@ -54,15 +69,25 @@ def ppo(inputs: Path, out: Path, processes: int) -> Case:
         "method.num_rollouts": 16 * processes, "method.chunk_size": 8, "method.gen_kwargs.max_new_tokens": 12,
         "method.scale_reward": "running", "optimizer.kwargs.lr": 1e-2, "model.num_layers_unfrozen": 1,
     }  # fmt: skip
-    command = [str(BIN / "accelerate"), "launch", "--config_file", str(ROOT / "configs/default_accelerate_config.yaml")]
-    command += ["--num_processes", str(processes), "--main_process_port", "{port}"]
-    command += [
-        str(ROOT / "trlx_gptj_text_summarization.py"),
-        json.dumps(changes).replace("{", "{{").replace("}", "}}"),
-    ]
-    weights = [out / "ppo/best_checkpoint/hf_model/model.safetensors"]
-    weights += [out / "ppo/last/hf_model" / name for name in ("model.safetensors", "value_head.safetensors")]
-    return Case(command, out / "ppo", weights, [out / "ppo/metrics.jsonl", out / "ppo/samples.jsonl"])
+    last = [out / "ppo/last/hf_model" / name for name in ("model.safetensors", "value_head.safetensors")]
+    return Case(
+        "ppo",
+        [json.dumps(changes)],
+        processes,
+        checkpoints=out / "ppo",
+        weights=[out / "ppo/best_checkpoint/hf_model/model.safetensors", *last],
+        logs=[out / "ppo/metrics.jsonl", out / "ppo/samples.jsonl"],
+    )
+
+
+def command(case: Case) -> list[str]:
+    """The documented launch, on a free port."""
+    if case.stage == "ppo":
+        launcher = ["accelerate", "launch", "--config_file", ROOT / "configs/default_accelerate_config.yaml"]
+        launcher += ["--num_processes", case.processes, "--main_process_port", free_port()]
+    else:
+        launcher = ["deepspeed", "--num_gpus", case.processes, "--master_port", free_port()]
+    return [str(BIN / launcher[0]), *map(str, launcher[1:]), str(ROOT / SCRIPTS[case.stage]), *case.arguments]
 
 
 STAGES: dict[str, Callable[[Path, Path, int], Case]] = {"sft": sft, "rm": rm, "ppo": ppo}

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chaos_runs import Case
 from launch import OF_A_LAUNCH, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,14 @@ SCRIPTS = {
     "reward_test": "reward_model.gptj_reward_test",
     "download": "reward_model.download",
     "epochs": "launched_epochs",
+}
+# What `accelerate launch --config_file configs/default_accelerate_config.yaml` tells its processes.
+DOCUMENTED = {
+    "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_CONFIG_DS_FIELDS": "deepspeed_config_file,zero3_init_flag",
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",
+    "ACCELERATE_DEEPSPEED_CONFIG_FILE": "configs/ds_config_trlx_gptj_summarize.json",
 }
 
 
@@ -93,6 +102,11 @@ class ForkServer:
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Started(folder)
+
+    def start_case(self, case: Case) -> Started:
+        """Start a run of chaos_runs.py; stage 3 as `accelerate launch` does by the documented file."""
+        environment = DOCUMENTED if case.stage == "ppo" else {}
+        return self.start(case.stage, case.arguments, ROOT, case.processes, **environment)
 
     def run(self, script: str, argv: list, cwd: Path, processes: int = 0, **environment: str) -> Ended:
         """Start it and wait for its end."""

@@ -48,18 +48,19 @@ def check_damage(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 1), ("ppo", 2)])
-def test_signalled_and_killed_a_run_ends_as_if_nothing_had_happened(inputs, tmp_path, stage, processes):
-    expected = chaos.undisturbed(stage, inputs, tmp_path / "whole", processes)
+def test_signalled_and_killed_a_run_ends_as_if_nothing_had_happened(server, inputs, tmp_path, stage, processes):
+    """The launcher passes the signal's exit code on; kills need none."""
+    expected = chaos.undisturbed(chaos.STAGES[stage](inputs, tmp_path / "undisturbed", processes), server.start_case)
     case = chaos.STAGES[stage](inputs, tmp_path / "cut", processes)
     end_by_signal(chaos.start(case), case)
     check_damage(checkpoints(case.checkpoints)[0])
     told: list[str] = []
     for while_saving in (True, False):
-        process = chaos.start(case)
+        process = server.start_case(case)
         where = chaos.kill_somewhere(process, case, random.Random(0), while_saving)
         if where is None:
             chaos.finish(process)
         told.append(str(where))
-    chaos.finish(chaos.start(case))
+    chaos.finish(server.start_case(case))
     assert any(where != "None" for where in told), "it was never killed"
     assert chaos.differences(chaos.result_of(case), expected) == [], told

@@ -2,19 +2,23 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from forked import forked
 from published_values import FILES, OURS, PUBLISHED
 
 import trlx_gptj_text_summarization as stage_3
+from reward_model import train_reward_model_gptj as rm
 from reward_model.train_reward_model_gptj import RewardArguments
+from sft import train_gptj_summarize as sft
 from sft.train_gptj_summarize import SFTArguments
+from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import find_model
 from summarize_rlhf.locations import SFT_MODEL
+from summarize_rlhf.run import launch
 from summarize_rlhf.run.trainer_arguments import FIXED
 from trlx.utils.modeling import flatten_dict
 
@@ -54,20 +58,7 @@ def test_the_files_of_deepspeed_and_accelerate_say_what_was_published(root, file
 
 # --- what the Trainer gets
 
-SHOW = """
-import json, sys
-from pathlib import Path
-from summarize_rlhf.lm.precision import dtype_for
-from summarize_rlhf.run import launch
-from {module} import {arguments}, training_arguments
-launch.join_launch()
-changes = json.loads(sys.argv[1])
-shown = [vars(training_arguments({arguments}(**values), Path("x"), dtype_for())) for values in changes]
-for one in shown:
-    one["clipping"] = one["hf_deepspeed_config"].config["gradient_clipping"]
-print(json.dumps(shown, default=str))
-"""
-MODULES = {"sft": "sft.train_gptj_summarize", "rm": "reward_model.train_reward_model_gptj"}
+MODULES = {"sft": sft, "rm": rm}
 OTHER = {
     "num_train_epochs": 7.0, "max_steps": 11, "learning_rate": 3e-4, "lr_scheduler_type": "cosine", "warmup_steps": 13,
     "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-5, "weight_decay": 0.3, "max_grad_norm": 2.0,
@@ -76,14 +67,19 @@ OTHER = {
 }  # fmt: skip
 
 
+def shown(stage: str, changes: list[dict]) -> list[dict]:
+    """TrainingArguments of the stage, as text where they are no number."""
+    launch.join_launch()
+    made = [MODULES[stage].training_arguments(STAGES[stage](**values), Path("x"), dtype_for()) for values in changes]
+    clipping = [{"clipping": one.hf_deepspeed_config.config["gradient_clipping"]} for one in made]
+    return json.loads(json.dumps([vars(one) | more for one, more in zip(made, clipping, strict=True)], default=str))
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_argument_reaches_the_trainer(root, stage):
+def test_each_argument_reaches_the_trainer(stage):
     """By default as published, and otherwise as it is given."""
-    code = SHOW.format(module=MODULES[stage], arguments=STAGES[stage].__name__)
     changes = [{"report_to": "none"}, OTHER | {"report_to": "none", "global_batch_size": 6}]
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(changes)], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    plain, other = json.loads(done.stdout.splitlines()[-1])
+    plain, other = forked(shown, stage, changes)
     for name in OTHER.keys() - {"max_grad_norm"}:
         assert plain[name] == defaults(stage)[name], name
         assert other[name] == OTHER[name], name

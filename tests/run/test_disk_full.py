@@ -21,16 +21,16 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["sft", "ppo"])
-def test_a_full_disk_and_more_room_later(disk, tmp_path, stage):
+def test_a_full_disk_and_more_room_later(server, disk, tmp_path, stage):
     inputs = chaos.make_inputs(tmp_path / "inputs")
     case = chaos.STAGES[stage](inputs, disk, 1)
     each = '"train.checkpoint_interval": 1, "train.save_total_limit": null'  # a checkpoint at each step, all kept
-    command = [word.replace('"train.checkpoint_interval": 4', each) for word in case.command]
+    words = [word.replace('"train.checkpoint_interval": 4', each) for word in case.arguments]
     if stage == "sft":
-        command += ["--save_total_limit", "1000", "--save_steps", "1"]
-    case = case._replace(command=command)
+        words += ["--save_total_limit", "1000", "--save_steps", "1"]
+    case = case._replace(arguments=words)
 
-    process = chaos.start(case)
+    process = server.start_case(case)
     process.wait(120)
     told = chaos.output_of(process)
     assert process.returncode != 0
@@ -43,6 +43,6 @@ def test_a_full_disk_and_more_room_later(disk, tmp_path, stage):
     assert [path for path in Path(disk).rglob(".*")] == []
 
     subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-    again = chaos.start(case)
+    again = server.start_case(case)
     chaos.finish(again)
     assert f"going on from {newest}" in chaos.output_of(again)
