@@ -83,10 +83,12 @@ class Started:
 class ForkServer:
     """`run("sft", ["--seed", "1"], cwd)` as often as wanted."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, root: Path = ROOT):
+        """`folder` gets what the scripts print; `root` is the repository, or a copy of it, that they stand in."""
         self.folder, self.count = folder, 0
         env = {name: x for name, x in os.environ.items() if name not in OF_A_LAUNCH}
-        self.server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, text=True, env=env, cwd=ROOT)
+        command = [sys.executable, __file__, str(root)]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=env, cwd=root)
 
     def start(
         self, script: str, argv: list, cwd: Path, processes: int = 0, together: bool = True, **environment: str
@@ -121,10 +123,15 @@ class ForkServer:
 
 
 def serve() -> None:
-    sys.path.insert(0, str(ROOT))
+    root = sys.argv[1]
+    sys.path.insert(0, root)
     with contextlib.redirect_stdout(sys.stderr):
         for module in SCRIPTS.values():
             importlib.import_module(module)
+    if root != str(ROOT):  # a copy, which a test may change: each start imports its modules anew
+        files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+        for name in [name for name, file in files.items() if file.startswith(root)]:
+            del sys.modules[name]
     for line in sys.stdin:
         if os.fork() == 0:
             if os.fork() == 0:  # init's child, so that this process need not wait for it

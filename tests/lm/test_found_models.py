@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from launch import flags, python
+from forkserver import ForkServer
+from launch import flags
 from tiny import gpt2_config, make_tokenizer
 from tiny_trlx import tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM, GenerationConfig
@@ -53,42 +53,43 @@ def test_the_published_model_is_said_to_be_used(tmp_path, gptj_dir, capsys, monk
 
 
 @pytest.fixture(scope="module")
-def clone(root, tmp_path_factory) -> Path:
-    """The repository as a user has it, without its results."""
+def clone(root, tmp_path_factory):
+    """The repository as a user has it, without its results, and what starts its scripts."""
     made = tmp_path_factory.mktemp("clone")
     ignored = shutil.ignore_patterns("__pycache__", "gptj-*", "rm_checkpoint*", "wandb")
     for name in ("sft", "reward_model", "summarize_rlhf", "trlx", "configs"):
         shutil.copytree(root / name, made / name, ignore=ignored)
     for name in ("requirements.txt", "trlx_gptj_text_summarization.py", "trlx_inference_gptj.py"):
         shutil.copy(root / name, made)
-    return made
+    starts = ForkServer(tmp_path_factory.mktemp("printed"), made)
+    yield made, starts
+    starts.stop()
 
 
 @pytest.mark.parametrize(
     ("script", "own"),
     [
-        ("trlx_inference_gptj.py", "ckpts/best_checkpoint/hf_model/adapter_model.safetensors"),
-        ("trlx_gptj_text_summarization.py", "sft/gptj-supervised-summarize-checkpoint-steps/checkpoint-9/state.json"),
-        ("reward_model/train_reward_model_gptj.py", "sft/gptj-supervised-summarize-checkpoint/config.json"),
-        ("reward_model/gptj_reward_test.py", "sft/gptj-supervised-summarize-checkpoint/config.json"),
+        ("tables", "ckpts/best_checkpoint/hf_model/adapter_model.safetensors"),
+        ("ppo", "sft/gptj-supervised-summarize-checkpoint-steps/checkpoint-9/state.json"),
+        ("rm", "sft/gptj-supervised-summarize-checkpoint/config.json"),
+        ("reward_test", "sft/gptj-supervised-summarize-checkpoint/config.json"),
     ],
 )
-def test_each_script_refuses_to_take_the_published_model(clone, tldr_dir, script, own, monkeypatch) -> None:
+def test_each_script_refuses_to_take_the_published_model(clone, tldr_dir, script, own) -> None:
     """With default paths, and nothing but a part of an own result there."""
-    monkeypatch.setenv("PYTHONPATH", str(clone))
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+    clone, starts = clone
     (clone / own).parent.mkdir(parents=True)
     (clone / own).write_text("{}")
     try:
-        values = {"dataset": tldr_dir} if script.endswith("inference_gptj.py") else {}
-        done = python(clone / script, flags(values), clone)
+        values = {"dataset": tldr_dir} if script == "tables" else {}
+        ended = starts.run(script, flags(values), clone, WANDB_MODE="disabled")
     finally:
         shutil.rmtree(clone / "ckpts", ignore_errors=True)
         for folder in (clone / "sft").glob("gptj-*"):
             shutil.rmtree(folder)
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert "holds no whole model, but" in done.stderr
-    assert "CarperAI/openai_summarize_tldr_" in done.stderr
+    assert ended.code == 2, ended.err[-2000:]
+    assert "holds no whole model, but" in ended.error
+    assert "CarperAI/openai_summarize_tldr_" in ended.error
 
 
 # ------------------------------------------------------------- generation config
