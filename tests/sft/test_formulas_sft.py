@@ -1,7 +1,4 @@
-"""Stage 1 gives the weights, rates and figures that its formulas give, computed here the slow way.
-
-No option of the run has its default: one that is ignored on the way to the optimizer shows in the weights.
-"""
+"""Stage 1 gives the weights, rates and figures that its formulas give, computed the slow way."""
 
 import json
 import math
@@ -9,8 +6,7 @@ import math
 import pytest
 import torch
 from forked import forked, run_main
-from safetensors.torch import load_file
-from slow import AdamW, batches_of, cosine_rate, train
+from formulas import OPTIONS, RATES, check_weights, metrics
 from tiny import make_tldr
 from transformers import AutoModelForCausalLM
 
@@ -21,27 +17,11 @@ from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import cut_post
 from summarize_rlhf.tokenizer import load_tokenizer
 
-STEPS, BATCH, SEED = 6, 4, 5
-VALUES = {
-    "global_batch_size": BATCH,
-    "per_device_train_batch_size": 2,
-    "max_steps": STEPS,
-    "learning_rate": 0.02,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 2,
-    "adam_beta1": 0.6,
-    "adam_beta2": 0.7,
-    "adam_epsilon": 1e-3,
-    "weight_decay": 0.5,
+VALUES = OPTIONS | {
     "max_grad_norm": 0.4,
     "max_length": 80,
     "max_new_tokens": 12,
     "rouge_rows": 5,
-    "eval_steps": STEPS,
-    "logging_steps": 1,
-    "save_steps": 100,
-    "report_to": "none",
-    "seed": SEED,
 }
 
 
@@ -72,11 +52,6 @@ def run(gptj_dir, tmp_path_factory):
     return folder / "out", data, forked(main_observed, values)
 
 
-def metrics(out, key: str) -> list[float]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [line[key] for line in lines if key in line]
-
-
 def token_losses(model, ids: list[int]) -> torch.Tensor:
     """The cross-entropy of each token but the first."""
     logits = model(torch.tensor([ids])).logits[0].double()
@@ -99,24 +74,11 @@ def test_weights_are_those_of_adamw(run, gptj_dir):
     def loss(rows: list[int]) -> torch.Tensor:
         return torch.cat([token_losses(model, texts[row]) for row in rows]).mean().float()
 
-    norms = train(
-        model,
-        loss,
-        batches_of(list(map(len, texts)), BATCH, SEED, 0),
-        AdamW(model, 0.6, 0.7, 1e-3, 0.5),
-        [cosine_rate(k, 0.02, 2, STEPS) for k in range(STEPS)],
-        0.4,
-    )
-    assert min(norms) > 0.4  # clipping acts
-    assert metrics(out, "grad_norm") == pytest.approx(norms, rel=1e-4)
-    found = load_file(out / "model.safetensors")
-    for name, expected in model.state_dict().items():
-        torch.testing.assert_close(found[name], expected, rtol=0, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}")
+    check_weights(out, model, loss, list(map(len, texts)), max_norm=0.4)
 
 
 def test_rate_of_each_step(run):
-    expected = [cosine_rate(k, 0.02, 2, STEPS) for k in range(STEPS)]
-    assert metrics(run[0], "learning_rate") == pytest.approx(expected)
+    assert metrics(run[0], "learning_rate") == pytest.approx(RATES)
 
 
 def test_loss_of_valid_is_the_mean_over_all_its_tokens(run):
