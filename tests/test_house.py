@@ -1,4 +1,4 @@
-"""The house: every module imports, arrows run one way, nothing happens at import."""
+"""The house: modules import, arrows run one way, nothing happens at import, test files are short and stand alone."""
 
 import ast
 import json
@@ -16,6 +16,8 @@ STAGES = {"sft.train_gptj_summarize": "sft", "reward_model.train_reward_model_gp
 # Each room imports from itself and from those to its right. Scripts and tools import from all.
 BELOW = ("summarize_rlhf.lm", "summarize_rlhf.run", "summarize_rlhf")
 ARROWS = {"sft": BELOW, "reward_model": BELOW, "trlx": BELOW, BELOW[0]: BELOW[1:], BELOW[1]: BELOW[2:], BELOW[2]: ()}
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,17 @@ def test_arrows_run_one_way() -> None:
             rooms = {room_of(name) for name in imports_of(ROOT / path)} & ours
             against += [f"{path} imports {other}" for other in rooms - {room, *ARROWS[room]}]
     assert against == []
+
+
+def test_test_files_are_short() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS}
+    assert {path: count for path, count in lines.items() if count > 250} == {}
+
+
+def test_test_files_stand_alone() -> None:
+    """None imports another or reaches into a function's globals: shared helpers have a module of their own."""
+    borrowed = {path.name: [name for name in imports_of(path) if name.startswith("test_")] for path in TESTS}
+    assert {name: found for name, found in borrowed.items() if found} == {}
+    trees = {path.name: ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for path in TESTS}
+    attributes = {name: {x.attr for x in tree if isinstance(x, ast.Attribute)} for name, tree in trees.items()}
+    assert [name for name, found in attributes.items() if "__globals__" in found] == []
