@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 from mutations import FAST, MUTATIONS, Mutation  # noqa: E402
 
-COPIED = ("trlx", "sft", "reward_model", "summarize_rlhf", "configs", "docs", "tests", "*.py", "*.txt", "*.toml")
+COPIED = ("trlx", "sft", "reward_model", "summarize_rlhf", "quickstart", "benchmarks", "examples")
+COPIED += ("configs", "docs", "tests", "*.py", "*.txt", "*.toml")
 
 
 def load_libraries() -> None:

@@ -7,7 +7,19 @@ A row is a name, a file, a text that stands in it exactly once, what it becomes,
 import importlib
 from typing import NamedTuple
 
-SUBJECTS = ("sft", "reward_model", "ppo", "policy", "decoding", "rollouts", "trainer", "text", "defaults", "shared")
+SUBJECTS = (
+    "sft",
+    "reward_model",
+    "ppo",
+    "policy",
+    "decoding",
+    "rollouts",
+    "trainer",
+    "text",
+    "defaults",
+    "shared",
+    "house",
+)
 
 
 class Mutation(NamedTuple):
