@@ -8,6 +8,7 @@ Works on a copy of the repository; the working tree is not touched. One process 
 mutation.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -32,10 +33,13 @@ def load_libraries() -> None:
     import accelerate  # noqa: F401
     import deepspeed  # noqa: F401
     import evaluate  # noqa: F401
+    import hypothesis  # noqa: F401  else pytest loads its plugin anew in each fork, and rewrites its assertions
     import peft  # noqa: F401
     import pytest  # noqa: F401
     import torch  # noqa: F401
     import transformers  # noqa: F401
+
+    gc.freeze()  # what is loaded is no garbage: pytest need not look for it at the end of each fork
 
 
 def copy_tree(folder: Path) -> Path:
