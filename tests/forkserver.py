@@ -27,6 +27,7 @@ SCRIPTS = {
     "tables": "trlx_inference_gptj",
     "reward_test": "reward_model.gptj_reward_test",
     "download": "reward_model.download",
+    "merge": "trlx.merge",
     "epochs": "launched_epochs",
 }
 # What `accelerate launch --config_file configs/default_accelerate_config.yaml` tells its processes.

@@ -30,6 +30,7 @@ def imported() -> dict:
 
 
 def test_every_module_imports(imported) -> None:
+    """And fetches nothing: in the published example a download stands at import."""
     missing = {file: re.fullmatch(r"No module named '(\w+).*'", told) for file, told in imported["failed"].items()}
     unexcused = [file for file, found in missing.items() if not (found and found[1] in OPTIONAL)]
     assert {file: imported["failed"][file] for file in unexcused} == {}

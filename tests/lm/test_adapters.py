@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from launch import python
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
 from tiny import make_model_dir
@@ -142,10 +141,10 @@ def test_damaged_adapters_end_in_one_line(run, tmp_path, spoil, told) -> None:
         load_causal_lm(folder / "ppo/hf_model")
 
 
-def test_merge_command(run, root, tmp_path) -> None:
+def test_merge_command(run, server, tmp_path) -> None:
     """For other programs; the trainer's own merged directory holds the same weights."""
-    done = python("-m", ["trlx.merge", run / "ppo/hf_model", tmp_path / "plain"], root)
-    assert done.returncode == 0, done.stderr
+    ended = server.run("merge", [run / "ppo/hf_model", tmp_path / "plain"], tmp_path)
+    assert ended.code == 0, ended.err
     names = {"config.json", "generation_config.json", "model.safetensors", "run.json", "tokenizer.json"}
     names |= {"tokenizer_config.json", "value_head.safetensors"}
     assert {p.name for p in (tmp_path / "plain").iterdir()} == names

@@ -169,19 +169,14 @@ def test_the_same_command_says_that_it_was_finished(trained, server, arguments):
     assert {path.name: path.stat().st_mtime_ns for path in trained.out.iterdir()} == before
 
 
-def test_wandb_offline_and_a_file_of_arguments_and_gpt2(root, gpt2_dir, tldr_dir, tmp_path):
+def test_wandb_offline_and_a_file_of_arguments_and_gpt2(server, gpt2_dir, tldr_dir, tmp_path):
     """The default tracker neither asks nor blocks; GPT-2 needs nothing of its own; a YAML file holds the arguments."""
     values = {"model": str(gpt2_dir), "dataset": str(tldr_dir), **TINY, "output_dir": str(tmp_path / "out")}
     (tmp_path / "run.yaml").write_text(json.dumps(values | {"loss_on": "summary", "rouge_rows": 0}))
-    script = root / "sft" / "train_gptj_summarize.py"
-    result = run(
-        [sys.executable, script, tmp_path / "run.yaml"],
-        tmp_path,
-        WANDB_MODE="offline",
-        WANDB_DIR=str(tmp_path),
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert complaints(result.stdout + result.stderr) == []
+    offline = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
+    ended = server.run("sft", [tmp_path / "run.yaml"], tmp_path, **offline)
+    assert ended.code == 0, ended.err[-3000:]
+    assert complaints(ended.out + ended.err) == []
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["arguments"]["loss_on"] == "summary"
 
