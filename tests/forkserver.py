@@ -29,6 +29,7 @@ SCRIPTS = {
     "download": "reward_model.download",
     "merge": "trlx.merge",
     "epochs": "launched_epochs",
+    "trlx": "launched_ppo",
 }
 # What `accelerate launch --config_file configs/default_accelerate_config.yaml` tells its processes.
 DOCUMENTED = {

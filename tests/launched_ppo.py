@@ -38,5 +38,9 @@ def run(model: str, out: str, overrides: dict) -> None:
     Path(out, f"seen_{rank}.json").write_text(json.dumps(found))
 
 
-if __name__ == "__main__":
+def main() -> None:
     run(**json.loads(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
