@@ -93,16 +93,27 @@ class ForkServer:
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=env, cwd=root)
 
     def start(
-        self, script: str, argv: list, cwd: Path, processes: int = 0, together: bool = True, **environment: str
+        self,
+        script: str,
+        argv: list,
+        cwd: Path,
+        processes: int = 0,
+        together: bool = True,
+        encoding: str | None = None,
+        **environment: str,
     ) -> Started:
-        """Start it as `python SCRIPT …`, or on `processes` as a launcher does; `together`: both outputs in one file."""
+        """Start it as `python SCRIPT …`, or on `processes` as a launcher does.
+
+        Both outputs go to one file if `together`; `encoding` is that of the console, as a locale sets it.
+        """
         self.count += 1
         folder = self.folder / str(self.count)
         folder.mkdir()
         for name in ("out", "err"):
             (folder / name).touch()
         request = {"module": SCRIPTS[script], "argv": list(map(str, argv)), "cwd": str(cwd), "env": environment}
-        request |= {"folder": str(folder), "processes": processes, "together": together}
+        outputs = [str(folder / name) for name in ("err" if together else "out", "err")]
+        request |= {"folder": str(folder), "processes": processes, "outputs": outputs, "encoding": encoding}
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Started(folder)
@@ -112,11 +123,11 @@ class ForkServer:
         environment = DOCUMENTED if case.stage == "ppo" else {}
         return self.start(case.stage, case.arguments, ROOT, case.processes, **environment)
 
-    def run(self, script: str, argv: list, cwd: Path, processes: int = 0, **environment: str) -> Ended:
-        """Start it and wait for its end."""
-        started = self.start(script, argv, cwd, processes, together=False, **environment)
+    def run(self, script: str, argv: list, cwd: Path, processes: int = 0, **options: Any) -> Ended:
+        """Start it and wait for its end; `options` are those of `start`."""
+        started = self.start(script, argv, cwd, processes, together=False, **options)
         started.wait()
-        out, err = ((started.folder / kind).read_text(errors="replace") for kind in ("out", "err"))
+        out, err = ((started.folder / kind).read_text("utf-8", errors="replace") for kind in ("out", "err"))
         return Ended(started.returncode, out, err)
 
     def stop(self) -> None:
@@ -140,11 +151,12 @@ def serve() -> None:
                 keep(json.loads(line))
             os._exit(0)
         os.wait()
+    os._exit(0)  # nothing to clear away, which would take a second
 
 
 def keep(request: dict[str, Any]) -> None:
     """Start the script in a process group of its own; write down its id, and how it ended."""
-    folder = Path(request["folder"])
+    folder = Path(request.pop("folder"))
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -160,14 +172,22 @@ def write(file: Path, number: int) -> None:
 
 
 def launch(
-    module: str, argv: list[str], cwd: str, env: dict[str, str], folder: str, processes: int, together: bool
+    module: str,
+    argv: list[str],
+    cwd: str,
+    env: dict[str, str],
+    processes: int,
+    outputs: list[str],
+    encoding: str | None,
 ) -> int:
     """One process, or those of a launcher: where one fails, the others are ended."""
     os.chdir(cwd)
     os.environ.update(env)
     sys.argv = [module, *argv]
-    for number, name in ((1, "err" if together else "out"), (2, "err")):
-        os.dup2(os.open(Path(folder, name), os.O_WRONLY | os.O_APPEND), number)
+    for number, file in enumerate(outputs, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    for stream in (sys.stdout, sys.stderr) if encoding else ():
+        stream.reconfigure(encoding=encoding, errors="strict")
     if not processes:
         return run_here(module)
     os.environ |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

@@ -2,14 +2,12 @@
 
 import ast
 import json
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from launch import OF_A_LAUNCH, flags
+from launch import flags, run
 from tiny import make_model_dir, tldr_row, write_rows
 
 from reward_model.reward_model import RewardModel
@@ -39,22 +37,27 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-def arguments(stage: str, inputs: Path, out: Path) -> list:
+def arguments(stage: str, inputs: Path, out: Path) -> list[str]:
     common = {"dataset": inputs / "tldr", "max_length": 120, "max_new_tokens": 4, "output_dir": out}
     if stage == "sft":
         small = {"global_batch_size": 8, "per_device_train_batch_size": 8, "num_train_epochs": 1, "report_to": "none"}
-        return ["sft/train_gptj_summarize.py", *flags(common | small | {"model": inputs / "sft"})]
+        return flags(common | small | {"model": inputs / "sft"})
     if stage == "tables":
         models = {"sft_model": inputs / "sft", "ppo_model": inputs / "sft", "reward_model": inputs / "rm"}
-        return ["trlx_inference_gptj.py", *flags(common | models)]
+        return flags(common | models)
     values = {
         "model.model_path": inputs / "sft", "task.reward_model": inputs / "rm", "task.dataset": inputs / "tldr",
         "train.checkpoint_dir": out, "train.tracker": None, "train.seq_length": 120, "train.epochs": 1,
         "method.num_rollouts": 8, "method.ppo_epochs": 1, "method.gen_kwargs.max_new_tokens": 4,
     }  # fmt: skip
-    return ["trlx_gptj_text_summarization.py", json.dumps(values, default=str)]
+    return [json.dumps(values, default=str)]
 
 
+SCRIPTS = {
+    "sft": "sft/train_gptj_summarize.py",
+    "tables": "trlx_inference_gptj.py",
+    "ppo": "trlx_gptj_text_summarization.py",
+}
 RESULT = {
     "sft": "model.safetensors",
     "tables": "inference.json",
@@ -62,18 +65,13 @@ RESULT = {
 }
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OF_A_LAUNCH} | more
-
-
 @pytest.mark.parametrize("stage", RESULT)
-def test_a_console_that_is_ascii_alone(stage, inputs, root, tmp_path) -> None:
-    command = [sys.executable, *map(str, arguments(stage, inputs, tmp_path / "out"))]
-    env = environment(PYTHONIOENCODING="ascii", LC_ALL="C")
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, encoding="ascii", timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_a_console_that_is_ascii_alone(stage, server, inputs, tmp_path) -> None:
+    ended = server.run(stage, arguments(stage, inputs, tmp_path / "out"), tmp_path, encoding="ascii")
+    assert ended.code == 0, ended.err[-3000:]
     assert (tmp_path / "out" / RESULT[stage]).is_file()
-    assert r"\U0001f431" in done.stdout  # of the samples that are shown
+    assert ended.out.isascii()
+    assert r"\U0001f431" in ended.out  # of the samples that are shown
 
 
 @pytest.mark.parametrize(
@@ -82,10 +80,9 @@ def test_a_console_that_is_ascii_alone(stage, inputs, root, tmp_path) -> None:
 )
 def test_a_console_that_goes_away(stage, console, inputs, root, tmp_path) -> None:
     """A reader that leaves after one byte; a full disk; closed from the start. The exit code is that of the script."""
-    words = arguments(stage, inputs, tmp_path / "out")
     script = f'"$@" {console}; exit ${{PIPESTATUS[0]}}'
-    command = ["bash", "-c", script, "bash", sys.executable, *map(str, words)]
-    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=300)
+    command = ["bash", "-c", script, "bash", sys.executable, root / SCRIPTS[stage]]
+    done = run([*command, *arguments(stage, inputs, tmp_path / "out")], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / RESULT[stage]).is_file()
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from forkserver import ForkServer
-from launch import BIN, flags
-from launch import run as start
+from forkserver import DOCUMENTED, ForkServer
+from launch import flags
 from launched_ppo import run
 from safetensors.torch import load_file, save_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
@@ -117,7 +116,7 @@ def test_weights_metrics_and_samples_are_those_of_zero_2(
     assert not list(Path(f"{found.out}-steps").glob("checkpoint-*"))
 
 
-def test_ppo_with_two_trained_blocks_on_two_processes_is_that_of_one(root, inputs, tmp_path):
+def test_ppo_with_two_trained_blocks_on_two_processes_is_that_of_one(server, inputs, tmp_path):
     """The last block gets gradients to hand on to the one below it."""
     overrides = {"model.num_layers_unfrozen": 2, "train.max_grad_norm": 0.5, "train.save_optimizer": True}
     overrides |= {"optimizer.kwargs.eps": 1e-3, "optimizer.kwargs.lr": 1e-3, "scheduler.kwargs.eta_min": 1e-3}
@@ -125,10 +124,9 @@ def test_ppo_with_two_trained_blocks_on_two_processes_is_that_of_one(root, input
     run(str(inputs["gptj"]), str(alone), overrides | {"train.batch_size": 8})
     values = {"model": str(inputs["gptj"]), "out": str(out), "overrides": overrides | {"train.batch_size": 4}}
     (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": ZERO["3"]}))
-    command = [BIN / "accelerate", "launch", "--num_machines", 1, "--num_processes", 2, "--main_process_port", 0]
-    command += ["--use_deepspeed", "--deepspeed_config_file", tmp_path / "ds.json", root / "tests/launched_ppo.py"]
-    done = start([*command, json.dumps(values)], tmp_path, DS_ACCELERATOR="cpu")
-    assert done.returncode == 0, done.stderr[-3000:]
+    environment = DOCUMENTED | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(tmp_path / "ds.json")}
+    ended = server.run("trlx", [json.dumps(values)], tmp_path, 2, **environment)
+    assert ended.code == 0, ended.err[-3000:]
     (ours, theirs) = (next(folder.glob("checkpoint_*/hf_model/model.safetensors")) for folder in (out, alone))
     torch.testing.assert_close(load_file(ours), load_file(theirs), rtol=0, atol=1e-5)
 
