@@ -60,9 +60,10 @@ class Ended(NamedTuple):
 class Started:
     """A script that runs, as `subprocess.Popen` shows one: all its processes are in the process group `pid`."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, server: subprocess.Popen):
         self.folder, self.returncode = folder, None
         while not (folder / "pid").exists():
+            assert server.poll() is None, "the server has ended"
             time.sleep(0.002)
         self.pid = int((folder / "pid").read_text())
         self.log = (folder / "err").open("rb")
@@ -116,7 +117,7 @@ class ForkServer:
         request |= {"folder": str(folder), "processes": processes, "outputs": outputs, "encoding": encoding}
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
-        return Started(folder)
+        return Started(folder, self.server)
 
     def start_case(self, case: Case) -> Started:
         """Start a run of chaos_runs.py; stage 3 as `accelerate launch` does by the documented file."""
