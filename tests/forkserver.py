@@ -1,7 +1,7 @@
-"""Starts `main` of a script in new processes without loading the libraries anew: they are loaded once, then it forks.
+"""Start `main` of a script in new processes that have the libraries loaded: one process loads them, then forks.
 
-A new start of a stage takes some five seconds of each process, a fork none. What a launcher does is tested through the
-launchers; this is for what a stage does on one process or several, once they are there.
+Loading takes some five seconds of each process, a fork none. What a launcher does is tested through the launchers; this
+is for what a stage does, on one process or several, once they are there.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Ended(NamedTuple):
 
 
 class Started:
-    """A script that runs, as `subprocess.Popen` shows one: all its processes are in the process group `pid`."""
+    """A running script, used like a `subprocess.Popen`. Its processes are the process group `pid`."""
 
     def __init__(self, folder: Path, server: subprocess.Popen):
         self.folder, self.returncode = folder, None
@@ -84,7 +84,7 @@ class Started:
 
 
 class ForkServer:
-    """`run("sft", ["--seed", "1"], cwd)` as often as wanted."""
+    """Run scripts by name: `run("sft", ["--seed", "1"], cwd)`."""
 
     def __init__(self, folder: Path, root: Path = ROOT):
         """`folder` gets what the scripts print; `root` is the repository, or a copy of it, that they stand in."""

@@ -35,7 +35,7 @@ RATES = [cosine_rate(k, 0.02, 2, STEPS) for k in range(STEPS)]
 
 
 def metrics(out: Path, key: str) -> list[float]:
-    """What was logged under `key`, in order."""
+    """Return what was logged under `key`, in order."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [line[key] for line in lines if key in line]
 

@@ -1,7 +1,7 @@
-"""Imports every module of the repository in a process of its own, and tells what that did; test_house.py starts it.
+"""Import every module of the repository in a new process, and report what that did; test_house.py starts it.
 
-python tests/import_all.py MODULE … prints {"loaded": {MODULE: [names of ours that it loads]}, "failed": {file: error},
-"changed": [names]}. The libraries are loaded first: what they do to the process is theirs.
+`python tests/import_all.py MODULE …` prints {"loaded": {MODULE: [our packages that it loads]}, "failed": {file: error},
+"changed": [names]}. The libraries are loaded first, so that what they do to the process does not count.
 """
 
 import importlib
@@ -34,13 +34,13 @@ REGISTRIES = {
 
 
 def files() -> list[Path]:
-    """Every module but the tests, relative to the root."""
+    """Return every module but the tests, relative to the root."""
     found = [path.relative_to(ROOT) for pattern in ("*.py", "[!.]*/**/*.py") for path in ROOT.glob(pattern)]
     return sorted(path for path in found if path.parts[0] != "tests" and "site-packages" not in path.parts)
 
 
 def import_file(path: Path) -> None:
-    """As `import sft.loss`, or for a script outside the packages as `python FILE` finds its neighbours."""
+    """Import a module by its dotted name; a script outside the packages with its folder in the path, as python does."""
     if path.parts[0] in ("examples", "docs"):
         sys.path.insert(0, str(ROOT / path.parent))
         importlib.import_module(path.stem)
@@ -49,14 +49,14 @@ def import_file(path: Path) -> None:
 
 
 def names_loaded_by(module: str) -> list[str]:
-    """The rooms and scripts of ours that importing `module` loads."""
+    """Return our packages and scripts that importing `module` loads."""
     importlib.import_module(module)
     ours = {path.parts[0].removesuffix(".py") for path in files()}
     return sorted({name.partition(".")[0] for name in sys.modules} & ours)
 
 
 def state() -> dict[str, Any]:
-    """What belongs to other libraries or to the whole process: registries, filters, environment."""
+    """Return what belongs to other libraries or to the process: registries, filters, environment."""
     registries = {f"{name} {key!r}": value for name, table in REGISTRIES.items() for key, value in dict.items(table)}
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     filters = {f"filters of the log {each.name}": list(each.filters) for each in [logging.root, *loggers]}

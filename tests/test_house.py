@@ -1,4 +1,4 @@
-"""The house: modules import, arrows run one way, nothing happens at import, test files are short and stand alone."""
+"""The layout: modules import, arrows run one way, imports change nothing, test files are short and stand alone."""
 
 import ast
 import json
