@@ -165,7 +165,7 @@ def draw(given: dict[str, list[Record]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    titles = {"reward": "reward − reward of the reference", "gold": "gold score", "kl": "KL to the SFT model, nats"}
+    titles = {"reward": "reward − reward of the label", "gold": "gold score", "kl": "KL to the SFT model, nats"}
     figure, axes = pyplot.subplots(1, len(titles), figsize=(12, 3.4), layout="constrained")
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         for (kl, runs), color in zip(given.items(), ("#b5442e", "#2a6f97"), strict=True):

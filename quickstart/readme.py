@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from quickstart import overoptimisation
-from quickstart.tables import changes, gains, inventions, is_measured, models, one_run
+from quickstart.tables import changes, gains, inventions, models, one_run
 from summarize_rlhf import UserError
 from summarize_rlhf.report import format_table
 from summarize_rlhf.run.errors import main_guard
@@ -29,19 +29,16 @@ def results(root: Path = ROOT) -> str:
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     sections = [
         f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
-        "of the references; gold is the generator's own score, which no model sees.",
+        "of the labels; gold is the generator's own score, which no model sees.",
         format_table(models(runs)),
+        "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
+        "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
+        "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
+        "intervals over seeds and posts (Student's t):",
+        format_table(changes(runs)),
+        inventions(runs),
     ]
-    if is_measured(runs):
-        sections += [
-            "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
-            "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
-            "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
-            "intervals over seeds and posts (Student's t):",
-            format_table(changes(runs)),
-            inventions(runs),
-        ]
-    if is_measured(runs) and len(runs) > 1:
+    if len(runs) > 1:
         sections += [
             f"PPO less SFT over {len(runs)} seeds and {len(runs[0]['posts']['reference']['gold'])} posts together. "
             "The bootstrap draws seeds and posts anew, but can draw nothing beyond the most extreme seed; Student's t "
@@ -64,15 +61,11 @@ def provenance(runs: list[dict]) -> str:
     machines = "; ".join(sorted({run["machine"] for run in runs}))
     torch = ", ".join(sorted({run["versions"]["torch"] for run in runs}))
     seconds = ", ".join(f"{stage} {time} s" for stage, time in runs[0]["seconds"].items())
-    kl = (
-        "KL is that of PPO to SFT along PPO's summaries of the test posts, in nats a summary. "
-        if "kl" in runs[0]
-        else ""
-    )
     return (
         f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward "
         "model's ceiling, the share of held-out labels that the gold score itself agrees with, is "
-        f"{runs[0]['rm']['ceiling']:.3f}. {kl}"
+        f"{runs[0]['rm']['ceiling']:.3f}. KL is that of PPO to SFT along PPO's "
+        "summaries of the test posts, in nats a summary. "
         f"Time of seed {runs[0]['seed']}: {seconds}. Raw files: [{RAW}]({RAW})."
     )
 

@@ -1,6 +1,6 @@
-"""What the quickstart shows at its end: summary.json, the curves of PPO, and both tables.
+"""Summarise a run of the quickstart: summary.json, the curves of PPO, and both tables.
 
-    python -m quickstart.report results/quickstart/seed_1 --seed 1
+    python -m quickstart.summarise_run results/quickstart/seed_1 --seed 1
 
 reads what the stages and scripts left in that folder. Gold scores come from the generator (`quickstart.gold`), which
 the models never see.
@@ -44,13 +44,13 @@ def as_json(record: dict) -> str:
 def figures(table: dict[str, list[str]], measured: dict[str, dict[str, list[float]]], model: str) -> dict[str, float]:
     """A model's row of summary.json: ROUGE and means of greedy summaries, and of sampled ones as `…_sampled`."""
     greedy, sampled = (measured[f"{model}_{way}"] for way in WAYS)
-    row = {**rouge(table["summary"], table["reference"])} | {name: fmean(greedy[name]) for name in OF_A_MODEL}
+    row = {**rouge(table["summary"], table["label"])} | {name: fmean(greedy[name]) for name in OF_A_MODEL}
     row["reward_delta"] = row["reward"] - fmean(measured["reference"]["reward"])
     return row | {f"{name}_sampled": fmean(sampled[name]) for name in OF_A_MODEL}
 
 
 def baselines() -> dict[str, dict[str, float]]:
-    """ROUGE against the test references of what needs no model: the post's first sentence, and its title."""
+    """ROUGE against the test labels of what needs no model: the post's first sentence, and its title."""
     rows = load_rows(DATA / "openai_summarize_tldr", "test", ["prompt", "label"])
     bodies = [prompt.split("TITLE: ", 1)[1] for prompt in rows["prompt"]]
     titles = [body.split("\nPOST: ", 1)[0] for body in bodies]
@@ -76,7 +76,7 @@ def draw_curves(metrics: list[dict[str, float]], gold: dict[int, float], path: P
     rounds = [line for line in metrics if "rollout_scores/mean" in line]
     steps = [line["step"] for line in rounds]
     panels = {
-        "reward − reward of the reference": (steps, [line["rollout_scores/mean"] for line in rounds]),
+        "reward − reward of the label": (steps, [line["rollout_scores/mean"] for line in rounds]),
         "gold score, which no model sees": (list(gold), list(gold.values())),
         "KL to the SFT model, nats an episode": (steps, [line["policy/kl"] for line in rounds]),
         "response length, tokens": (steps, [line["rollouts/response_length"] for line in rounds]),
@@ -99,8 +99,8 @@ def collect(run: Path, seed: int) -> dict:
     }
     measured = {name: measure_model(table) for name, table in given.items()}
     first = given["sft_greedy"]
-    measured["reference"] = measure(first["prompt"], first["reference"])
-    measured["reference"]["reward"] = [float(x) for x in first["reference_reward"]]
+    measured["reference"] = measure(first["prompt"], first["label"])
+    measured["reference"]["reward"] = [float(x) for x in first["label_reward"]]
     rm = read_json(run / "reward_test/reward_test.json")
     kept = ("accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "pairs")
     return {
@@ -131,7 +131,7 @@ def collect(run: Path, seed: int) -> dict:
 def tables(summary: dict) -> str:
     """Both tables of the README, what PPO changes, and what they rest on."""
     lines = [
-        "\nGreedy summaries, test: ROUGE, reward, Δ = less the references', and the gold score that no model sees\n"
+        "\nGreedy summaries, test: ROUGE, reward, Δ = less the labels', and the gold score that no model sees\n"
         f"{format_table(models([summary]))}",
         f"\nWhat PPO changes, with 95 % intervals over posts\n{format_table(changes([summary]))}\n",
         inventions([summary]),

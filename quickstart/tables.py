@@ -17,11 +17,6 @@ CHANGES = {
 Row = dict[str, object]
 
 
-def is_measured(runs: list[dict]) -> bool:
-    """Whether all runs hold a value per post; those of earlier versions do not."""
-    return all("posts" in run for run in runs)
-
-
 def models(runs: list[dict]) -> list[Row]:
     """ROUGE, reward and gold of greedy summaries; one row per model and baseline."""
     rewards = {"reward": "reward", "Δ": "reward_delta", "gold": "gold", "gold, sampled": "gold_sampled"}
@@ -30,9 +25,8 @@ def models(runs: list[dict]) -> list[Row]:
         row = {column: fmean(run[key][column] for run in runs) for column in runs[0][key]}
         rows.append({"": name} | {head: row[column] for head, column in (ROUGE | rewards).items()})
     blank = dict.fromkeys(ROUGE | rewards, "")
-    if is_measured(runs):
-        human = {"reward": mean_of(runs, "reference", "reward"), "gold": mean_of(runs, "reference", "gold")}
-        rows.append({"": "reference"} | blank | human)
+    human = {"reward": mean_of(runs, "reference", "reward"), "gold": mean_of(runs, "reference", "gold")}
+    rows.append({"": "label"} | blank | human)
     for name in ("lead", "title"):
         baseline = runs[0]["baselines"][name]
         rows.append({"": f"{name} baseline"} | blank | {head: baseline[column] for head, column in ROUGE.items()})
@@ -43,9 +37,7 @@ def changes(runs: list[dict]) -> list[Row]:
     """What PPO changes beside the reward: means per model, and PPO less SFT with 95 % t-intervals."""
     known = {head: name for head, name in CHANGES.items() if name != "ended"}
     rows = [
-        {"": "references"}
-        | {head: mean_of(runs, "reference", name) for head, name in known.items()}
-        | {"ended by EOS": ""}
+        {"": "labels"} | {head: mean_of(runs, "reference", name) for head, name in known.items()} | {"ended by EOS": ""}
     ]
     for way, word in WAYS.items():
         for model in ("sft", "ppo"):
@@ -96,22 +88,17 @@ def _range(gain: Interval) -> str:
 def one_run(run: dict) -> Row:
     """A seed's own figures: intervals over posts alone."""
     gain = run["ppo_minus_sft"]
-    row = {
+    kl = run["kl"]
+    return {
         "seed": run["seed"],
         "RM accuracy": rm_accuracy(run["rm"]),
         "reward": shown(gain["reward_greedy"]),
         "gold": shown(gain["gold_greedy"]),
         "reward, sampled": shown(gain["reward_sample"]),
         "gold, sampled": shown(gain["gold_sample"]),
-    }
-    if "kl" in run:
-        row |= {
-            f"KL, {word}": f"{run['kl'][way]['mean']:.2f} ± {run['kl'][way]['se']:.2f}" for way, word in WAYS.items()
-        }
-    return row
+    } | {f"KL, {word}": f"{kl[way]['mean']:.2f} ± {kl[way]['se']:.2f}" for way, word in WAYS.items()}
 
 
 def rm_accuracy(rm: dict[str, float]) -> str:
-    """.833 ± .012 (n = 960), the standard error after ±; without them for runs of earlier versions."""
-    error = f" ± {rm['accuracy_se']:.3f} (n = {rm['pairs']})" if "pairs" in rm else ""
-    return f"{rm['accuracy']:.3f}{error}"
+    """Format the accuracy with its standard error after ±: .833 ± .012 (n = 960)."""
+    return f"{rm['accuracy']:.3f} ± {rm['accuracy_se']:.3f} (n = {rm['pairs']})"
