@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from tqdm.auto import tqdm
@@ -21,6 +22,7 @@ from benchmarks import machine, measure, published, published_ppo, workload
 from benchmarks.raw import FUSED, OURS, PUBLISHED
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
+from summarize_rlhf.lm import generation
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.text import cut_post, prompt_text, split_prompt
@@ -28,6 +30,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer import ppo
 from trlx.trainer.checkpoint import Collection
 from trlx.trainer.ppo import AcceleratePPOTrainer
 
@@ -134,10 +137,11 @@ def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> 
 
     one.scorer.batch_tokens = 1  # one text at a time
     trainer = one.trainer
-    trainer.generate_responses = counting("generate", trainer.generate_responses)
     trainer.reward_fn = lambda **given: counting("reward", lambda: one.reward(**given))()
-    trainer.logprobs_and_values = counting("policy + reference", trainer.logprobs_and_values)
-    one.collect(one.prompts[WARM_UP:])
+    sample = patch.object(generation, "sample", counting("generate", generation.sample))
+    forward = patch.object(algorithm, "logprobs_and_values", counting("policy + reference", ppo.logprobs_and_values))
+    with sample, forward:
+        one.collect(one.prompts[WARM_UP:])
     counting("optimise", one.optimise)()
     return gflop | {"iteration": sum(gflop.values())}
 
@@ -145,11 +149,13 @@ def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> 
 def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int, attention: str) -> dict[str, float]:
     tokenizer = load_tokenizer(folder)
     method = settings(folder, WARM_UP, unfrozen).method
-    ppo = published_ppo.PPO(folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION, attention)
+    published = published_ppo.PPO(
+        folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION, attention
+    )
     for part in (rows[:WARM_UP], rows[WARM_UP:]):
         start = time.perf_counter()
         ids = [tokenizer(row["prompt"]).input_ids for row in part]
-        seconds = ppo.iteration(ids, [row["reference"] for row in part])
+        seconds = published.iteration(ids, [row["reference"] for row in part])
         whole = time.perf_counter() - start
     seconds["policy + reference"] = seconds.pop("policy") + seconds.pop("reference")
     return {phase: seconds[phase] for phase in PHASES} | {"iteration": whole}

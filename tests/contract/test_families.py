@@ -29,6 +29,7 @@ from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.text import START, cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer, prefix_ids, token_ids
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer import evaluation
 from trlx.trainer.rewards import Episode, per_token
 from trlx_gptj_text_summarization import make_prompts
 
@@ -118,7 +119,7 @@ def test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_mode
     monkeypatch.setattr(generation, "sample", spy)
     config = tiny_config(directory, tmp_path, train__seq_length=room + 8)
     trainer = tiny_trainer(config, prompts=prompts)
-    episodes = trainer.sample_evaluation({"max_new_tokens": 8, "do_sample": False})
+    episodes = evaluation.sample_episodes(trainer, {"max_new_tokens": 8, "do_sample": False})
     places = [row["place"] for row in rows]
     texts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places)]
     summaries = generate_summaries(load_causal_lm(directory), tokenizer, texts, max_new_tokens=8, progress=None)

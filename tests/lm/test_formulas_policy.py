@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from summarize_rlhf.lm.summaries import generate_summaries
+from trlx.trainer import ppo
 
 LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.5}
 TEMPERATURE = 0.7
@@ -42,7 +43,7 @@ def slow_logprobs(model, prompt: list[int], response: list[int]) -> torch.Tensor
     return logits[len(prompt) - 1 : -1].log_softmax(-1)[torch.arange(len(response)), response]
 
 
-def test_reference_is_the_initial_model_to_the_end(trainer, dropping_dir) -> None:
+def test_reference_is_the_initial_model_to_the_end(trainer, dropping_dir, monkeypatch) -> None:
     """After 8 updates: its log-probabilities are those of the model that was loaded, at the rollouts' temperature,
     in evaluation mode, in full precision; the policy's are no longer. What is stored is the policy's."""
     initial = AutoModelForCausalLM.from_pretrained(dropping_dir).eval()
@@ -55,8 +56,8 @@ def test_reference_is_the_initial_model_to_the_end(trainer, dropping_dir) -> Non
     for name, p in trainer.policy.named_parameters():
         assert name not in frozen or torch.equal(p, frozen[name]), name  # to the bit
     outputs = []
-    original = trainer.logprobs_and_values
-    trainer.logprobs_and_values = lambda *args: outputs.extend(original(*args)) or outputs
+    original = ppo.logprobs_and_values
+    monkeypatch.setattr(ppo, "logprobs_and_values", lambda *args: outputs.extend(original(*args)) or outputs)
     rollouts, _ = trainer.make_experience()
     for output, r in zip(outputs, rollouts, strict=True):
         expected = slow_logprobs(initial, r.prompt, r.response).float()

@@ -12,7 +12,7 @@ from summarize_rlhf.lm import generation_options
 from summarize_rlhf.lm.decoding import Sampler
 from summarize_rlhf.lm.summaries import generate_summaries
 from summarize_rlhf.tokenizer import load_tokenizer
-from trlx.trainer.setup import check_config
+from trlx.data.checks import check_config
 
 NEEDED = {"max_new_tokens": 4}
 WRONG = [

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from summarize_rlhf.lm.end_of_response import cut_at_stop, text_after
 from summarize_rlhf.text import rm_text
 from trlx.pipeline.offline_pipeline import Prompt
-from trlx.trainer.rewards import Episode, call, per_token
+from trlx.trainer.rewards import Episode, call, decode, per_token
 
 PROMPT, WORDS = "they say money is", " should keep the cat"
 TEXTS = [PROMPT + WORDS, "should keep the cat", "moneys mine", "so cats keep money ."]
@@ -136,6 +136,6 @@ def test_samples_read_as_one_text(tokenizer, split, tmp_path):
     prompt, response = split
     model = make_model_dir(tmp_path / "model", gpt2_config(len(tokenizer)), tokenizer)
     trainer = tiny_trainer(tiny_config(model, tmp_path / "out"), prompts=[PROMPT] * 8)
-    episodes = trainer.decode([Prompt(prompt, PROMPT, {})], [response])
+    episodes = decode(trainer.tokenizer, [Prompt(prompt, PROMPT, {})], [response], trainer.stop_sequences)
     seen = call(lambda **given: given, episodes, tokenizer)
     assert (seen["samples"], seen["outputs"]) == ([PROMPT + WORDS], [WORDS])

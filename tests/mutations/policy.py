@@ -1,15 +1,13 @@
 # ruff: noqa: E501  a table, one mutation a line
 """The policy: its blocks, value head and reference, and the last block's keep_from."""
 
+PPO = "trlx/trainer/ppo.py"
 PRECISION = "summarize_rlhf/lm/precision.py"
 ADAPTERS = "trlx/models/lora.py"
 BRANCHES = "summarize_rlhf/lm/branches.py"
 DECODING = "summarize_rlhf/lm/decoding.py"
 EVALUATION = "trlx/trainer/evaluation.py"
-EXPERIENCE = "trlx/trainer/experience.py"
 FAMILIES = "summarize_rlhf/lm/families.py"
-LOOP = "trlx/trainer/ppo.py"
-OPTIMISATION = "trlx/trainer/optimisation.py"
 POLICY = "trlx/models/policy.py"
 SETUP = "trlx/trainer/setup.py"
 LAST_BLOCK = "summarize_rlhf/lm/last_block.py"
@@ -58,11 +56,11 @@ ROWS = [
     ("reference at temperature 1", POLICY, "logits = self._logits(self.reference_decoder, states, before, temperature)", "logits = self._logits(self.reference_decoder, states, before, 1.0)", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference rounded to bf16", POLICY, "            return logprobs_of_labels(logits, responses)", "            return logprobs_of_labels(logits, responses).bfloat16().float()", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference can be trained", POLICY, "copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "copy.deepcopy(blocks[self.depth :])", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
-    ("reference follows the policy", LOOP, "        self.collection = None\n\n    def keep_or_end", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference follows the policy", PPO, "        self.collection = None\n\n    def checkpoint", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     # in which mode the policy runs
-    ("generates in training mode", EXPERIENCE, "return generation.sample(policy.causal_lm, config", "return generation.sample(policy.causal_lm.train(), config", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("generates in training mode", PPO, "model = [p.ids for p in prompts], self.bar(\"rollouts\"), policy.causal_lm", "model = [p.ids for p in prompts], self.bar(\"rollouts\"), policy.causal_lm.train()", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
     ("evaluates in training mode", EVALUATION, "responses = generation.sample(policy.causal_lm, config", "responses = generation.sample(policy.causal_lm.train(), config", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
-    ("trains with dropout", OPTIMISATION, "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n", "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n        self.policy.train()\n", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("trains with dropout", PPO, "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n", "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n        self.policy.train()\n", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
     ("decoding keeps gradients", DECODING, "@torch.no_grad()\ndef decode", "def decode", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
-    ("collection keeps gradients", EXPERIENCE, "    @torch.no_grad()\n    def logprobs_and_values", "    def logprobs_and_values", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("collection keeps gradients", PPO, "@torch.no_grad()\ndef logprobs_and_values", "def logprobs_and_values", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
 ]

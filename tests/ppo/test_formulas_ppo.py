@@ -13,6 +13,7 @@ from tiny_trlx import length_reward, tiny_config, tiny_trainer
 
 from trlx.data.configs import TRLConfig
 from trlx.pipeline.rollouts import Rollout
+from trlx.trainer import evaluation, ppo
 from trlx.trainer.checkpoint import Collection
 
 PEAK, EPISODES = 0.02, 8
@@ -94,20 +95,21 @@ def test_adam_decays_through_the_gradient(config) -> None:
         torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-6)
 
 
-def observed(trainer) -> list[list[dict]]:
-    """What policy and reference said of each collection's episodes, filled as the trainer goes."""
+@pytest.fixture
+def seen(monkeypatch) -> list[list[dict]]:
+    """What policy and reference said of each collection's episodes, filled as a trainer goes."""
     seen = []
-    original = trainer.logprobs_and_values
+    original = ppo.logprobs_and_values
 
     def noted(*args):
         seen.append(original(*args))
         return seen[-1]
 
-    trainer.logprobs_and_values = noted
+    monkeypatch.setattr(ppo, "logprobs_and_values", noted)
     return seen
 
 
-def test_controller_gets_nats_an_episode_and_its_coefficient_is_paid(config) -> None:
+def test_controller_gets_nats_an_episode_and_its_coefficient_is_paid(config, seen) -> None:
     """Ziegler et al. 2019: error of KL an *episode*, clipped to ±.2, horizon in *episodes*; once a collection.
 
     With gamma = lam = 1 the first return is the sum of rewards: score − coefficient · Σ (log π − log π_ref).
@@ -123,7 +125,7 @@ def test_controller_gets_nats_an_episode_and_its_coefficient_is_paid(config) -> 
         optimizer__kwargs__lr=3e-2,
     )
     trainer = tiny_trainer(settings)
-    seen, told, collected = observed(trainer), [], []
+    told, collected = [], []
     update, make = trainer.kl_controller.update, trainer.make_experience
     trainer.kl_controller.update = lambda kl, n: told.append((kl, n)) or update(kl, n)
     trainer.make_experience = lambda: collected.append(make()) or collected[-1]
@@ -144,7 +146,7 @@ def test_controller_gets_nats_an_episode_and_its_coefficient_is_paid(config) -> 
     assert max(errors) > -0.2
 
 
-def test_rollouts_hold_the_slow_advantages_and_returns(config) -> None:
+def test_rollouts_hold_the_slow_advantages_and_returns(config, seen) -> None:
     """GAE by its double sum, whitened over all tokens of the collection by the biased variance; returns before that."""
     gamma, lam, beta = 0.9, 0.6, 0.4
     settings = config(
@@ -152,7 +154,7 @@ def test_rollouts_hold_the_slow_advantages_and_returns(config) -> None:
     )
     trainer = tiny_trainer(settings)
     trainer.learn()  # so that policy and reference differ
-    seen = observed(trainer)
+    seen.clear()
     rollouts, _ = trainer.make_experience()
     raw = []
     for output, rollout in zip(seen[0], rollouts, strict=True):
@@ -197,7 +199,7 @@ def drawn(settings: TRLConfig) -> tuple:
     for trainer.iteration in (0, 1):
         for epoch in (0, 1):
             orders[trainer.iteration, epoch] = trainer.updates_left(Collection(same, kl=0.0, epoch=epoch))
-    _, samples = trainer.evaluate_with({"max_new_tokens": 6})
+    _, samples = evaluation.evaluate_with(trainer, {"max_new_tokens": 6})
     return collections, orders, [row["output"] for row in samples]
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: the policy as a transformers directory, and its full state to go on from."""
+"""Write a run to disk: the policy as a transformers directory, and the full state that it resumes from."""
 
 import contextlib
 import copy
@@ -30,7 +30,7 @@ from trlx.utils.modeling import flatten_dict
 
 @contextlib.contextmanager
 def gathered_model(model: torch.nn.Module, accelerator: Accelerator):
-    """The policy with all its weights on every rank, in the precision that it trains in.
+    """Yield the policy with all its weights on every rank, in the precision that it trains in.
 
     ZeRO-3 gathers them, and takes its hooks off, for as long as this lasts.
     """
@@ -39,11 +39,11 @@ def gathered_model(model: torch.nn.Module, accelerator: Accelerator):
 
 
 def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False) -> None:
-    """The policy, its tokenizer and run.json, such that `AutoModelForCausalLM` gives the trainer's logits.
+    """Write the policy, its tokenizer and run.json, such that `AutoModelForCausalLM` gives the trainer's logits.
 
     The value head lies beside the weights in value_head.safetensors: in them it would be an unexpected key.
     An adapter (LoRA) is saved alone, or with `merge_adapter` merged into the model it was trained on.
-    Written by rank 0, whole or not at all.
+    Rank 0 writes, completely or not at all.
     """
     accelerator = trainer.accelerator
     state = accelerator.get_state_dict(trainer.model)  # ZeRO-3 gathers here, so every rank calls it
@@ -72,7 +72,7 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
 
 
 def merged(policy: PolicyWithValueHead, state: dict[str, torch.Tensor]) -> PreTrainedModel:
-    """A transformers model on the CPU with the policy's weights `state`, its adapter merged into them."""
+    """Build a transformers model on the CPU from the policy's weights `state`, its adapter merged into them."""
     plain = AutoModelForCausalLM.from_config(policy.config)
     plain.generation_config = policy.causal_lm.generation_config
     model = peft.get_peft_model(plain, copy.deepcopy(policy.model.active_peft_config))
@@ -81,14 +81,14 @@ def merged(policy: PolicyWithValueHead, state: dict[str, torch.Tensor]) -> PreTr
 
 
 def reader_of(trainer, merge_adapter: bool) -> Reader:
-    """What reads the directory that `save_pretrained` writes: a causal LM's reader, or one for an adapter alone."""
+    """Return the reader of the directory that `save_pretrained` writes: for a causal LM, or for an adapter alone."""
     if trainer.policy.is_adapter and not merge_adapter:
         return functools.partial(read_adapter, trainer.policy)
     return functools.partial(read_causal_lm, **trainer.config.model.model_extra_configs)
 
 
 def read_adapter(policy: PolicyWithValueHead, directory: Path) -> None:
-    """Raises `UserError` where the adapter in `directory` is not one for the policy's model, by names and shapes."""
+    """Raise `UserError` where the adapter in `directory` is not one for the policy's model, by names and shapes."""
     config = copy.deepcopy(policy.model.active_peft_config)
     with torch.device("meta"):
         fresh = peft.get_peft_model(AutoModelForCausalLM.from_config(policy.config), config, low_cpu_mem_usage=True)
@@ -98,7 +98,7 @@ def read_adapter(policy: PolicyWithValueHead, directory: Path) -> None:
 
 @contextlib.contextmanager
 def without_progress_bar():
-    """transformers draws a bar per saved shard, across ours."""
+    """Switch off the bar that transformers draws per saved shard, across ours."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -118,7 +118,7 @@ def _fingerprint(prompts) -> dict[str, Any]:
 
 
 class Progress:
-    """The trainer's own state in the form that Accelerate saves and loads beside weights, optimizer and generators."""
+    """The trainer's own state, as Accelerate saves and loads it beside weights, optimizer and generators."""
 
     NAMES = ("step", "iteration", "best_reward", "evaluated", "evaluation_due", "ref_std")
 
@@ -152,7 +152,7 @@ class Progress:
 
 @dataclass
 class Collection:
-    """Rollouts that are being optimised on, and how far that has come: `update` updates of PPO epoch `epoch`."""
+    """Rollouts in use, and the progress on them: `update` updates of PPO epoch `epoch` are done."""
 
     rollouts: list[Rollout]
     kl: float  # nats an episode, for the controller
@@ -167,7 +167,7 @@ STATE = "state"  # weights, optimizer, generators, progress, rollouts
 
 
 def settings(trainer) -> dict[str, Any]:
-    """The settings of a run by dotted name. Where it goes on, they must be the same but for `may_change_names()`."""
+    """Return a run's settings by dotted name. A resumed run has the same, but for `may_change_names()`."""
     config = flatten_dict(plain(trainer.config.to_dict()), sep=".")
     config = {name: value for name, value in config.items() if not name.startswith("train.guards.")}
     return config | {
@@ -179,7 +179,7 @@ def settings(trainer) -> dict[str, Any]:
 
 
 def save(trainer, directory: str | Path) -> None:
-    """Policy under `hf_model`; with `save_optimizer`, all that a run goes on from under `state`; whole or not at all.
+    """Write the policy to `hf_model` and, with `save_optimizer`, all that a run resumes from to `state`, atomically.
 
     All processes call this.
     """
@@ -193,7 +193,7 @@ def save(trainer, directory: str | Path) -> None:
 
 
 def load(trainer, directory: str | Path) -> None:
-    """Goes on from `save`'s directory. Raises UserError where it has no full state, is damaged, or is another run's."""
+    """Load what `save` wrote. Raises UserError where it has no full state, is damaged, or is another run's."""
     directory = Path(directory)
     state = directory / STATE
     if not state.is_dir():

@@ -1,4 +1,4 @@
-"""Watching a run for the ways in which PPO goes wrong: a policy that runs away or falls silent, or numbers like NaN."""
+"""Watch a run for the ways in which PPO fails: a policy that runs away or falls silent, or numbers like NaN."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ ADVICE = {
 
 
 class Guards:
-    """Compares what a run logs with limits (`train.guards`; None switches one off). Each warns once."""
+    """Compare what a run logs with limits (`train.guards`; None switches one off). Each warns once."""
 
     def __init__(self, options: Mapping[str, Any], loss_is_scaled: bool = False):
         unknown = sorted(set(options) - set(DEFAULTS))
@@ -42,7 +42,7 @@ class Guards:
         self.warned: list[str] = []
 
     def collection(self, stats: Mapping[str, float]) -> list[str]:
-        """What to say of a collection's statistics. Raises `UserError` where the run is to stop."""
+        """Return warnings about a collection's statistics. Raises `UserError` where the run is to stop."""
         rate, length = stats["rollouts/eos_rate"], stats["rollouts/response_length"]
         self.first = self.first or {"eos_rate": rate, "length": length}
         limits = self.limits
@@ -62,7 +62,7 @@ class Guards:
         return self._tell(found)
 
     def update(self, stats: Mapping[str, float], step: int) -> list[str]:
-        """The same for an update's. Always raises where loss or gradient is no number."""
+        """Return warnings about an update's statistics. Always raises where loss or gradient is no number."""
         for name in self.watched:
             if not math.isfinite(stats[name]):
                 raise UserError(

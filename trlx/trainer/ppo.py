@@ -1,32 +1,35 @@
-"""The PPO trainer: collect rollouts (experience.py), optimise on them (optimisation.py), evaluate (evaluation.py)."""
+"""PPO: generate → score → log-probabilities and values → rewards → advantages → update.
 
+Shapes: N rollouts of this rank, Q prompt, R response, H hidden. Entry t of a row (R) belongs to response token t; its
+value precedes it. A *rollout* is one episode: a prompt, the response sampled for it, and its score. The formulas stand
+in `trlx/utils/modeling.py`, the loss in `trlx/models/modeling_ppo.py`.
+"""
+
+import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from summarize_rlhf.lm import end_of_response, generation, generation_options
-from summarize_rlhf.run import checkpoints
-from summarize_rlhf.run.preemption import Preempted, Preemption
+from summarize_rlhf.lm import end_of_response, generation
+from summarize_rlhf.run.preemption import Preempted
 from trlx.data.configs import TRLConfig
-from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
-from trlx.trainer import checkpoint, rewards, setup
-from trlx.trainer.evaluation import Evaluation
-from trlx.trainer.experience import Experience
-from trlx.trainer.guards import Guards
-from trlx.trainer.log import RunLog
-from trlx.trainer.optimisation import Optimisation
-from trlx.utils.modeling import RunningMoments
+from trlx.models.modeling_ppo import PPOConfig
+from trlx.pipeline.rollouts import Batch, Rollout, collate, collate_tokens, minibatches, pad
+from trlx.trainer import rewards, setup
+from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
+from trlx.trainer.checkpoint import Collection, Progress, gathered_model
+from trlx.trainer.rewards import Episode
+from trlx.utils.modeling import RunningMoments, explained_variance, kl_penalised_rewards, masked_mean
 
 
-class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
+class AcceleratePPOTrainer(AccelerateRLTrainer):
     """trlX's PPO trainer. `trlx.train` builds it, calls `learn` and returns it.
 
-    `identity` (of `train.trainer_kwargs`): what must be the same, besides the configuration, where a run goes on.
+    `identity` (of `train.trainer_kwargs`): what must be the same, besides the configuration, where a run resumes.
     """
 
     def __init__(
@@ -37,74 +40,13 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         stop_sequences: list[str] | None = None,
         identity: dict[str, Any] | None = None,
     ):
-        setup.check_config(config)
-        self.config, self.method = config, config.method
-        self.reward_fn, self.metric_fn = reward_fn, metric_fn
-        self.stop_sequences = stop_sequences or []
-        self.accelerator, self.parts = setup.build_accelerator(config)
-        setup.check_processes(config, self.accelerator.num_processes)
-        set_seed(config.train.seed)
-        self.tokenizer = setup.build_tokenizer(config.tokenizer)
-        generation_options.check_method(self.method, vocabulary=len(self.tokenizer))
-        policy = setup.build_policy(config, self.tokenizer)
-        optimizer = setup.build_optimizer(config.optimizer, policy.parameters())
-        self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
-        self.scheduler = setup.build_scheduler(config.scheduler, self.optimizer)
-        # From here on every rank draws its own responses. Weights were made alike above.
-        set_seed(config.train.seed, device_specific=True)
-
-        self.rollout_options, _ = generation_options.rollout_options(self.method)
-        self.rollout_generation = generation_options.generation_config(self.tokenizer, self.rollout_options)
-        self.temperature = self.rollout_generation.temperature
-        own = policy.causal_lm.generation_config  # the saved policy's `generate` stops where its rollouts did
-        end_of_response.set_ends(own, self.tokenizer, self.rollout_generation.eos_token_id)
-        bent = generation_options.bends_distribution(self.rollout_options)
-        if bent:
-            self.say(f"note: {', '.join(bent)} in gen_kwargs: sampled from another distribution than is trained.")
-
+        super().__init__(config, reward_fn, metric_fn, stop_sequences)
         self.kl_controller = self.method.kl_controller()
         self.moments = RunningMoments()
         self.ref_std = self.method.ref_std
-        self.guards = Guards(config.train.guards, loss_is_scaled=self.accelerator.mixed_precision == "fp16")
-        self.preemption = Preemption(config.train.checkpoint_minutes)
-        self.collection: checkpoint.Collection | None = None  # what is being optimised on
-        self.step = 0  # training batches so far
         self.iteration = 0  # collections so far
-        self.best_reward = float("-inf")
-        self.evaluated: int | None = None  # step of the last evaluation
-        self.evaluation_due = True  # before the first step, and while one is under way
-        self.saved: int | None = None  # step of the last checkpoint
-        self.resumed = False
-        self.log = RunLog(self.accelerator, config.train.checkpoint_dir, config.train.rollout_logging_dir)
-        self.accelerator.register_for_checkpointing(checkpoint.Progress(self))
-
-    @property
-    def policy(self):
-        """The module inside what DDP or DeepSpeed wrapped around it."""
-        return self.accelerator.unwrap_model(self.model)
-
-    def say(self, text: str) -> None:
-        if self.accelerator.is_main_process:
-            tqdm.write(text)
-
-    def bar(self, name: str) -> str | None:
-        """The name of a progress bar on rank 0, no bar elsewhere."""
-        return name if self.accelerator.is_main_process else None
-
-    def sum_over_ranks(self, values: list[float]) -> list[float]:
-        totals = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
-        return self.accelerator.reduce(totals, reduction="sum").tolist()
-
-    # ---------------------------------------------------------------- prompts
-
-    def add_prompt_pipeline(self, pipeline: PromptPipeline) -> None:
-        self.prompts = pipeline
-        self.cursor = PromptCursor(len(pipeline), self.config.train.seed)
-
-    def add_eval_pipeline(self, pipeline: PromptPipeline) -> None:
-        self.eval_prompts = pipeline
-
-    # ------------------------------------------------------------------- loop
+        self.collection: Collection | None = None  # the rollouts in use
+        self.accelerator.register_for_checkpointing(Progress(self))
 
     def learn(self) -> None:
         """Collect and optimise until `epochs` or `total_steps` is reached; evaluate and save on the way.
@@ -114,8 +56,7 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
         train = self.config.train
         self.log.start(resumed=self.resumed)
         setup.start_trackers(self.accelerator, self.config, self.resumed)
-        per_collection = self.updates_per_epoch() * self.batches_per_update() * self.method.ppo_epochs
-        total = min(train.total_steps, train.epochs * per_collection)
+        total = min(train.total_steps, train.epochs * self.plan.batches_per_collection)
         hide = not self.accelerator.is_main_process
         with self.preemption, tqdm(total=total, initial=self.step, desc="PPO", unit="batch", disable=hide) as bar:
             try:
@@ -129,30 +70,177 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
                 if self.saved != self.step:
                     self.save()  # nothing is lost but the samples
                 raise
-        self.finish()
+        if self.evaluated != self.step:
+            self.evaluate()
+        if self.saved != self.step:
+            self.save()
+        self.finish_trackers()
 
     def collect(self, bar: tqdm) -> None:
-        """The next collection of rollouts. If that fails, the trainer is as it was before."""
+        """Set `collection` to new rollouts. If that fails, the trainer is as it was before."""
         position = self.cursor.position
         try:
             rollouts, stats = self.make_experience()
         except rewards.RewardError:
             self.cursor.position = position
             raise
-        self.collection = checkpoint.Collection(rollouts, stats["policy/kl"])
+        self.collection = Collection(rollouts, stats["policy/kl"])
         self.log.metrics(stats, self.step)
         bar.set_postfix(score=f"{stats['rollout_scores/mean']:.3f}", kl=f"{stats['policy/kl']:.2f}")
         for text in self.guards.collection(stats):
             self.say(text)
-        self.keep_or_end(due=False)
+        self.checkpoint(due=False)
+
+    def make_experience(self) -> tuple[list[Rollout], dict[str, float]]:
+        """Collect `num_rollouts` episodes over all ranks; return this rank's, and statistics over all of them."""
+        accelerator, method, train, start = self.accelerator, self.method, self.config.train, time.time()
+        device, count = accelerator.device, method.num_rollouts
+        rows = self.cursor.take(count)  # alike on every rank
+        share = rewards.shared_rows(count, accelerator.num_processes, accelerator.process_index)
+        prompts = [self.prompts[rows[i]] for i in share]
+
+        # The random numbers are the collection's, whatever the number of processes: so are the responses.
+        uniforms = generation.uniforms(count, self.rollout_generation, train.seed, self.iteration)[list(share)]
+        with gathered_model(self.model, accelerator) as policy:
+            ids, bar, model = [p.ids for p in prompts], self.bar("rollouts"), policy.causal_lm
+            responses = generation.sample(
+                model, self.rollout_generation, ids, uniforms, method.chunk_size, bar, policy.trunk_depth
+            )
+        generated = time.time()
+        episodes = rewards.decode(self.tokenizer, prompts, [r.ids for r in responses], self.stop_sequences)
+        scores = rewards.score(accelerator, self.reward_fn, episodes, self.tokenizer, train.reward_on_all_ranks)
+        scored = time.time()
+        outputs = logprobs_and_values(
+            self.model, episodes, [r.trunk for r in responses], self.temperature, method.chunk_size,
+            self.plan.largest_share, device,
+        )  # fmt: skip
+        tokens = padded(episodes, outputs, device)  # (N, R) each
+        totals, scaled, self.ref_std = scale_scores(scores, method, self.moments, self.ref_std)
+        kl_coef = self.kl_controller.value
+        per_token = kl_penalised_rewards(tokens.logprobs, tokens.ref_logprobs, scaled.to(device), tokens.mask, kl_coef)
+        advantages, returns = method.get_advantages_and_returns(tokens.values, per_token, mask=tokens.mask)
+        rollouts = make_rollouts(episodes, outputs, advantages.cpu(), returns.cpu())
+
+        self.log.rollouts(gather_object(rewards.as_rows(episodes, scores)), self.iteration)
+        self.iteration += 1
+        return rollouts, self.rollout_statistics(episodes, tokens) | {
+            "values/explained_variance": explained_variance(tokens.values, returns, tokens.mask).item(),
+            "rollout_scores/mean": totals.mean().item(),
+            "rollout_scores/std": totals.std(correction=0).item(),
+            "rollout_scores/running_mean": self.moments.mean,
+            "rollout_scores/running_std": self.moments.std,
+            "kl_ctl_value": kl_coef,
+            "time/rollout_generate": generated - start,
+            "time/rollout_score": scored - generated,
+            "time/rollout_time": time.time() - start,
+        }
+
+    def rollout_statistics(self, episodes: list[Episode], tokens: "PerToken") -> dict[str, float]:
+        """Return KL and entropy in nats, length and EOS rate of the responses, over all ranks."""
+        log_ratio = (tokens.logprobs - tokens.ref_logprobs) * tokens.mask  # (N, R)
+        sums = {
+            "policy/kl": log_ratio.sum(),  # k1 estimator
+            "policy/sqrt_kl": ((-log_ratio).exp() - 1 + log_ratio).sum(),  # k3 estimator: never negative
+            "rollouts/entropy": (tokens.entropy * tokens.mask).sum(),
+            "rollouts/response_length": sum(len(e.response) for e in episodes),
+            "rollouts/eos_rate": sum(end_of_response.has_ended(e.response, self.rollout_generation) for e in episodes),
+        }
+        totals = self.sum_over_ranks([float(x) for x in sums.values()])
+        stats = {name: total / self.method.num_rollouts for name, total in zip(sums, totals, strict=True)}
+        stats["policy/sqrt_kl"] **= 0.5
+        stats["policy/kl_per_token"] = stats["policy/kl"] / stats["rollouts/response_length"]
+        stats["rollouts/entropy"] /= stats["rollouts/response_length"]
+        return stats
+
+    def optimise(self, collection: Collection, bar: tqdm) -> None:
+        """Do what is left of `ppo_epochs` shuffled passes over a collection's rollouts."""
+        train, batches, rollouts = self.config.train, self.accumulation, collection.rollouts
+        while collection.epoch < self.method.ppo_epochs and self.step < train.total_steps:
+            for micro_batches in self.updates_left(collection):
+                stats = self.update([[rollouts[i] for i in rows] for rows in micro_batches], rollouts[0])
+                self.step += batches
+                collection.update += 1
+                bar.update(batches)
+                self.log.metrics(stats, self.step)
+                for text in self.guards.update(stats, self.step):
+                    self.say(text)
+                if collection.update == self.plan.updates_per_epoch:
+                    collection.epoch, collection.update = collection.epoch + 1, 0
+                if collection.epoch == self.method.ppo_epochs:
+                    self.close_collection()
+                self.evaluation_due = self.passed(train.eval_interval, batches)
+                if self.evaluation_due:
+                    self.evaluate()
+                self.checkpoint(due=self.passed(train.checkpoint_interval, batches))
+                if self.step >= train.total_steps:
+                    return
+
+    def updates_left(self, collection: Collection) -> list[list[list[int]]]:
+        """Return the updates that a PPO epoch still has, each as micro-batches of rows; the seed decides the order."""
+        plan, seed = self.plan, self.config.train.seed
+        lengths = [len(r.prompt) + len(r.response) for r in collection.rollouts]
+        order = generation.random_stream(seed, self.iteration, collection.epoch, self.accelerator.process_index)
+        updates = minibatches(lengths, plan.rollouts_per_update, plan.micro_batches, plan.updates_per_epoch, order)
+        return list(updates)[collection.update :]
+
+    def update(self, micro_batches: list[list[Rollout]], stand_in: Rollout) -> dict[str, float]:
+        """Do one optimizer update, its gradient that of the micro-batches' union over all ranks. Returns statistics.
+
+        A micro-batch's loss is its sum over tokens divided by the mean number of tokens per micro-batch. So DDP's and
+        DeepSpeed's averages over micro-batches and ranks give the mean over all tokens, however rollouts were split.
+        An empty micro-batch runs `stand_in` under a mask of zeros, because every rank must join in.
+        """
+        forward = backward = 0.0  # seconds
+        tokens = sum(len(r.response) for rollouts in micro_batches for r in rollouts)
+        n = self.sum_over_ranks([tokens])[0] / (len(micro_batches) * self.accelerator.num_processes)
+        sums: dict[str, Tensor] = {}
+        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)
+        for rollouts in micro_batches:
+            batch = collate(rollouts or [stand_in])
+            if not rollouts:
+                batch = batch._replace(mask=torch.zeros_like(batch.mask))
+            batch = batch.to(self.accelerator.device)
+            with self.accelerator.accumulate(self.model):
+                forward -= time.time()
+                loss, stats = loss_of(self.model, batch, self.method, self.temperature, n)
+                forward += time.time()
+                backward -= time.time()
+                self.accelerator.backward(loss)
+                backward += time.time()
+                if self.accelerator.sync_gradients:
+                    norm = self.clip_gradient()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            share = batch.mask.sum() / n  # losses are sums over n already, the rest are means over the micro-batch
+            for name, value in stats.items():
+                weighted = value.detach() * (1.0 if name.startswith("losses/") else share) / len(micro_batches)
+                sums[name] = sums.get(name, 0.0) + weighted
+        self.policy.checkpoint_blocks(False)
+        self.scheduler.step()
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
+        return dict(zip(sums, means, strict=True)) | {
+            "policy/gradient_norm": float(norm),
+            "learning_rate_group_0": self.scheduler.get_last_lr()[0],
+            "time/forward": forward,
+            "time/backward": backward,
+        }
+
+    def clip_gradient(self) -> float:
+        """Clip the gradient of all trained parameters to `max_grad_norm`, if there is one; return its norm before.
+
+        DeepSpeed clips in its own step (`gradient_clipping`), which has happened by now.
+        """
+        limit = self.config.train.max_grad_norm
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return self.accelerator.clip_grad_norm_(trained, float("inf") if limit is None else limit) or 0.0
 
     def close_collection(self) -> None:
         """Once its rollouts are used up: the KL coefficient follows the KL that was measured on them."""
         self.kl_controller.update(self.collection.kl, self.method.num_rollouts)
         self.collection = None
 
-    def keep_or_end(self, due: bool) -> None:
-        """A checkpoint where one is due by steps or by the clock, or where a signal has come: then it is the end."""
+    def checkpoint(self, due: bool) -> None:
+        """Save where it is `due` by steps or by the clock, or where a signal has come: then the run ends."""
         ending, late = self.preemption.agree()
         if due or late or ending:
             self.save()
@@ -161,61 +249,119 @@ class AcceleratePPOTrainer(Experience, Optimisation, Evaluation):
             self.finish_trackers()
             raise Preempted
 
-    def finish(self) -> None:
-        """A last evaluation and a last checkpoint, unless the last step has just made them."""
-        if self.evaluated != self.step:
-            self.evaluate()
-        if self.saved != self.step:
-            self.save()
-        self.finish_trackers()
-
     def finish_trackers(self) -> None:
-        for tracker in self.accelerator.trackers:  # not end_training(): the caller may go on to generate, on all ranks
+        """Close the trackers, on all ranks. Not `end_training()`: the caller may go on to generate."""
+        for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    # ------------------------------------------------------ trlX's public face
+    def passed(self, interval: int, batches: int) -> bool:
+        """Return whether a multiple of `interval` lies within the last `batches` training batches."""
+        return self.step // interval > (self.step - batches) // interval
 
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
-        """Ids (B, Q + R) after left-padded `input_ids` (B, Q), with the options of rollouts."""
-        return self._generate(input_ids, attention_mask, self.rollout_options | kwargs)
+    def sum_over_ranks(self, values: list[float]) -> list[float]:
+        """Sum each value over all ranks, in fp64."""
+        totals = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(totals, reduction="sum").tolist()
 
-    def generate_eval(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:
-        """The same with the options of evaluation (of a sweep, the first)."""
-        return self._generate(
-            input_ids, attention_mask, generation_options.sweep(self.method.gen_kwargs)[0][1] | kwargs
+
+class PerToken(NamedTuple):
+    """What policy, value head and reference say of the sampled tokens, padded with zeros: (N, R) each."""
+
+    mask: Tensor  # 1 on response tokens
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    entropy: Tensor  # nats
+
+
+@torch.no_grad()
+def logprobs_and_values(
+    model: torch.nn.Module,
+    episodes: list[Episode],
+    trunks: list[Tensor | None],
+    temperature: float,
+    chunk_size: int,
+    largest_share: int,
+    device: torch.device,
+) -> list[dict[str, Tensor]]:
+    """Return what policy, value head and reference say of each episode's ids, (R) each; and its trunk (Q + R, H).
+
+    `trunks` are the frozen trunk's outputs that sampling kept, (at least Q + R, H) each; without them they are computed
+    here. Every rank makes the forward passes of the rank with the `largest_share` of episodes.
+    """
+    outputs: list[dict[str, Tensor]] = [{}] * len(episodes)
+    order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].prompt) + len(episodes[i].response))
+    for start in range(0, largest_share, chunk_size):
+        rows = order[start : start + chunk_size] or order[:1]  # every rank must join in each forward pass
+        batch = collate_tokens([episodes[i].prompt for i in rows], [episodes[i].response for i in rows])
+        if trunks[rows[0]] is not None:
+            kept = [trunks[i][: len(episodes[i].prompt) + len(episodes[i].response)] for i in rows]
+            batch = batch._replace(trunk=pad(kept))
+        batch = batch.to(device)
+        ids = (batch.tokens, batch.prompt_lengths, batch.responses)
+        out = model(*ids, temperature, batch.trunk, with_reference=True, keep_from=batch.keep_from)
+        for k, i in enumerate(rows):
+            response = len(episodes[i].response)
+            length = len(episodes[i].prompt) + response
+            names = ("logprobs", "ref_logprobs", "values", "entropy")
+            outputs[i] = {name: getattr(out, name)[k, :response].cpu() for name in names}
+            outputs[i]["trunk"] = None if out.trunk is None else out.trunk[k, :length].clone()
+    return outputs
+
+
+def padded(episodes: list[Episode], outputs: list[dict[str, Tensor]], device: torch.device) -> PerToken:
+    """Pad the outputs of `logprobs_and_values` to (N, R)."""
+    mask = collate_tokens([e.prompt for e in episodes], [e.response for e in episodes]).mask
+    columns = [pad([output[name] for output in outputs]) for name in PerToken._fields[1:]]
+    return PerToken(*(x.to(device) for x in (mask, *columns)))
+
+
+def scale_scores(
+    scores: list[Tensor], method: PPOConfig, moments: RunningMoments, ref_std: float | None
+) -> tuple[Tensor, Tensor, float]:
+    """Return every rank's scores as sums per episode, as they came; this rank's clipped, then scaled; and `ref_std`.
+
+    `scores` are () or, for a reward per token, (R) each; scaled they are (N,) or (N, R). In the order of trlX's
+    `make_experience`: each score is clipped (of a reward per token, each token's), the clipped scores (their sums) move
+    the running moments, and the clipped scores are divided by the spread. So with "running" or "ref" the bound of what
+    PPO sees is `cliprange_reward` / spread. A spread of zero divides nothing.
+    """
+    bound = method.cliprange_reward or float("inf")
+    clipped = [row.clamp(-bound, bound) for row in scores]
+    sums = gather_object([(row.sum().item(), kept.sum().item()) for row, kept in zip(scores, clipped, strict=True)])
+    totals, clipped_totals = torch.tensor(sums, dtype=torch.float64).unbind(1)
+    _, std = moments.update(clipped_totals)
+    if ref_std is None:
+        ref_std = std
+    spread = {"running": moments.std, "ref": ref_std}.get(method.scale_reward) or 1.0
+    scaled = [row / spread for row in clipped]
+    return totals, (pad(scaled) if scaled[0].dim() == 1 else torch.stack(scaled)), ref_std
+
+
+def make_rollouts(
+    episodes: list[Episode], outputs: list[dict[str, Tensor]], advantages: Tensor, returns: Tensor
+) -> list[Rollout]:
+    """Make a rollout of each episode; `advantages` and `returns` (N, R) lose their padding."""
+    return [
+        Rollout(
+            episode.prompt,
+            episode.response,
+            output["logprobs"],
+            output["values"],
+            advantage[: len(episode.response)],
+            return_[: len(episode.response)],
+            output["trunk"],
         )
+        for episode, output, advantage, return_ in zip(episodes, outputs, advantages, returns, strict=True)
+    ]
 
-    @torch.no_grad()
-    def _generate(self, input_ids, attention_mask, options) -> Tensor:
-        generation_options.check_options(options, "generate", vocabulary=len(self.tokenizer))
-        config = generation_options.generation_config(self.tokenizer, options)
-        device = self.accelerator.device
-        mask = None if attention_mask is None else attention_mask.to(device)
-        with checkpoint.gathered_model(self.model, self.accelerator) as policy:
-            return generation.generate(policy.causal_lm, input_ids.to(device), mask, config)
 
-    def save_pretrained(self, directory: str | None = None, merge_adapter: bool = False) -> None:
-        """The policy as a plain transformers directory, tokenizer and run.json with it, whole or not at all.
-
-        Default: `hf_model` in the checkpoint directory. An adapter is saved alone unless it is to be merged.
-        """
-        directory = directory or f"{self.config.train.checkpoint_dir}/hf_model"
-        checkpoint.save_pretrained(self, directory, merge_adapter)
-
-    def save(self, directory: str | None = None) -> None:
-        """The policy, and with `save_optimizer` the full state of the run. Default: `checkpoint_<step>`.
-
-        Of those with the default name the newest `save_total_limit` stay.
-        """
-        folder, keep = Path(self.config.train.checkpoint_dir), self.config.train.save_total_limit
-        checkpoint.save(self, directory or folder / f"checkpoint_{self.step}")
-        if directory is None:
-            if keep is not None and self.accelerator.is_main_process:
-                checkpoints.rotate(folder, keep, self.step)
-            self.saved = self.step
-            self.preemption.has_saved()
-
-    def load(self, directory: str) -> None:
-        """The full state that `save` wrote: training goes on as if it had not been interrupted."""
-        checkpoint.load(self, directory)
-        self.resumed, self.saved = True, self.step
+def loss_of(
+    model: torch.nn.Module, batch: Batch, method: PPOConfig, temperature: float, n: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a micro-batch's loss, a sum over its tokens divided by `n`, and its statistics."""
+    ids = (batch.tokens, batch.prompt_lengths, batch.responses)
+    out = model(*ids, temperature, trunk=batch.trunk, keep_from=batch.keep_from)
+    old = (batch.logprobs, batch.values, batch.advantages, batch.returns)
+    loss, stats = method.loss(out.logprobs, out.values, *old, batch.mask, n)
+    return loss, stats | {"policy/entropy": masked_mean(out.entropy, batch.mask)}

@@ -1,4 +1,4 @@
-"""Calling the user's reward and metric functions, and checking what they return."""
+"""Call the user's reward and metric functions on decoded responses, and check what they return."""
 
 import inspect
 import math
@@ -10,13 +10,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.end_of_response import cut_at_stop
 from summarize_rlhf.tokenizer import prefix_ids
+from trlx.pipeline.offline_pipeline import Prompt
 
 
 class Episode(NamedTuple):
-    """A prompt and what the policy made of it."""
+    """A prompt and the response sampled for it."""
 
     prompt: list[int]  # (Q)
     response: list[int]  # (R)
@@ -25,12 +28,29 @@ class Episode(NamedTuple):
     metadata: dict[str, Any]
 
 
+def decode(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt], responses: list[list[int]], stop_sequences: list[str]
+) -> list[Episode]:
+    """Decode responses to text, for `reward_fn` and logs alone. Stop sequences end a response here."""
+    episodes = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        response, text = cut_at_stop(tokenizer, prompt.ids, response, stop_sequences)
+        episodes.append(Episode(prompt.ids, response, prompt.text, text, prompt.metadata))
+    return episodes
+
+
+def as_rows(episodes: list[Episode], scores: list[Tensor]) -> list[dict[str, Any]]:
+    """Make the rows of a rollout log: prompt, output and score, of a reward per token its sum."""
+    columns = zip(episodes, scores, strict=True)
+    return [{"prompt": e.prompt_text, "output": e.text, "score": score.sum().item()} for e, score in columns]
+
+
 class RewardError(UserError, ValueError):
     """A reward or metric function that raised, or returned something else than it should. Names the sample."""
 
 
 def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
-    """`function(samples, prompts, outputs, tokenizer, **metadata)`, each key of the metadata as a list.
+    """Call `function(samples, prompts, outputs, tokenizer, **metadata)`, each key of the metadata as a list.
 
     A function with a parameter `output_ids` also gets the sampled ids: what a reward per token should count by.
     """
@@ -46,7 +66,7 @@ def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
 
 
 def on_all_ranks(accelerator: Accelerator, function: Callable[[], Any], here: bool) -> Any:
-    """What `function()` returns where it runs (`here`), None elsewhere. A RewardError on one rank is one on all."""
+    """Return `function()` where it runs (`here`), None elsewhere. A RewardError on one rank is raised on all."""
     result, failure = None, None
     if here:
         try:
@@ -63,12 +83,12 @@ def on_all_ranks(accelerator: Accelerator, function: Callable[[], Any], here: bo
 
 
 def on_main_rank(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
-    """What `function()` returns on rank 0, on every rank; a RewardError there is raised everywhere."""
+    """Call `function` on rank 0 and return its result on every rank; a RewardError there is raised everywhere."""
     return broadcast_object_list([on_all_ranks(accelerator, function, accelerator.is_main_process)])[0]
 
 
 def call_naming_sample(function: Callable, episodes: list[Episode], tokenizer, name: str) -> Any:
-    """`call`, whose errors name the sample: the first that the function fails on when it gets one alone."""
+    """Call as `call` does; errors name the sample: the first that the function fails on when it gets one alone."""
     try:
         return call(function, episodes, tokenizer)
     except Exception as error:
@@ -85,28 +105,28 @@ def call_naming_sample(function: Callable, episodes: list[Episode], tokenizer, n
 def score(
     accelerator: Accelerator, reward_fn: Callable, episodes: list[Episode], tokenizer, everywhere: bool
 ) -> list[Tensor]:
-    """A score () or one value per response token (R) for each of this rank's episodes.
+    """Return a score () or one value per response token (R) for each of this rank's episodes.
 
     `reward_fn` sees the episodes of all ranks once, in order, on rank 0; with `everywhere` each rank scores
     its own. Raises RewardError for a wrong count, type or length, for NaN or inf, and for what it raises.
     """
 
-    def scored(rows: list[Episode]) -> list[Tensor]:
-        return (
-            check_scores(call_naming_sample(reward_fn, rows, tokenizer, "reward_fn"), rows, tokenizer) if rows else []
-        )
+    def call_and_check(rows: list[Episode]) -> list[Tensor]:
+        if not rows:
+            return []
+        return check_scores(call_naming_sample(reward_fn, rows, tokenizer, "reward_fn"), rows, tokenizer)
 
     if everywhere:
-        return on_all_ranks(accelerator, lambda: scored(episodes), here=True)
-    everyone = gather_object(episodes)
-    scores = on_main_rank(accelerator, lambda: scored(everyone))
+        return on_all_ranks(accelerator, lambda: call_and_check(episodes), here=True)
+    all_episodes = gather_object(episodes)
+    scores = on_main_rank(accelerator, lambda: call_and_check(all_episodes))
     counts = gather_object([len(episodes)])
     start = sum(counts[: accelerator.process_index])
     return scores[start : start + len(episodes)]
 
 
 def check_scores(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor]:
-    """What a reward function returned, as fp32 tensors () or (R). Raises RewardError that names the episode."""
+    """Convert what a reward function returned to fp32 tensors () or (R). Raises RewardError that names the episode."""
     try:
         rows = [torch.as_tensor(row, dtype=torch.float32).detach().cpu() for row in scores]
     except (TypeError, ValueError, RuntimeError) as error:
@@ -135,7 +155,7 @@ def check_scores(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor
 
 
 def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
-    """A reward per token of `tokenizer(output)`, as scripts for trlX give, laid on the sampled tokens (R).
+    """Move a reward per token of `tokenizer(output)`, as scripts for trlX give, to the sampled tokens (R).
 
     These can differ: the text has no EOS, and encodes as other tokens than were sampled. Tokens without a
     reward earn 0, rewards beyond the last token fall on it, and on the first those of what the tokenizer puts before
@@ -147,11 +167,10 @@ def per_token(row: Tensor, episode: Episode, tokenizer) -> Tensor:
     first = len(prefix_ids(tokenizer))
     if ids[first : first + 1] != episode.response[:1] == ids[first + 1 : first + 2]:
         first += 1
-    laid = torch.zeros(length)
     places = torch.arange(len(row)) - first
-    return laid.index_add(0, places.clamp(min=0, max=length - 1), row)
+    return torch.zeros(length).index_add(0, places.clamp(min=0, max=length - 1), row)
 
 
 def shared_rows(total: int, processes: int, rank: int) -> range:
-    """Which of `total` rows are this rank's: contiguous, sizes differ by one at most."""
+    """Return which of `total` rows are this rank's: contiguous, sizes differ by one at most."""
     return range(total * rank // processes, total * (rank + 1) // processes)

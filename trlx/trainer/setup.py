@@ -1,4 +1,4 @@
-"""What a run is made of, built from its configuration: accelerator, tokenizer, policy, optimizer, schedule."""
+"""Build what a run is made of from its configuration: accelerator, tokenizer, policy, trackers."""
 
 import atexit
 import os
@@ -20,28 +20,26 @@ from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_
 from summarize_rlhf.run.launch import prepare_deepspeed, world_size
 from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
 from summarize_rlhf.tokenizer import load_tokenizer
-from trlx.data.checks import check_config as check_config
 from trlx.data.configs import TokenizerConfig, TRLConfig, plain
 from trlx.models import lora, trlx_checkpoint, value_head
 from trlx.models.policy import PolicyWithValueHead
+from trlx.trainer.batch_plan import BatchPlan
 from trlx.utils.modeling import flatten_dict
-from trlx.utils.optimizers import build_optimizer as build_optimizer
-from trlx.utils.optimizers import build_scheduler as build_scheduler
 
 
 def check_processes(config: TRLConfig, processes: int) -> None:
-    """Raises ValueError if a rank would be left without a rollout."""
+    """Raise ValueError if a rank would be left without a rollout."""
     if config.method.num_rollouts < processes:
         raise ValueError(f"method.num_rollouts {config.method.num_rollouts} is less than one for each of {processes}.")
 
 
 def uses_deepspeed() -> bool:
-    """Whether `accelerate launch` was told to use DeepSpeed."""
+    """Return whether `accelerate launch` was told to use DeepSpeed."""
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
 
 
 def join_processes() -> PartialState:
-    """This process among those of the launch. A script that asks before `trlx.train` does calls this, not PartialState.
+    """Return this process's place in the launch. Before `trlx.train` a script calls this, not PartialState.
 
     Left alone, Accelerate would take every process on CPU for the only one. Raises UserError where it has.
     """
@@ -60,25 +58,28 @@ def join_processes() -> PartialState:
 
 
 def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
-    """The accelerator of this launch, and into how many micro-batches it splits the rollouts of one update.
+    """Build the accelerator of this launch; return it with the launcher's gradient accumulation.
 
-    An update takes `batch_size` rollouts per device, times the gradient accumulation of the DeepSpeed file
-    or of the Accelerate configuration. The DeepSpeed file is adapted to the hardware (`deepspeed_config`).
+    That is the one of the DeepSpeed file or of the Accelerate configuration: training batches per update. Accelerate
+    and DeepSpeed count micro-batches instead (`BatchPlan`). The DeepSpeed file is adapted to the hardware.
     """
     train = config.train
     if train.tracker == "wandb":
         quiet_wandb()
-    parts = -(-train.batch_size // (train.minibatch_size or train.batch_size))
     join_processes()
+
+    def micro_batches(accumulation: int) -> int:
+        return BatchPlan(train, config.method, accumulation, world_size()).micro_batches
+
     plugin, dtype = None, dtype_for()
+    accumulation = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
         accumulation = deepspeed.get("gradient_accumulation_steps", 1)
         accumulation = 1 if accumulation == "auto" else accumulation
-        parts *= accumulation
-        deepspeed["gradient_accumulation_steps"] = parts
+        deepspeed["gradient_accumulation_steps"] = micro_batches(accumulation)
         deepspeed["train_micro_batch_size_per_gpu"] = train.minibatch_size or train.batch_size
         deepspeed.pop("train_batch_size", None)
         if plugin.zero_stage == 3:
@@ -87,25 +88,23 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         if not file:  # `accelerate launch` with flags alone
             half = {} if dtype == torch.float32 else {NAMES[dtype]: {"enabled": True}}
             deepspeed.update(written_out(half | deepspeed, NAMES[dtype]))
-    else:
-        parts *= int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available() and plugin is None,
         deepspeed_plugin=plugin,
         mixed_precision="no" if dtype == torch.float32 else NAMES[dtype],
         gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=parts, adjust_scheduler=False, sync_with_dataloader=False
+            num_steps=micro_batches(accumulation), adjust_scheduler=False, sync_with_dataloader=False
         ),
         kwargs_handlers=[GradScalerKwargs(**GRAD_SCALER)],
         log_with=train.tracker,
         project_config=ProjectConfiguration(logging_dir=train.logging_dir or train.checkpoint_dir),
     )
     unset_hf_deepspeed_config()  # under ZeRO-3 models would load in shards, but the policy copies whole blocks
-    return accelerator, parts
+    return accelerator, accumulation
 
 
 def start_trackers(accelerator: Accelerator, config: TRLConfig, goes_on: bool) -> None:
-    """Names the run for the tracker; W&B gets project, run name, entity, group and tags, and goes on with its run."""
+    """Start the tracker's run; W&B gets project, run name, entity, group and tags, and resumes its earlier run."""
     train = config.train
     if train.tracker is None:
         return
@@ -121,14 +120,14 @@ def start_trackers(accelerator: Accelerator, config: TRLConfig, goes_on: bool) -
 
 
 def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a pad token (EOS where it has none of its own)."""
+    """Load the tokenizer, with a pad token (EOS where it has none of its own)."""
     tokenizer = load_tokenizer(config.tokenizer_path, **config.tokenizer_extra_configs)
     tokenizer.truncation_side = config.truncation_side
     return tokenizer
 
 
 def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> PolicyWithValueHead:
-    """The policy of `config.model`. Raises where the tokenizer has ids that the model does not know."""
+    """Build the policy of `config.model`. Raises UserError where the tokenizer has ids that the model does not know."""
     model_config, path = config.model, config.model.model_path
     if isinstance(path, PretrainedConfig):
         model = tune_model(clean_config(AutoModelForCausalLM.from_config(path)))
@@ -160,7 +159,10 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
 
 
 def hold_trained_weights_in_fp32(model: torch.nn.Module) -> None:
-    """In bf16 a step of 1e-5 would round to nothing, and gradients would add up in 8 bits. Frozen weights under an
-    adapter stay as they were loaded."""
+    """Convert the model to fp32 unless its trained weights are.
+
+    In bf16 a step of 1e-5 would round to nothing, and gradients would add up in 8 bits. Frozen weights under an adapter
+    stay as they were loaded.
+    """
     if any(p.requires_grad and p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters()):
         model.float()
