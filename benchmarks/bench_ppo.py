@@ -139,7 +139,7 @@ def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> 
     trainer = one.trainer
     trainer.reward_fn = lambda **given: counting("reward", lambda: one.reward(**given))()
     sample = patch.object(generation, "sample", counting("generate", generation.sample))
-    forward = patch.object(algorithm, "logprobs_and_values", counting("policy + reference", ppo.logprobs_and_values))
+    forward = patch.object(ppo, "logprobs_and_values", counting("policy + reference", ppo.logprobs_and_values))
     with sample, forward:
         one.collect(one.prompts[WARM_UP:])
     counting("optimise", one.optimise)()
