@@ -149,13 +149,13 @@ def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> 
 def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int, attention: str) -> dict[str, float]:
     tokenizer = load_tokenizer(folder)
     method = settings(folder, WARM_UP, unfrozen).method
-    published = published_ppo.PPO(
+    theirs = published_ppo.PPO(
         folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION, attention
     )
     for part in (rows[:WARM_UP], rows[WARM_UP:]):
         start = time.perf_counter()
         ids = [tokenizer(row["prompt"]).input_ids for row in part]
-        seconds = published.iteration(ids, [row["reference"] for row in part])
+        seconds = theirs.iteration(ids, [row["reference"] for row in part])
         whole = time.perf_counter() - start
     seconds["policy + reference"] = seconds.pop("policy") + seconds.pop("reference")
     return {phase: seconds[phase] for phase in PHASES} | {"iteration": whole}

@@ -23,8 +23,8 @@ ROWS = [
     ("temperature dropped", POLICY, ".float() / temperature", ".float()", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
     ("final norm and embeddings train", POLICY, "            model.requires_grad_(False)\n", "", "ppo/test_policy.py::test_only_the_top_blocks_and_the_value_head_train"),
     ("value blocks are the policy's", POLICY, "return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])", "return blocks[max(len(blocks) - n, 0) :]", "ppo/test_policy.py::test_value_blocks"),
-    ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "ppo/test_policy.py::test_gradient_checkpointing_fires_and_changes_nothing"),
-    ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "ppo/test_policy.py::test_dropout_never_acts"),
+    ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "ppo/test_policy_invariants.py::test_gradient_checkpointing_fires_and_changes_nothing"),
+    ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "ppo/test_policy_invariants.py::test_dropout_never_acts"),
     ("positions added twice", FAMILIES, 'attention="attn", entry={"wpe": NoPositions})', 'attention="attn")', "ppo/test_policy.py::test_reference"),
     ("OPT projected twice", FAMILIES, ', "project_in": nn.Identity}', "}", "ppo/test_policy.py::test_reference"),
     ("trunk ends with the final norm", BRANCHES, "        if not with_exit:\n", "        if False:\n", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
@@ -41,8 +41,8 @@ ROWS = [
     ("another model's attention replaced", LAST_BLOCK, "AttentionInterface.register(ATTENTION, sdpa_keep_from)", 'AttentionInterface.register(ATTENTION, sdpa_keep_from)\n    AttentionInterface.register("sdpa", sdpa_keep_from)', "lm/test_registries.py::test_registries_are_as_they_were"),
     ("branch in the mode of its making", BRANCHES, "self.module.__dict__ | self.attributes", "self.attributes", "lm/test_branches.py::test_they_follow_the_model"),
     # value function from a reward model
-    ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "ppo/test_trlx_surface.py::test_value_head_alone_starts_linear"),
-    ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "ppo/test_trlx_surface.py::test_value_function_starts_as_the_reward_model"),
+    ("linear head folded", VALUE, "torch.cat((eye, -eye))", "torch.cat((eye, eye))", "ppo/test_value_model.py::test_value_head_alone_starts_linear"),
+    ("value blocks from one block below", VALUE, "lowest = len(decoder.blocks) - len(policy.value_blocks)", "lowest = len(decoder.blocks) - len(policy.value_blocks) - 1", "ppo/test_value_model.py::test_value_function_starts_as_the_reward_model"),
     # adapters and precision
     ("PiSSA let through", ADAPTERS, 'if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):', "if init is False:", "ppo/test_lora.py::test_what_a_configuration_tells_is_refused_before_anything_is_loaded"),
     ("adapter that changes the model let through", ADAPTERS, "if not gap <= torch.finfo(model.dtype).eps ** 0.5:", "if False:", "ppo/test_lora.py::test_the_trial_finds_what_no_list_knows"),

@@ -1,54 +1,14 @@
-"""The policy: its reference, its branches and what trains, for each family of decoders."""
+"""The policy and its reference: log-probabilities, gradients and what trains, against plain models."""
 
 import copy
 
 import peft
 import pytest
 import torch
-from decoders import FAMILIES, LAYERS, VOCABULARY, make_model
-from tiny import gptj_config
-from transformers import (
-    AutoModelForCausalLM,
-    PreTrainedModel,
-)
+from decoders import FAMILIES, LAYERS, make_model
+from policies import make_batch, plain_logprobs, run, train_steps
 
 from trlx.models.policy import PolicyWithValueHead
-from trlx.pipeline.rollouts import Batch, collate_tokens
-
-
-def make_batch(lengths=((5, 5), (7, 2), (4, 6))) -> Batch:
-    """Random prompts and responses of these lengths (Q, R)."""
-    g = torch.Generator().manual_seed(1)
-    rows = [torch.randint(1, VOCABULARY, (q + r,), generator=g).tolist() for q, r in lengths]
-    return collate_tokens(
-        [row[:q] for row, (q, _) in zip(rows, lengths, strict=True)],
-        [row[q:] for row, (q, _) in zip(rows, lengths, strict=True)],
-    )
-
-
-def run(policy: PolicyWithValueHead, batch: Batch, **kwargs):
-    return policy(batch.tokens, batch.prompt_lengths, batch.responses, keep_from=batch.keep_from, **kwargs)
-
-
-def plain_logprobs(model: PreTrainedModel, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
-    """The slow way: each row alone through the whole model, no padding; zeros behind each response."""
-    expected = torch.zeros(batch.responses.shape)
-    for b in range(len(batch.tokens)):
-        q, r = int(batch.prompt_lengths[b]), int(batch.mask[b].sum())
-        logprobs = (model(batch.tokens[b : b + 1, : q + r]).logits[0] / temperature).log_softmax(-1)
-        for t in range(r):
-            expected[b, t] = logprobs[q + t - 1, batch.responses[b, t]]
-    return expected
-
-
-def train_steps(policy: PolicyWithValueHead, batch: Batch, steps: int = 2, lr: float = 0.5) -> None:
-    """A few large steps on log-probabilities and values."""
-    optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=lr)
-    for _ in range(steps):
-        out = run(policy, batch)
-        ((out.logprobs - 0.1 * out.values) * batch.mask).sum().mul(0.05).backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def differences(before: dict, after: dict) -> set[str]:
@@ -201,77 +161,3 @@ def test_value_blocks(family: str, k: int, n: int) -> None:
         f"{name}." for name, m in policy.named_modules() if m in list(policy.decoder.blocks[-min(n, LAYERS) :])
     }
     assert not any(name.startswith(tuple(policy_blocks)) for name in touched), "values train the policy's top blocks"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("k", [-1, 2])
-def test_gradient_checkpointing_fires_and_changes_nothing(family: str, k: int) -> None:
-    """Each trained block runs a second time in the backward pass; values, gradients and dropout stay as they were."""
-    batch = make_batch()
-    policy = PolicyWithValueHead(make_model(family), num_layers_unfrozen=k)
-    runs: list[int] = []
-    for i, block in enumerate(policy.decoder.blocks):
-        norm = next(m for m in block.modules() if "Norm" in type(m).__name__)
-        norm.register_forward_hook(lambda *_, i=i: runs.append(i))
-
-    def gradients(on: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        policy.zero_grad()
-        runs.clear()
-        policy.checkpoint_blocks(on)
-        out = run(policy, batch)
-        ((out.logprobs + out.values) * batch.mask).sum().backward()
-        policy.checkpoint_blocks(False)
-        return out.logprobs.detach(), [p.grad.clone() for p in policy.parameters() if p.requires_grad]
-
-    expected = gradients(False)
-    assert sorted(runs) == list(range(LAYERS))
-    found = gradients(True)
-    trained = range(LAYERS) if k < 0 else range(LAYERS - k, LAYERS)
-    assert sorted(runs) == sorted([*range(LAYERS), *trained])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    assert not any(m.training for m in policy.modules())
-
-
-def test_padding_width_and_company_change_nothing() -> None:
-    """A row alone gives what it gives beside longer ones."""
-    policy = PolicyWithValueHead(make_model("gptj"), num_layers_unfrozen=2)
-    together = run(policy, make_batch(((3, 5), (9, 9))))
-    alone = run(policy, make_batch(((3, 5),)))
-    for name in ("logprobs", "values", "entropy"):
-        torch.testing.assert_close(getattr(together, name)[0, :5], getattr(alone, name)[0], rtol=0, atol=1e-6)
-
-
-def test_dropout_never_acts() -> None:
-    config = gptj_config(VOCABULARY, layers=2)
-    config.resid_pdrop = config.attn_pdrop = config.embd_pdrop = 0.5
-    policy, batch = PolicyWithValueHead(AutoModelForCausalLM.from_config(config).train(), -1), make_batch()
-    assert torch.equal(run(policy, batch).logprobs, run(policy, batch).logprobs)
-
-
-def test_unlisted_family_trains_whole_or_by_lora_and_is_refused_by_name_else() -> None:
-    from transformers import BloomConfig
-
-    def bloom():
-        config = BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)
-        return AutoModelForCausalLM.from_config(config).eval()
-
-    with pytest.raises(ValueError, match=r"'bloom'.*num_layers_unfrozen = -1.*LoRA"):
-        PolicyWithValueHead(bloom(), num_layers_unfrozen=1)
-    with pytest.raises(ValueError, match="'bloom'"):
-        PolicyWithValueHead(bloom(), num_layers_unfrozen=-1, num_value_layers_unfrozen=1)
-    policy, batch = PolicyWithValueHead(bloom(), num_layers_unfrozen=-1), make_batch()
-    policy.checkpoint_blocks(False)
-    train_steps(policy, batch)
-    torch.testing.assert_close(
-        run(policy, batch).logprobs * batch.mask, plain_logprobs(policy.model, batch), rtol=0, atol=2e-6
-    )
-
-
-def test_value_head_has_trlx_shape() -> None:
-    policy = PolicyWithValueHead(make_model("gptj"), num_layers_unfrozen=1)
-    assert {name: tuple(p.shape) for name, p in policy.v_head.named_parameters()} == {
-        "0.weight": (64, 32),
-        "0.bias": (64,),
-        "2.weight": (1, 64),
-        "2.bias": (1,),
-    }

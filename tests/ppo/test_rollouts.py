@@ -1,87 +1,23 @@
-"""From prompts to training batches: the ids that were sampled are the ids that are scored and trained on."""
-
-import copy
+"""Rollouts: batches by hand, and through the trainer."""
 
 import pytest
 import torch
 from tiny_trlx import PROMPTS, tiny_config, tiny_trainer
-from transformers import AutoModelForCausalLM, GenerationConfig
 
-from summarize_rlhf.lm import decoding, end_of_response, generation, generation_options
-from trlx.pipeline.offline_pipeline import PromptCursor, PromptPipeline
+from summarize_rlhf.lm import generation
+from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.pipeline.rollouts import Rollout, collate, collate_tokens, minibatches, pad
+from trlx.trainer import ppo
 from trlx.trainer.rewards import Episode, shared_rows
+from trlx.utils.modeling import kl_penalised_rewards
 
 EOS = 0  # and pad: `load_tokenizer` gives a tokenizer without pad its EOS
-
-
-@pytest.fixture
-def model(gptj_dir):
-    return AutoModelForCausalLM.from_pretrained(gptj_dir).eval()
 
 
 def rollout(prompt: list[int], response: list[int], first: float = 1.0) -> Rollout:
     """A rollout whose numbers count up from `first`."""
     numbers = first + torch.arange(len(response), dtype=torch.float)
     return Rollout(prompt, response, numbers, numbers + 10, numbers + 20, numbers + 30, None)
-
-
-# ------------------------------------------------------------------ prompts
-
-
-def test_cursor_goes_through_every_prompt_each_round_in_another_order() -> None:
-    cursor = PromptCursor(5, seed=3)
-    drawn = cursor.take(7) + cursor.take(1) + cursor.take(7)
-    rounds = [drawn[i : i + 5] for i in (0, 5, 10)]
-    assert [sorted(r) for r in rounds] == [list(range(5))] * 3
-    assert len({tuple(r) for r in rounds}) == 3
-    assert PromptCursor(5, seed=3).take(15) == drawn
-    assert PromptCursor(5, seed=4).take(15) != drawn
-
-
-def test_cursor_goes_on_from_its_state() -> None:
-    cursor, again = PromptCursor(5, seed=3), PromptCursor(5, seed=3)
-    cursor.take(7)
-    again.load_state_dict(cursor.state_dict())
-    assert again.take(9) == cursor.take(9)
-
-
-def test_pipeline_takes_strings_and_dictionaries_and_leaves_them_alone(tokenizer) -> None:
-    rows = [{"prompt": "my cat", "label": "a"}, {"prompt": "boss", "label": "b"}]
-    before = copy.deepcopy(rows)
-    pipeline = PromptPipeline(rows, 10, tokenizer)
-    assert rows == before
-    assert [item.metadata for item in pipeline.items] == [{"label": "a"}, {"label": "b"}]
-    plain = PromptPipeline(["my cat", "boss"], 10, tokenizer)
-    assert [item.ids for item in plain.items] == [item.ids for item in pipeline.items]
-    assert plain[0].ids == tokenizer("my cat").input_ids
-    assert (plain[0].text, plain[0].metadata, len(plain)) == ("my cat", {}, 2)
-
-
-@pytest.mark.parametrize(("side", "kept"), [("right", slice(0, 4)), ("left", slice(-4, None))])
-def test_pipeline_cuts_long_prompts_and_their_text(tokenizer, side: str, kept: slice) -> None:
-    tokenizer.truncation_side = side
-    text = "my sister lost the money never again"
-    item = PromptPipeline([text], 4, tokenizer)[0]
-    assert item.ids == tokenizer(text).input_ids[kept]
-    assert item.text == tokenizer.decode(item.ids)
-
-
-@pytest.mark.parametrize(
-    ("prompts", "message"),
-    [
-        ([], "no prompts"),
-        (["my cat", ""], "prompt 1 is empty"),
-        ([{"text": "my cat"}], "prompt 0 has no key 'prompt', only \\['text'\\]"),
-        ([{"prompt": "a", "x": 1}, {"prompt": "b"}], "prompt 1 has the keys"),
-    ],
-)
-def test_pipeline_refuses(tokenizer, prompts: list, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PromptPipeline(prompts, 10, tokenizer)
-
-
-# ------------------------------------------------------------------ batches
 
 
 def test_batch_by_hand() -> None:
@@ -130,125 +66,6 @@ def test_shares_are_contiguous_and_whole(total: int, processes: int) -> None:
     shares = [list(shared_rows(total, processes, rank)) for rank in range(processes)]
     assert [row for share in shares for row in share] == list(range(total))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-# ----------------------------------------------------------- ends of responses
-
-
-@pytest.mark.parametrize(
-    ("response", "expected"),
-    [([5, 0, 0, 0], [5, 0]), ([0, 0], [0]), ([5, 6, 7], [5, 6, 7]), ([5, 9, 0], [5, 9])],
-)
-def test_up_to_end(response: list[int], expected: list[int]) -> None:
-    """EOS is kept, what `generate` pads behind it is not; 9 is a second EOS."""
-    assert end_of_response.up_to_end(response, GenerationConfig(eos_token_id=[0, 9])) == expected
-
-
-def test_cut_at_stop(tokenizer) -> None:
-    """Ids end with the token that completes the first stop; the text ends before it."""
-    text = "my cat lost\nthe money today"
-    ids = tokenizer(text).input_ids
-    cut, kept = end_of_response.cut_at_stop(tokenizer, [], ids, ["today", "\nthe"])
-    assert kept == "my cat lost"
-    assert "\nthe" in tokenizer.decode(cut)
-    assert "\nthe" not in tokenizer.decode(cut[:-1])
-    assert cut == ids[: len(cut)]
-    assert end_of_response.cut_at_stop(tokenizer, [], ids, ["train", "xyz"]) == (ids, text)
-    assert end_of_response.cut_at_stop(tokenizer, [], [*ids, EOS], []) == ([*ids, EOS], text)
-
-
-# ----------------------------------------------------------------- generation
-
-
-def sample(
-    model, config: GenerationConfig, prompts: list[list[int]], batch_size: int, seed: int = 1
-) -> list[list[int]]:
-    """Response ids, from random numbers of this seed."""
-    noise = generation.uniforms(len(prompts), config, seed)
-    return [response.ids for response in generation.sample(model, config, prompts, noise, batch_size)]
-
-
-def test_sampled_distribution_is_the_trained_one(model, tokenizer) -> None:
-    """30,000 draws at temperature .7 follow softmax(logits / .7), in total variation, as closely as chance allows."""
-    with torch.no_grad():  # peaked enough that temperature and top-k would show
-        model.lm_head.weight.mul_(20)
-    prompt, n = tokenizer("my cat").input_ids, 30_000
-    config = generation_options.generation_config(tokenizer, {"max_new_tokens": 1, "temperature": 0.7})
-    draws = torch.tensor(sample(model, config, [prompt] * n, 15_000)).flatten()
-    found = torch.bincount(draws, minlength=model.config.vocab_size) / n
-    logits = model(torch.tensor([prompt])).logits[0, -1].detach()
-    assert 0.5 * (found - (logits / 0.7).softmax(-1)).abs().sum() < 0.025
-    assert 0.5 * (found - logits.softmax(-1)).abs().sum() > 0.2
-
-
-def test_checkpoints_own_generation_config_does_not_leak(model, tokenizer) -> None:
-    prompts = [tokenizer(text).input_ids for text in PROMPTS]
-
-    def draw(**options) -> list[list[int]]:
-        torch.manual_seed(1)  # for `generate`, which sees to the penalty
-        config = generation_options.generation_config(tokenizer, {"max_new_tokens": 8, **options})
-        return sample(model, config, prompts, 8)
-
-    by_generate = {"repetition_penalty": 1.0, "num_beams": 1, "typical_p": 0.999999}
-    assert not decoding.supports(
-        model, generation_options.generation_config(tokenizer, {"max_new_tokens": 8, **by_generate})
-    )
-    expected, expected_of_generate = draw(), draw(**by_generate)
-    own = GenerationConfig(
-        repetition_penalty=50.0,
-        top_k=1,
-        top_p=0.1,
-        min_new_tokens=8,
-        suppress_tokens=list(range(100, 200)),
-        no_repeat_ngram_size=1,
-        eos_token_id=list(range(50)),
-        forced_eos_token_id=7,
-    )
-    model.generation_config = own
-    assert draw() == expected
-    assert draw(**by_generate) == expected_of_generate
-    assert model.generation_config is own
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_new_tokens": 4, "temprature": 1.0}, "here: generate\\(\\) has no option 'temprature'"),
-        ({"top_k": 0}, "here needs max_new_tokens"),
-        ({"max_new_tokens": 4, "max_length": 9}, "'max_length' is not supported; .*max_new_tokens"),
-        ({"max_new_tokens": 4, "num_return_sequences": 2}, "'num_return_sequences' is not supported"),
-        ({"max_new_tokens": 4, "stop_strings": ["x"]}, "use the stop_sequences of trlx.train"),
-        ({"max_new_tokens": [4, 5], "temperature": [1.0]}, "only one option can be swept"),
-    ],
-)
-def test_options_are_refused_by_name(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        generation_options.check_options(options, "here")
-
-
-def test_sweep() -> None:
-    options = {"max_new_tokens": 4, "temperature": [0.5, 1.0], "eos_token_id": [0, 9]}
-    assert generation_options.sweep(options) == [
-        ("@temperature=0.5", {**options, "temperature": 0.5}),
-        ("@temperature=1.0", {**options, "temperature": 1.0}),
-    ]
-    assert generation_options.sweep({"max_new_tokens": 4}) == [("", {"max_new_tokens": 4})]
-
-
-def test_what_bends_the_distribution() -> None:
-    straight = {"max_new_tokens": 4, "temperature": 0.5, "top_k": 0, "top_p": 1, "do_sample": True, "num_beams": 1}
-    assert generation_options.bends_distribution(straight) == []
-    bent = {"max_new_tokens": 4, "top_k": 50, "top_p": 0.9, "do_sample": False, "repetition_penalty": 1.2}
-    assert generation_options.bends_distribution(bent) == ["top_k", "top_p", "do_sample", "repetition_penalty"]
-
-
-def test_default_is_the_whole_distribution(tokenizer) -> None:
-    config = generation_options.generation_config(tokenizer, {"max_new_tokens": 4})
-    assert (config.do_sample, config.temperature, config.top_k, config.top_p) == (True, 1.0, 0, 1.0)
-    assert (config.eos_token_id, config.pad_token_id) == (EOS, EOS)
-
-
-# ----------------------------------------------------------- through the trainer
 
 
 def test_ids_sampled_are_ids_stored_and_trained(gptj_dir, tmp_path, monkeypatch) -> None:
@@ -304,7 +121,10 @@ def test_score_falls_on_the_last_response_token(gptj_dir, tmp_path) -> None:
         | {"trunk": None}
         for e in episodes
     ]
-    rollouts, _ = trainer.store(episodes, outputs, [torch.tensor(8.0), torch.tensor(16.0)])
+    tokens = ppo.padded(episodes, outputs, torch.device("cpu"))
+    rewards = kl_penalised_rewards(tokens.logprobs, tokens.ref_logprobs, torch.tensor([8.0, 16.0]), tokens.mask, 0.1)
+    advantages = trainer.method.get_advantages_and_returns(tokens.values, rewards, mask=tokens.mask)
+    rollouts = ppo.make_rollouts(episodes, outputs, *advantages)
     assert rollouts[0].returns.tolist() == [4.0, 8.0]
     assert rollouts[1].returns.tolist() == [2.0, 4.0, 8.0, 16.0]
 
@@ -338,7 +158,9 @@ def test_statistics_by_hand(gptj_dir, tmp_path) -> None:
     trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, method__num_rollouts=2))
     episodes = [episode([7], [EOS]), episode([7], [4, 3, 2])]
     ratios = torch.tensor([[0.5, 0.0, 0.0], [0.1, 0.2, 0.3]])
-    stats = trainer.rollout_statistics(episodes, ratios, torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]))
+    entropy, mask = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), torch.tensor([[1, 0, 0], [1, 1, 1]])
+    zero = torch.zeros(2, 3)
+    stats = trainer.rollout_statistics(episodes, ppo.PerToken(mask, ratios, zero, zero, entropy))
     assert stats["policy/kl"] == pytest.approx(0.55)
     assert stats["policy/kl_per_token"] == pytest.approx(0.275)
     k3 = ((-ratios).exp() - 1 + ratios).sum().item() / 2
