@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from benchmarks.raw import ROOT, load
-from benchmarks.tables import growth, lead, libraries, limit, origin, phases, stages, trl
+from benchmarks.tables import growth, headline, libraries, limit, origin, phases, stages, trl
 from summarize_rlhf.report import format_table
 
 RELIABILITY = "docs/results/reliability"
@@ -46,7 +46,7 @@ def fuzz() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    block.__name__: block for block in (lead, stages, phases, limit, libraries, trl, growth, chaos, fuzz)
+    block.__name__: block for block in (headline, stages, phases, limit, libraries, trl, growth, chaos, fuzz)
 }
 
 

@@ -1,9 +1,9 @@
-"""Tables of docs/speed.md and README "Speed", each from raw files alone. What no file has yet is left out, or said."""
+"""Tables of docs/speed.md and the line of README "Speed", each from raw files alone; says what is not measured yet."""
 
 import statistics
 
 from benchmarks import raw
-from benchmarks.raw import BUSY, FUSED, OURS, PUBLISHED, Record, spread
+from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, spread
 from summarize_rlhf.report import format_table
 
 Row = dict[str, object]
@@ -25,23 +25,18 @@ LIMITS = (
 LIBRARIES = (("trl_ppo", "top 2 of 8 blocks trained"), ("trl_ppo_all", "all blocks trained"))
 
 
-def lead() -> str:
-    """How many times faster, a line each, at each number of threads."""
-    rows = []
+def headline() -> str:
+    """Say how many times faster each stage is, in a sentence for the README."""
+    shown, threads = [], set()
     for name, what, figure, _ in LEAD:
-        record, row = raw.read(name), {"times faster than the published way": _title(raw.read(name), what)}
-        for other, note in ((PUBLISHED, ""), (FUSED, ", fused attention on both sides")):
-            for threads in record.threads() if other in record.sides() else ():
-                row[f"{_threads(threads)}{note}"] = spread(record.times_faster(other, threads, figure))
-        row["memory, GB"] = _memory(record, max(record.threads()), PUBLISHED)
-        rows.append(row)
-    cache = raw.load("trunk_cache")
-    more = (
-        f"Over five epochs the reward model gains more where the frozen blocks' outputs fit on the disk: about "
-        f"{cache['gigabytes']:.0f} GB with GPT-J 6B and the published pairs, above the default limit of "
-        f"{cache['limit, GB']:.0f} GB."
+        record = raw.read(name)
+        most = max(record.threads())
+        threads.add(_threads(most))
+        shown.append(f"{_title(record, what)} {spread(record.times_faster(PUBLISHED, most, figure))}")
+    return (
+        f"Times faster than the published way of working, same model and texts, {', '.join(sorted(threads))} (median "
+        f"and range): {'; '.join(shown)}. {origin(*(name for name, *_ in LEAD))}"
     )
-    return f"{format_table(_even(rows))}\n\n{more} {origin(*(name for name, *_ in LEAD))}"
 
 
 def stages() -> str:
@@ -196,9 +191,8 @@ def _faster(record: Record, threads: int, figure: str) -> Row:
     }
 
 
-def _memory(record: Record, threads: int, *others: str) -> str:
-    sides = [OURS, *others] if others else record.sides()
-    return " : ".join(f"{record.median(side, threads, 'peak_rss_gb'):.2f}" for side in sides)
+def _memory(record: Record, threads: int) -> str:
+    return " : ".join(f"{record.median(side, threads, 'peak_rss_gb'):.2f}" for side in record.sides())
 
 
 def _even(rows: list[Row]) -> list[Row]:

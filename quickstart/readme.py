@@ -21,16 +21,34 @@ RAW = "docs/results/quickstart"
 BEGIN, END = "<!-- results:begin (python -m quickstart.readme) -->", "<!-- results:end -->"
 
 
-def results(root: Path = ROOT) -> str:
-    """The README's section: means over the seeds, each seed's own figures, and where they come from."""
+def read_runs(root: Path) -> list[dict]:
+    """Read the summary of each seed."""
     files = sorted((root / RAW).glob("seed_*/summary.json"))
     if not files:
         raise UserError(f"{root / RAW} has no seed_*/summary.json: run ./quickstart.sh and copy its summary there")
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    sections = [
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def means(runs: list[dict]) -> list[str]:
+    """Explain and format the table of the models."""
+    return [
         f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
         "of the labels; gold is the generator's own score, which no model sees.",
         format_table(models(runs)),
+    ]
+
+
+def headline(root: Path = ROOT) -> str:
+    """Format the README's section: means over the seeds, inventions, provenance."""
+    runs = read_runs(root)
+    return "\n\n".join([*means(runs), inventions(runs), provenance(runs)])
+
+
+def results(root: Path = ROOT) -> str:
+    """Format docs/quickstart.md: means over the seeds, each seed's own figures, and where they come from."""
+    runs = read_runs(root)
+    sections = [
+        *means(runs),
         "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
         "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
         "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
@@ -70,13 +88,16 @@ def provenance(runs: list[dict]) -> str:
     )
 
 
-DOCUMENTS = {"README.md": results, "docs/details.md": overoptimisation.section}
+DOCUMENTS = {"README.md": headline, "docs/quickstart.md": results, "docs/details.md": overoptimisation.section}
 
 
 def filled(document: str, root: Path = ROOT) -> str:
     """A document with what the raw files say between its markers."""
     head, rest = (root / document).read_text(encoding="utf-8").split(BEGIN)
-    return f"{head}{BEGIN}\n{DOCUMENTS[document](root)}\n{END}{rest.split(END)[1]}"
+    text = DOCUMENTS[document](root)
+    if document.startswith("docs/"):
+        text = text.replace("](docs/", "](")
+    return f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
 def take(run: Path) -> None:

@@ -218,12 +218,14 @@ def test_tables_show_each_number_of_threads_and_both_published_ways(tmp_path, mo
             found["gflop"] = dict.fromkeys(tables.PHASES, 5.0)
             found["runs"] = [run | dict.fromkeys((*tables.PHASES, "references"), run[figure]) for run in found["runs"]]
         (folder / f"{name}.json").write_text(json.dumps(found))
-    shown = tables.lead()
-    first = [cell.strip() for cell in shown.splitlines()[2].split("|")[1:-1]]
-    assert first == ["reward model, 1 epoch", "2.00 (2.00 to 2.00)", "5.00 (5.00 to 5.00)",
-                     "1.00 (1.00 to 1.00)", "2.50 (2.50 to 2.50)", "1.00 : 1.00"]  # fmt: skip
-    assert "1 thread, fused attention on both sides" in shown
-    assert "PPO iteration of 32 rollouts" in shown
+    shown = tables.headline()
+    assert "2 threads (median and range): reward model, 1 epoch 5.00 (5.00 to 5.00); SFT" in shown
+    assert "PPO iteration of 32 rollouts 0.20" in shown
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.stages().splitlines()[2:4]]
+    assert [(row[0], row[1], row[5], row[6]) for row in cells] == [
+        ("reward model, 1 epoch", "1", "2.00 (2.00 to 2.00)", "1.00 (1.00 to 1.00)"),
+        ("reward model, 1 epoch", "2", "5.00 (5.00 to 5.00)", "2.50 (2.50 to 2.50)"),
+    ]
     assert "times faster than published, fused" in tables.stages()
     assert tables.phases().count("| generate ") == 2
     assert "20 of 100: 20 (20 to 20) %" in tables.limit()  # 4 a second of 5 each, 1 thread
@@ -232,4 +234,4 @@ def test_tables_show_each_number_of_threads_and_both_published_ways(tmp_path, mo
     busy = json.loads((folder / "sft.json").read_text())
     busy["machine"]["busy"] = 0.5
     (folder / "sft.json").write_text(json.dumps(busy))
-    assert "not idle: others took up to 50%" in tables.lead()
+    assert "not idle: others took up to 50%" in tables.headline()
