@@ -3,8 +3,7 @@
     TLDR_DATA_DIR=… python -m benchmarks.run_all [--only sft ppo] [--again]
 
 About 45 minutes on two idle cores. A part whose raw file was measured with this code, on an idle machine, is passed
-over, so the same command goes on where it was stopped. The tables are written at the end (`python -m
-benchmarks.report`).
+over, so the same command goes on where it was stopped. The tables are written at the end (`python docs/figures.py`).
 """
 
 import argparse
@@ -15,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import raw, report
+from benchmarks import raw
 from benchmarks.bench_trl_ppo import make_command
 from benchmarks.raw import BUSY, ROOT, Record, same_code
 
@@ -80,7 +79,13 @@ def main() -> None:
         if subprocess.run(script, cwd=ROOT).returncode:
             sys.exit(f"{part.name} failed; the same command goes on with it")
         print(f"{part.name}: {(time.monotonic() - start) / 60:.1f} minutes\n", flush=True)
-    report.main()
+    write_figures()
+
+
+def write_figures() -> None:
+    """Run docs/figures.py in a process that sees our modules."""
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, str(ROOT / "docs/figures.py")], cwd=ROOT, env=os.environ | paths, check=True)
 
 
 def environments(pythons: list[Path] | None) -> list[str]:

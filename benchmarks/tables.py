@@ -25,7 +25,7 @@ LIMITS = (
 LIBRARIES = (("trl_ppo", "top 2 of 8 blocks trained"), ("trl_ppo_all", "all blocks trained"))
 
 
-def headline() -> str:
+def speed() -> str:
     """Say how many times faster each stage is, in a sentence for the README."""
     shown, threads = [], set()
     for name, what, figure, _ in LEAD:

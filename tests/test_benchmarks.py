@@ -198,6 +198,17 @@ def test_a_part_stands_while_its_code_does(repository):
     assert "other code" in run_all.why_again("sft")
 
 
+def test_the_figures_are_written_at_the_end(monkeypatch):
+    commands = []
+    monkeypatch.setattr(run_all, "why_again", lambda name: None)
+    monkeypatch.setattr(run_all.subprocess, "run", lambda command, **options: commands.append((command, options)))
+    monkeypatch.setattr("sys.argv", ["run_all", "--only", "sft"])
+    run_all.main()
+    [(command, options)] = commands
+    assert command == [sys.executable, str(raw.ROOT / "docs/figures.py")]
+    assert options["check"]
+
+
 def test_every_part_is_shown_and_every_table_measured():
     names = {part.name for part in run_all.PARTS}
     shown = {name for name, *_ in (*tables.STAGES, *tables.LIMITS, *tables.LIBRARIES)} | {"trunk_cache"}
@@ -218,7 +229,7 @@ def test_tables_show_each_number_of_threads_and_both_published_ways(tmp_path, mo
             found["gflop"] = dict.fromkeys(tables.PHASES, 5.0)
             found["runs"] = [run | dict.fromkeys((*tables.PHASES, "references"), run[figure]) for run in found["runs"]]
         (folder / f"{name}.json").write_text(json.dumps(found))
-    shown = tables.headline()
+    shown = tables.speed()
     assert "2 threads (median and range): reward model, 1 epoch 5.00 (5.00 to 5.00); SFT" in shown
     assert "PPO iteration of 32 rollouts 0.20" in shown
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.stages().splitlines()[2:4]]
@@ -234,4 +245,4 @@ def test_tables_show_each_number_of_threads_and_both_published_ways(tmp_path, mo
     busy = json.loads((folder / "sft.json").read_text())
     busy["machine"]["busy"] = 0.5
     (folder / "sft.json").write_text(json.dumps(busy))
-    assert "not idle: others took up to 50%" in tables.headline()
+    assert "not idle: others took up to 50%" in tables.speed()

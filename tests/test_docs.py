@@ -4,10 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import figures
 import pytest
-
-from benchmarks.report import BLOCKS, DOCUMENTS, MARKED, filled
-from quickstart import readme
 
 ROOT = Path(__file__).resolve().parents[1]
 # Code by any name; configurations by their path (a bare `run.json` is something that a run writes).
@@ -69,18 +67,67 @@ def test_links_lead_somewhere(document):
         assert (page.parent / target).exists(), f"{document} links to {target}"
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
-def test_results_of_the_quickstart_are_those_of_the_raw_files(document):
-    assert readme.filled(document) == (ROOT / document).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
+# ---------------------------------------------------------------------- figures
+@pytest.mark.parametrize("document", figures.DOCUMENTS, ids=lambda path: path.name)
 def test_figures_are_those_of_the_raw_files(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    assert MARKED.search(text)
-    assert filled(document) == text
+    assert figures.fill(document)[1] == []
 
 
 def test_every_figure_that_can_be_shown_is():
-    shown = [name for document in DOCUMENTS for _, name, _ in MARKED.findall((ROOT / document).read_text())]
-    assert set(shown) == set(BLOCKS)
+    shown = [name for page in figures.DOCUMENTS for _, name, *_ in figures.MARKED.findall(page.read_text())]
+    assert set(shown) == set(figures.BLOCKS)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch) -> Path:
+    """A README whose figures are stale, of a repository in `figures.ROOT`."""
+    monkeypatch.setattr(figures, "ROOT", tmp_path)
+    monkeypatch.setattr(figures, "DOCUMENTS", [tmp_path / "README.md"])
+    monkeypatch.setattr(figures, "BLOCKS", {"one": lambda: "1 [raw](docs/results)", "two": lambda: "2"})
+    path = tmp_path / "README.md"
+    path.write_text("a\n<!-- figures: one -->\n0\n<!-- end -->\nb\n<!-- figures: two -->\n2\n<!-- end -->\n")
+    return path
+
+
+def run_figures(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["figures.py", *arguments])
+    figures.main()
+
+
+def test_check_names_the_stale_place_and_changes_nothing(page, monkeypatch):
+    before = page.read_text()
+    with pytest.raises(SystemExit) as end:
+        run_figures(monkeypatch, "--check")
+    assert "README.md: figures one " in end.value.code  # a text: exit code 1
+    assert "two" not in end.value.code
+    assert page.read_text() == before
+    run_figures(monkeypatch)
+    assert page.read_text() == before.replace("\n0\n", "\n1 [raw](docs/results)\n")
+    run_figures(monkeypatch, "--check")
+
+
+def test_links_lead_from_where_a_page_lies(page):
+    moved = page.parent / "docs/page.md"
+    moved.parent.mkdir()
+    page.rename(moved)
+    assert "1 [raw](results)" in figures.fill(moved)[0]
+
+
+def test_an_unknown_figure_is_refused(page, monkeypatch, capsys):
+    page.write_text(page.read_text().replace("figures: two", "figures: three"))
+    with pytest.raises(SystemExit):
+        run_figures(monkeypatch)
+    assert "README.md wants figures 'three': known are one, two" in capsys.readouterr().err
+
+
+def test_take_copies_the_raw_files_of_a_run(page, monkeypatch, capsys):
+    run = page.parent / "results/seed_7"
+    run.mkdir(parents=True)
+    (run / "summary.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        run_figures(monkeypatch, "--take", str(run))
+    assert "has no ppo_curves.png" in capsys.readouterr().err
+    (run / "ppo_curves.png").write_text("png")
+    run_figures(monkeypatch, "--take", str(run))
+    taken = page.parent / figures.QUICKSTART / "seed_7"
+    assert {file.name for file in taken.iterdir()} == {"summary.json", "ppo_curves.png"}

@@ -5,9 +5,10 @@ import json
 import subprocess
 from pathlib import Path
 
+import figures
 import pytest
 
-from quickstart import readme, summarise_run, tables
+from quickstart import summarise_run, tables
 from quickstart.gold import gold_score
 
 POST = (
@@ -118,11 +119,11 @@ def runs(run) -> list[dict]:
 
 def test_readme_shows_means_over_seeds(runs, tmp_path):
     for summary, accuracy in zip(runs, (0.8, 0.9), strict=True):
-        folder = tmp_path / readme.RAW / f"seed_{summary['seed']}"
+        folder = tmp_path / figures.QUICKSTART / f"seed_{summary['seed']}"
         folder.mkdir(parents=True)
         changed = summary | {"ppo": summary["ppo"] | {"reward": accuracy}, "commit": "0123456789abcdef"}
         (folder / "summary.json").write_text(summarise_run.as_json(changed))
-    text = readme.results(tmp_path)
+    text = figures.quickstart(tmp_path) + figures.quickstart_details(tmp_path)
     assert "means over 2 seeds" in text
     assert "| 0.850" in text
     assert "N = 7, 8 at commit `0123456789`" in text

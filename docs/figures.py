@@ -1,0 +1,177 @@
+"""Write the figures and tables of README.md and docs/*.md from the raw files in docs/results/.
+
+    python docs/figures.py                                         # rewrite what stands between the markers
+    python docs/figures.py --check                                 # change nothing; exit 1 and name what is stale
+    python docs/figures.py --take results/quickstart/seed_{1,2,3}  # copy the raw files of these runs first
+
+A marker names a function of `BLOCKS`: `<!-- figures: stages -->` … `<!-- end -->`.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.raw import load
+from benchmarks.tables import growth, libraries, limit, origin, phases, speed, stages, trl
+from quickstart import overoptimisation
+from quickstart.tables import changes, gains, inventions, models, one_run
+from summarize_rlhf import UserError
+from summarize_rlhf.report import format_table
+from summarize_rlhf.run.errors import main_guard
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICKSTART, RELIABILITY = "docs/results/quickstart", "docs/results/reliability"
+DOCUMENTS = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+MARKED = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def quickstart(root: Path = ROOT) -> str:
+    """Format means over the seeds, inventions and provenance."""
+    runs = read_runs(root)
+    sections = [
+        f"Test set of the embedded data, greedy summaries, means over {len(runs)} seeds. Δ is the reward less that "
+        "of the labels; gold is the generator's own score, which no model sees.",
+        format_table(models(runs)),
+        inventions(runs),
+        provenance(runs),
+    ]
+    return "\n\n".join(sections)
+
+
+def quickstart_details(root: Path = ROOT) -> str:
+    """Format what PPO changes, with intervals over seeds and posts, and each seed."""
+    runs = read_runs(root)
+    sections = [
+        "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
+        "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
+        "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
+        "intervals over seeds and posts (Student's t):",
+        format_table(changes(runs)),
+    ]
+    if len(runs) > 1:
+        sections += [
+            f"PPO less SFT over {len(runs)} seeds and {len(runs[0]['posts']['reference']['gold'])} posts together. "
+            "The bootstrap draws seeds and posts anew, but can draw nothing beyond the most extreme seed; Student's t "
+            "allows for that. All seeds share data and starting model, so this is the spread of training, not of data "
+            "sets:",
+            format_table(gains(runs)),
+        ]
+    sections += [
+        "Each seed, PPO less SFT on the same posts, with 95 % intervals over posts alone; ± is a standard error:",
+        format_table([one_run(run) for run in runs]),
+    ]
+    return "\n\n".join(sections)
+
+
+def read_runs(root: Path) -> list[dict]:
+    """Read summary.json of each seed."""
+    files = sorted((root / QUICKSTART).glob("seed_*/summary.json"))
+    if not files:
+        raise UserError(f"{root / QUICKSTART} has no seed_*/summary.json: run ./quickstart.sh, then --take its folder")
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def provenance(runs: list[dict]) -> str:
+    """State script, commit, seeds, hardware and raw files."""
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    commits = ", ".join(sorted({f"`{run['commit'][:10]}`" for run in runs}))
+    machines = "; ".join(sorted({run["machine"] for run in runs}))
+    torch = ", ".join(sorted({run["versions"]["torch"] for run in runs}))
+    seconds = ", ".join(f"{stage} {time} s" for stage, time in runs[0]["seconds"].items())
+    return (
+        f"`./quickstart.sh --seed N` for N = {seeds} at commit {commits}; {machines}; torch {torch}. The reward "
+        "model's ceiling, the share of held-out labels that the gold score itself agrees with, is "
+        f"{runs[0]['rm']['ceiling']:.3f}. KL is that of PPO to SFT along PPO's "
+        "summaries of the test posts, in nats a summary. "
+        f"Time of seed {runs[0]['seed']}: {seconds}. Raw files: [{QUICKSTART}]({QUICKSTART})."
+    )
+
+
+def chaos() -> str:
+    """Format how often runs were killed, and whether they ended as if undisturbed."""
+    rows = [
+        {
+            "stage": run["stage"],
+            "processes": run["processes"],
+            "kills": len(run["kills"]),
+            "while saving": sum(kill.startswith("while") for kill in run["kills"]),
+            "bit-equal to the undisturbed run": "no" if run["differences"] else "yes",
+        }
+        for run in load("chaos", RELIABILITY)["runs"]
+    ]
+    total = sum(row["kills"] for row in rows)
+    return f"{format_table(rows)}\n\n{total} kills. {origin('chaos', folder=RELIABILITY)}"
+
+
+def fuzz() -> str:
+    """Format how many random inputs each reader took, and how many it refused."""
+    record = load("fuzz", RELIABILITY)
+    rows = [
+        {"what is read": name.replace("_", " "), "read": counts.get("read", 0), "refused": counts.get("refused", 0)}
+        for name, counts in record["counts"].items()
+    ]
+    ended = f"{record['inputs']} inputs; each ended in success or in one error of ours."
+    return f"{format_table(rows)}\n\n{ended} {origin('fuzz', folder=RELIABILITY)}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    block.__name__: block
+    for block in (quickstart, quickstart_details, speed, stages, phases, limit, libraries, trl, growth, chaos, fuzz)
+} | {"overoptimisation": overoptimisation.section}
+
+
+def fill(document: Path) -> tuple[str, list[str]]:
+    """Return a document with fresh figures, and the names of those that were stale.
+
+    Links lead from where the document lies. Raises `UserError` for a marker that names no block.
+    """
+    stale = []
+
+    def fresh(found: re.Match) -> str:
+        begin, name, old, end = found.groups()
+        if name not in BLOCKS:
+            raise UserError(f"{document} wants figures {name!r}: known are {', '.join(BLOCKS)}")
+        new = BLOCKS[name]() + "\n"
+        if document.parent.name == "docs":
+            new = new.replace("](docs/", "](")
+        if new != old:
+            stale.append(name)
+        return begin + new + end
+
+    return MARKED.sub(fresh, document.read_text(encoding="utf-8")), stale
+
+
+def take(run: Path) -> None:
+    """Copy the raw files of a quickstart run to docs/results/."""
+    target = ROOT / QUICKSTART / run.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("summary.json", "ppo_curves.png"):
+        if not (run / name).is_file():
+            raise UserError(f"{run} has no {name}: ./quickstart.sh did not come to its end there")
+        shutil.copy(run / name, target / name)
+
+
+@main_guard
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where figures are stale")
+    parser.add_argument("--take", type=Path, nargs="+", default=[], metavar="DIR", help="folders of ./quickstart.sh")
+    args = parser.parse_args()
+    for run in args.take:
+        take(run)
+    told = []
+    for document in DOCUMENTS:
+        text, stale = fill(document)
+        told += [f"{document.relative_to(ROOT)}: figures {name} are not those of docs/results" for name in stale]
+        if stale and not args.check:
+            document.write_text(text, encoding="utf-8")
+    if args.check and told:
+        sys.exit("\n".join([*told, "run python docs/figures.py"]))
+
+
+if __name__ == "__main__":
+    main()
