@@ -4,6 +4,7 @@ import json
 import random
 import statistics
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ def rows(name: str, split: str) -> list[dict[str, str]]:
 def posts() -> list[Post]:
     rng = random.Random("tests")
     return [write_post(rng, draw_facts(rng)) for _ in range(300)]
+
+
+def mean_gold(posts: list[Post], write: Callable[[Post], str]) -> float:
+    """Score one written summary of each post, and average."""
+    return statistics.mean(gold_score(post.prompt, write(post)) for post in posts)
 
 
 # ------------------------------------------------------------------------------------------------- the files
@@ -81,7 +87,7 @@ def test_no_post_stands_in_two_splits():
     assert len(set(bodies)) == len(bodies) == 2400 + 200 + 200 + 6400 + 300
 
 
-def test_every_subreddit_is_met_and_few_references_repeat():
+def test_every_subreddit_is_met_and_few_labels_repeat():
     table = rows("tldr", "train")
     subreddits = Counter(row["prompt"].split("\n")[0] for row in table)
     assert len(subreddits) == len(THEMES)
@@ -108,7 +114,7 @@ def test_no_template_contains_a_value_of_the_vocabularies():
 
 
 def test_title_and_lead_are_poor_summaries(posts):
-    """ROUGE-1 against references; a summary that keeps the whole gist is far above both."""
+    """ROUGE-1 against labels; a summary that keeps the whole gist is far above both."""
     rng = random.Random("baselines")
     labels = [write_summary(rng, post.facts, human_plan(rng), post.sentences) for post in posts]
     title = rouge([post.title for post in posts], labels)["rouge1"]
@@ -138,12 +144,13 @@ POST = (
     "terms for two years, more or less. Then my landlord withheld my deposit while I was at work. That is $450 I do "
     "not have. I promised to give an answer by Friday. So, should I hire a lawyer?\nTL;DR:"
 )
+PERFECT = "My landlord withheld my deposit, worth $450. Should I hire a lawyer?"
 
 
 @pytest.mark.parametrize(
     ("summary", "changed"),
     [
-        ("My landlord withheld my deposit, worth $450. Should I hire a lawyer?", {}),
+        (PERFECT, {}),
         ("My landlord withheld my deposit. Should I hire a lawyer?", {"kept": 3.0}),
         ("Someone I know withheld my deposit, worth $450. Should I hire a lawyer?", {"kept": 3.0}),
         ("My landlord withheld something of mine, worth $450. Should I hire a lawyer?", {"kept": 3.5}),
@@ -165,41 +172,33 @@ def test_gold_of_hand_worked_cases(summary, changed):
 
 
 def test_gold_of_length_and_repetition_by_hand():
-    perfect = "My landlord withheld my deposit, worth $450. Should I hire a lawyer?"
     assert gold_parts(POST, " ".join(["so"] * 30))["long"] == pytest.approx(-0.36 * 0.6931472)  # softplus(0) = ln 2
-    assert gold_parts(POST, perfect)["long"] > -0.01
+    assert gold_parts(POST, PERFECT)["long"] > -0.01
     assert gold_parts(POST, " ".join(["so"] * 60))["long"] == pytest.approx(-0.12 * 30, abs=1e-3)
     # a <who> b a <who> b: 4 runs of three words, 3 different
     assert gold_parts(POST, "my landlord said my landlord said")["repeated"] == pytest.approx(-4 * 1 / 4)
 
 
 def test_gold_reads_both_schemas_alike():
-    summary = "My landlord withheld my deposit, worth $450. Should I hire a lawyer?"
-    assert gold_score(POST, summary) == gold_score(POST.removesuffix("\nTL;DR:"), f"TL;DR: {summary}")
+    assert gold_score(POST, PERFECT) == gold_score(POST.removesuffix("\nTL;DR:"), f"TL;DR: {PERFECT}")
 
 
 def test_gold_ranks_what_a_reader_would(posts):
     """Means over posts, from best to worst."""
     rng = random.Random("ranks")
-
-    def mean(write) -> float:
-        return statistics.mean(gold_score(post.prompt, write(post)) for post in posts)
-
-    perfect = mean(lambda post: write_summary(rng, post.facts))
-    padded = mean(lambda post: write_summary(rng, post.facts, Plan(before=True, after=1), post.sentences))
-    dropped = mean(lambda post: write_summary(rng, post.facts, Plan(amount="drop")))
-    invented = mean(lambda post: write_summary(rng, swap_fact(rng, post.facts, "amount")))
-    generic = mean(lambda post: templates.GENERIC[0])
-    other = mean(lambda post: write_summary(rng, draw_facts(rng)))
+    perfect = mean_gold(posts, lambda post: write_summary(rng, post.facts))
+    padded = mean_gold(posts, lambda post: write_summary(rng, post.facts, Plan(before=True, after=1), post.sentences))
+    dropped = mean_gold(posts, lambda post: write_summary(rng, post.facts, Plan(amount="drop")))
+    invented = mean_gold(posts, lambda post: write_summary(rng, swap_fact(rng, post.facts, "amount")))
+    generic = mean_gold(posts, lambda post: templates.GENERIC[0])
+    other = mean_gold(posts, lambda post: write_summary(rng, draw_facts(rng)))
     assert perfect > padded + 0.1 > dropped > invented + 0.5 > generic + 1 > other + 1
 
 
 def test_gold_has_no_cheap_way_up(posts):
     """What a policy may try instead of summarising: each stays well below a plain summary with one fact missing."""
     rng = random.Random("cheap")
-    passable = statistics.mean(
-        gold_score(post.prompt, write_summary(rng, post.facts, Plan(amount="drop"))) for post in posts
-    )
+    passable = mean_gold(posts, lambda post: write_summary(rng, post.facts, Plan(amount="drop")))
     tricks = {
         "copy of the post": lambda post: " ".join(post.sentences),
         "start of the post": lambda post: " ".join(" ".join(post.sentences).split()[:40]) + ".",
@@ -213,21 +212,18 @@ def test_gold_has_no_cheap_way_up(posts):
         "one word": lambda post: "lawyer " * 20,
     }
     for name, trick in tricks.items():
-        assert statistics.mean(gold_score(post.prompt, trick(post)) for post in posts) < passable - 0.5, name
+        assert mean_gold(posts, trick) < passable - 0.5, name
     assert gold_score(POST, "") >= -2.0
     assert gold_score(POST, "$1 " * 500) == -2.0
 
 
-def test_references_leave_room_above_them():
-    """The mean reference is more than one fact below what can be reached, so that stage 3 has somewhere to go."""
-    table = rows("tldr", "test")
+def test_labels_leave_room_above_them():
+    """The mean label is more than one fact below what can be reached, so that stage 3 has somewhere to go."""
     rng = random.Random("room")
-    references = statistics.mean(gold_score(row["prompt"], row["label"]) for row in table)
-    perfect = statistics.mean(
-        gold_score(post.prompt, write_summary(rng, post.facts))
-        for post in (write_post(rng, draw_facts(rng)) for _ in range(200))
-    )
-    assert 2.2 < references < 2.9
+    labels = statistics.mean(gold_score(row["prompt"], row["label"]) for row in rows("tldr", "test"))
+    fresh = [write_post(rng, draw_facts(rng)) for _ in range(200)]
+    perfect = mean_gold(fresh, lambda post: write_summary(rng, post.facts))
+    assert 2.2 < labels < 2.9
     assert perfect > 3.9
 
 
