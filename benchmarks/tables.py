@@ -72,8 +72,8 @@ def phases() -> str:
         for threads in record.threads()
     ]
     rollouts, threads = record.raw["settings"]["rollouts"], max(record.threads())
-    seconds = record.median(OURS, threads, "references")
-    text = f"Scoring the references, once per run: {seconds:.2f} s for these {rollouts} rows, {_threads(threads)}."
+    seconds = record.median(OURS, threads, "references")  # the human summaries, in the raw files' word
+    text = f"Scoring the human summaries, once per run: {seconds:.2f} s for these {rollouts} rows, {_threads(threads)}."
     names = ["ppo"]
     if raw.exists("ppo_earlier"):
         before = raw.read("ppo_earlier")
