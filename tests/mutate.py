@@ -1,7 +1,7 @@
 """Does each test fail when the code is wrong? Applies one named mutation at a time and runs its test.
 
     python tests/mutate.py                  all of them, a table, exit code 0 if every test went red
-    python tests/mutate.py sft ppo          those of these subjects (tests/mutations/)
+    python tests/mutate.py sft ppo          those of these subjects (mutations_<subject>.py)
     python tests/mutate.py fast             some of each kind, as the test suite does
 
 Works on a copy of the repository; the working tree is not touched. One process loads the libraries and forks for each

@@ -1,25 +1,12 @@
-"""What the tests must notice: one table per subject, one mutation a row.
+"""What the tests must notice: a table per subject, beside its tests as `mutations_<subject>.py`, one mutation a row.
 
 A row is a name, a file, a text that stands in it exactly once, what it becomes, and the test that must then fail:
-`lm/test_kl.py::name` is a test below tests/. tests/mutate.py applies them.
+`lm/test_kl.py::name` is a test below tests/. mutate.py applies them.
 """
 
-import importlib
+import runpy
+from pathlib import Path
 from typing import NamedTuple
-
-SUBJECTS = (
-    "sft",
-    "reward_model",
-    "ppo",
-    "policy",
-    "decoding",
-    "rollouts",
-    "trainer",
-    "text",
-    "defaults",
-    "shared",
-    "house",
-)
 
 
 class Mutation(NamedTuple):
@@ -38,7 +25,8 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    subject: [Mutation(*row) for row in importlib.import_module(f"mutations.{subject}").ROWS] for subject in SUBJECTS
+    path.stem.removeprefix("mutations_"): [Mutation(*row) for row in runpy.run_path(str(path))["ROWS"]]
+    for path in sorted(Path(__file__).parent.rglob("mutations_*.py"))
 }
 # Some of each kind: these run with the test suite.
 FAST = {

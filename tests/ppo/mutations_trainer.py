@@ -1,17 +1,16 @@
 # ruff: noqa: E501  a table, one mutation a line
 """PPO's trainer: collecting, optimising, evaluating, going on."""
 
-BASE = "trlx/trainer/accelerate_base_trainer.py"
-PPO = "trlx/trainer/ppo.py"
-GENERATION_MODULE = "summarize_rlhf/lm/generation.py"
 ARGUMENTS = "trlx/data/arguments.py"
+BASE = "trlx/trainer/accelerate_base_trainer.py"
 CHECKPOINT = "trlx/trainer/checkpoint.py"
 EVALUATION = "trlx/trainer/evaluation.py"
+GENERATION_MODULE = "summarize_rlhf/lm/generation.py"
 HARDWARE = "summarize_rlhf/run/trackers.py"
-MODELING = "trlx/utils/modeling.py"
+OPTIMIZERS = "trlx/utils/optimizers.py"
+PPO = "trlx/trainer/ppo.py"
 SCORING = "trlx/trainer/rewards.py"
 SETUP = "trlx/trainer/setup.py"
-OPTIMIZERS = "trlx/utils/optimizers.py"
 
 # fmt: off
 ROWS = [

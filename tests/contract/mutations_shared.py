@@ -1,26 +1,17 @@
 # ruff: noqa: E501  a table, one mutation a line
-"""What the stages share: text, tokens, sampler, ROUGE, hand-over; stage 3's script and the tables."""
+"""What the stages agree on: data, tokenizer, ROUGE, intervals, hand-over, tables."""
 
-GENERATE = "summarize_rlhf/lm/summaries.py"
 INTERVALS = "summarize_rlhf/intervals.py"
-KL = "summarize_rlhf/lm/kl.py"
 SAMPLER = "summarize_rlhf/run/sampler.py"
-STAGE3 = "trlx_gptj_text_summarization.py"
 SFT = "sft/train_gptj_summarize.py"
-TRAINER_ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
+STAGE3 = "trlx_gptj_text_summarization.py"
 TABLES = "trlx_inference_gptj.py"
 TOKENIZER = "summarize_rlhf/tokenizer.py"
+TRAINER_ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
 WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
 ROWS = [
-    # summaries
-    ("summaries written in training mode", GENERATE, "    model.eval()\n", "", "lm/test_formulas_policy.py::test_summaries_are_written_in_evaluation_mode"),
-    ("summaries leave the model in evaluation mode", GENERATE, "    model.train(was_training)\n", "", "lm/test_formulas_policy.py::test_summaries_are_written_in_evaluation_mode"),
-    ("summaries ignore the temperature", GENERATE, "\"temperature\": temperature}", "\"temperature\": 1.0}", "lm/test_formulas_policy.py::test_summaries_follow_seed_and_temperature"),
-    ("summaries ignore the seed", GENERATE, "generation.uniforms(len(prompts), config, seed)", "generation.uniforms(len(prompts), config, 0)", "lm/test_formulas_policy.py::test_summaries_follow_seed_and_temperature"),
-    ("summaries from the fifty likeliest", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_k\": 50}", "lm/test_formulas_policy.py::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
-    ("summaries from a nucleus", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_p\": 0.9}", "lm/test_formulas_policy.py::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
     # order of rows
     ("sampler ignores its seed", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.epoch)", "contract/test_formulas.py::test_order_of_each_epoch"),
     ("sampler ignores the epoch", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.seed)", "contract/test_formulas.py::test_order_of_each_epoch"),
@@ -36,7 +27,6 @@ ROWS = [
     ("a run goes on at another rate", SFT, "AdamW's peak learning rate\", least=0)", "AdamW's peak learning rate\", least=0, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a run goes on with another seed", SFT, "least=0, below=2**32)", "least=0, below=2**32, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a linear schedule goes on to another length", TRAINER_ARGUMENTS, "return args.lr_scheduler_type.startswith(\"constant\")", "return True", "contract/test_formulas.py::test_what_a_run_may_not_change"),
-    ("evaluations that choose the model may change", SFT, "return args.keep == \"last\"", "return True", "run/test_may_change.py::test_evaluations_may_change_only_where_they_do_not_choose_the_model"),
     # stage 3
     ("stage 3: label's score added", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs) + torch.tensor(label_score)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
     ("stage 3: label's score left out", STAGE3, "scorer.score(body, outputs) - torch.tensor(label_score)", "scorer.score(body, outputs)", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
@@ -60,6 +50,4 @@ ROWS = [
     ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "contract/test_intervals.py::test_eight_seeds_that_differ"),
     ("seeds taken as they are", INTERVALS, "x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))]", "x[:, rng.integers(posts, size=posts)]", "contract/test_intervals.py::test_eight_seeds_that_differ"),
     ("pairs on one post counted apart", INTERVALS, "sums[post] = sums.get(post, 0.0) + hit - share", "sums[len(sums)] = hit - share", "contract/test_intervals.py::test_pairs_on_one_post_count_as_one"),
-    ("KL one position late", KL, "len(prompts[i]) - 1 - first", "len(prompts[i]) - first", "lm/test_kl.py::test_against_a_slow_sum"),
-    ("KL of the reference to the policy", KL, "(logprobs - reference)", "(reference - logprobs)", "lm/test_kl.py::test_two_tokens_by_hand"),
 ]

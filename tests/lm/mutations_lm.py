@@ -1,0 +1,85 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""The model, cut, run and sampled: blocks, last block, decoding, weights, summaries."""
+
+BRANCHES = "summarize_rlhf/lm/branches.py"
+DECODING = "summarize_rlhf/lm/decoding.py"
+END_OF_RESPONSE = "summarize_rlhf/lm/end_of_response.py"
+EVALUATION = "trlx/trainer/evaluation.py"
+GENERATE = "summarize_rlhf/lm/summaries.py"
+GENERATION = "summarize_rlhf/lm/generation_options.py"
+KL = "summarize_rlhf/lm/kl.py"
+KV_CACHE = "summarize_rlhf/lm/kv_cache.py"
+LAST_BLOCK = "summarize_rlhf/lm/last_block.py"
+POLICY = "trlx/models/policy.py"
+PPO = "trlx/trainer/ppo.py"
+REWARDS = "trlx/trainer/rewards.py"
+SAMPLING = "summarize_rlhf/lm/generation.py"
+SCORING = "trlx/trainer/rewards.py"
+WEIGHTS = "summarize_rlhf/lm/weights.py"
+
+# fmt: off
+ROWS = [
+    # decoding
+    ("row writes at its neighbour's length", KV_CACHE, "self.keys[rows, :, cache.lengths]", "self.keys[rows, :, cache.lengths.roll(1)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("row does not see its last token", DECODING, "device=tokens.device) <= lengths", "device=tokens.device) < lengths", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("position one late", DECODING, "position_ids=lengths[:, None]", "position_ids=lengths[:, None] + 1", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("first token from the prompts' padding", DECODING, "self.cache.lengths[rows] - 1]", "self.cache.lengths[rows].max() - 1]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("random numbers of another step", DECODING, "self.uniforms[:, step], step)", "self.uniforms[:, 0], step)", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("dropped rows leave their random numbers", DECODING, "(x[rows] for x in (self.uniforms, self.responses))", "(self.uniforms[: len(rows)], self.responses[rows])", "lm/test_decoding.py::test_neither_batch_nor_memory_changes_a_token"),
+    ("dropped rows leave their keys", KV_CACHE, "self.keys, self.values = self.keys[rows], self.values[rows]", "self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("trunk one token late", DECODING, "device=hidden.device), self.cache.lengths] = hidden[:, 0]", "device=hidden.device), self.cache.lengths - 1] = hidden[:, 0]", "lm/test_decoding.py::test_trunk_is_that_of_a_forward_pass"),
+    ("temperature multiplies", DECODING, "logits / self.temperature", "logits * self.temperature", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("shallow copies at each token", "summarize_rlhf/lm/branches.py", 'if "head" not in self._branches:', "if True:", "lm/test_branches.py::test_decoded_tokens_make_no_copies"),
+    # families that `generate` decodes
+    ("rows that rwkv mixes are batched", SAMPLING, "order[: batch_size if together else 1]", "order[:batch_size]", "lm/test_recurrent.py::test_responses_are_those_of_each_prompt_alone"),
+    ("padding that is read is kept", SAMPLING, "if padded or len(prompts[i]) == len(prompts[rows[0]])", "if True", "lm/test_recurrent.py::test_responses_are_those_of_each_prompt_alone"),
+    ("nothing but the pad token under the mask", SAMPLING, "logits([others + prompt, [pad_id] * 8 + prompt], 8)", "logits([prompt], 0)", "lm/test_recurrent.py::test_what_reads_padding_is_found_out"),
+    ("one-token prompt goes on from the last generation", SAMPLING, "        model(ids, use_cache=False)\n", "        pass\n", "lm/test_recurrent.py::test_responses_are_those_of_each_prompt_alone"),
+    ("rwkv rescales its weights in place", WEIGHTS, "config.rescale_every = 0", "pass", "lm/test_recurrent.py::test_ppo_and_summaries"),
+    # the last block's keep_from
+    ("keep_from begins one token late", LAST_BLOCK, "self.inner(hidden[:, start:]", "self.inner(hidden[:, start + 1 :]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("keep_from's queries one position off", LAST_BLOCK, "(position[start:, None] >= position)", "(position[start:, None] > position)", "lm/test_last_block.py::test_states_and_gradients"),
+    ("keep_from's queries see what follows them", LAST_BLOCK, "(position[start:, None] >= position)[None, None]", "(position[start:, None] >= 0 * position)[None, None]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("mask's rows taken from the top", LAST_BLOCK, "attention_mask[:, :, -(queries - start) :]", "attention_mask[:, :, : queries - start]", "lm/test_last_block.py::test_states_and_gradients"),
+    ("beginning not causal", LAST_BLOCK, "if unmasked > start:", "if False:", "lm/test_last_block.py::test_a_mask_about_the_last_tokens_alone"),
+    ("MLP runs for all tokens", LAST_BLOCK, "        start = _keep_from.get()\n", "        start = 0\n", "lm/test_last_block.py::test_the_mlp_of_the_last_block_runs_from_keep_from_on"),
+    ("keep_from forgotten in the backward pass", LAST_BLOCK, "functools.partial(_run_keeping, _keep_from.get(), function)", "function", "lm/test_last_block.py::test_states_and_gradients"),
+    ("another model's attention replaced", LAST_BLOCK, "AttentionInterface.register(ATTENTION, sdpa_keep_from)", 'AttentionInterface.register(ATTENTION, sdpa_keep_from)\n    AttentionInterface.register("sdpa", sdpa_keep_from)', "lm/test_registries.py::test_registries_are_as_they_were"),
+    ("branch in the mode of its making", BRANCHES, "self.module.__dict__ | self.attributes", "self.attributes", "lm/test_branches.py::test_they_follow_the_model"),
+    # what the reference is computed with
+    ("reference with dropout", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "        self.eval()\n        self.reference is not None and self.reference.train()\n", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference at temperature 1", POLICY, "logits = self._logits(self.reference_decoder, states, before, temperature)", "logits = self._logits(self.reference_decoder, states, before, 1.0)", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference rounded to bf16", POLICY, "            return logprobs_of_labels(logits, responses)", "            return logprobs_of_labels(logits, responses).bfloat16().float()", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference can be trained", POLICY, "copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "copy.deepcopy(blocks[self.depth :])", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference follows the policy", PPO, "        self.collection = None\n\n    def checkpoint", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    # in which mode the policy runs
+    ("generates in training mode", PPO, "model = [p.ids for p in prompts], self.bar(\"rollouts\"), policy.causal_lm", "model = [p.ids for p in prompts], self.bar(\"rollouts\"), policy.causal_lm.train()", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("evaluates in training mode", EVALUATION, "responses = generation.sample(policy.causal_lm, config", "responses = generation.sample(policy.causal_lm.train(), config", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("trains with dropout", PPO, "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n", "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n        self.policy.train()\n", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("decoding keeps gradients", DECODING, "@torch.no_grad()\ndef decode", "def decode", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("collection keeps gradients", PPO, "@torch.no_grad()\ndef logprobs_and_values", "def logprobs_and_values", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    # rollouts
+    ("samples not put back in order", DECODING, "responses[rows[i]] = response", "responses[i] = response", "lm/test_decoding.py::test_neither_batch_nor_memory_changes_a_token"),
+    # generation options
+    ("temperature 0 samples at 1", GENERATION, ' or options.get("temperature") == 0', "", "lm/test_generation_options.py::test_temperature_zero_is_greedy"),
+    ("greedy rollouts accepted", GENERATION, "if sampled and is_greedy(each):", "if False:", "lm/test_generation_options.py::test_what_rollouts_and_sweeps_must_not_be"),
+    ("top-p above 1 accepted", GENERATION, '(float, {"above": 0, "most": 1})', '(float, {"above": 0})', "lm/test_generation_options.py::test_wrong_options_are_refused_by_name"),
+    ("ends outside the vocabulary accepted", GENERATION, "if vocabulary is not None and max(ids) >= vocabulary:", "if False:", "lm/test_generation_options.py::test_an_end_outside_the_vocabulary_is_refused_before_the_weights_are_read"),
+    # text
+    ("response decoded by itself", END_OF_RESPONSE, "or not both.startswith(before):", "or True:", "lm/test_response_text_families.py::test_a_response_reads_as_it_does_behind_its_prompt"),
+    ("prompt cut within a character", END_OF_RESPONSE, 'if before.endswith("\\ufffd") or not', "if not", "lm/test_response_text.py::test_bytes_decode_as_they_did"),
+    ("stop sought in the response by itself", END_OF_RESPONSE, "text = text_after(tokenizer, prompt, response[:length])", "text = text_after(tokenizer, [], response[:length])", "lm/test_response_text_families.py::test_a_stop_is_sought_in_the_text_as_it_reads"),
+    ("trainer decodes without the prompt", REWARDS, "cut_at_stop(tokenizer, prompt.ids, response,", "cut_at_stop(tokenizer, [], response,", "lm/test_response_text_families.py::test_samples_outputs_and_logs_read_as_text"),
+    # summaries
+    ("summaries written in training mode", GENERATE, "    model.eval()\n", "", "lm/test_formulas_policy.py::test_summaries_are_written_in_evaluation_mode"),
+    ("summaries leave the model in evaluation mode", GENERATE, "    model.train(was_training)\n", "", "lm/test_formulas_policy.py::test_summaries_are_written_in_evaluation_mode"),
+    ("summaries ignore the temperature", GENERATE, "\"temperature\": temperature}", "\"temperature\": 1.0}", "lm/test_formulas_policy.py::test_summaries_follow_seed_and_temperature"),
+    ("summaries ignore the seed", GENERATE, "generation.uniforms(len(prompts), config, seed)", "generation.uniforms(len(prompts), config, 0)", "lm/test_formulas_policy.py::test_summaries_follow_seed_and_temperature"),
+    ("summaries from the fifty likeliest", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_k\": 50}", "lm/test_formulas_policy.py::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    ("summaries from a nucleus", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_p\": 0.9}", "lm/test_formulas_policy.py::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
+    # intervals and divergence
+    ("KL one position late", KL, "len(prompts[i]) - 1 - first", "len(prompts[i]) - first", "lm/test_kl.py::test_against_a_slow_sum"),
+    ("KL of the reference to the policy", KL, "(logprobs - reference)", "(reference - logprobs)", "lm/test_kl.py::test_two_tokens_by_hand"),
+    ("text: reward of BOS shifts all", SCORING, "first = len(prefix_ids(tokenizer))", "first = 0", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),
+    ("text: reward of the tokenizer's own blank shifts all", SCORING, "        first += 1\n", "        pass\n", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),
+]
