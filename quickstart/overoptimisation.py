@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RAW = "docs/results/overoptimisation"
 OWN, WEAK = "0.15", "0.01"  # the quickstart's coefficient, and the one to compare with
 FREE = ("method.init_kl_coef", "train.checkpoint_dir", "train.seed", "model.model_path", "tokenizer.tokenizer_path")
+IDENTITY = "train.trainer_kwargs.identity."
+OF_A_SEED = (f"{IDENTITY}reward_model", f"{IDENTITY}task.reward_model")  # each seed trains its own reward model
 Record = dict[str, Any]
 
 
@@ -61,11 +63,13 @@ def flat(arguments: Record, prefix: str = "") -> Record:
 
 
 def check_alike(runs: list[Record]) -> None:
-    """Raise UserError where two runs differ in more than the KL coefficient, the seed and their paths."""
+    """Raise UserError where runs differ in more than KL coefficient, seed, paths and the reward model of their seed."""
     first = flat(runs[0]["arguments"])
     for run in runs[1:]:
         other = flat(run["arguments"])
-        differing = [key for key in first | other if key not in FREE and first.get(key) != other.get(key)]
+        mate = flat(next(each for each in runs if each["seed"] == run["seed"])["arguments"])
+        expected = first | {key: mate[key] for key in OF_A_SEED if key in mate}
+        differing = [key for key in expected | other if key not in FREE and expected.get(key) != other.get(key)]
         differing += [key for key in ("commit", "data") if run[key] != runs[0][key]]
         if [e["batch"] for e in run["evaluations"]] != [e["batch"] for e in runs[0]["evaluations"]]:
             differing.append("batches of the evaluations")

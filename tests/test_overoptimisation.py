@@ -1,6 +1,7 @@
 """Two KL coefficients beside each other: the same settings, and no verdict that the figures do not carry."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,24 @@ def test_runs_with_other_settings_are_not_compared(folders, tmp_path, name, chan
     with pytest.raises(UserError, match=f"differ in {name} "):
         overoptimisation.write([*folders, tmp_path / "seed_4"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def identity(seed: int) -> dict:
+    """What stage 3 notes of its reward model: a path and a hash of the seed's own."""
+    task = {"reward_model": f"results/seed_{seed}/rm", "max_eval_prompts": 64}
+    return {"trainer_kwargs": {"identity": {"reward_model": f"hash {seed}", "task": task}}}
+
+
+def test_each_seed_has_its_own_reward_model(tmp_path):
+    folders = [tmp_path / f"seed_{seed}" for seed in (1, 2)]
+    for seed, folder in enumerate(folders, 1):
+        for name, kl in (("ppo_kl_0.01", 0.01), ("ppo", 0.15)):
+            write_run(folder / name, seed, kl, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), **identity(seed))
+    overoptimisation.write(folders, tmp_path / overoptimisation.RAW)
+    shutil.rmtree(folders[1] / "ppo")
+    write_run(folders[1] / "ppo", 2, 0.15, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), **identity(3))
+    with pytest.raises(UserError, match=r"differ in train.trainer_kwargs.identity.*reward_model"):
+        overoptimisation.write(folders, tmp_path / overoptimisation.RAW)
 
 
 def test_runs_of_another_version_are_not_compared(folders, tmp_path):
