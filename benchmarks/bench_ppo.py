@@ -1,11 +1,11 @@
-"""Stage 3: one PPO iteration (collect 64 rollouts, four epochs on them), the published way and ours, by phase.
+"""Compare one PPO iteration (64 rollouts, four epochs on them) with the published way, by phase.
 
     python benchmarks/bench_ppo.py [--quick] [--threads 1 2]
 
 Prompts of 50 to 400 tokens, 50 new ones, chunks of 16, batch 4 with 4 batches an update, the top 2 of 8 blocks trained;
-a reward model of the same shape. The published way runs a second time with torch's fused attention. A short iteration
-warms up and does not count. `references` is ours alone: the human summaries are scored once per run, before training;
-the published way scores them again in each `reward`.
+a reward model of the same shape. The published way runs a second time with torch's fused attention. A short warm-up
+iteration does not count. The figure `references` is ours only: the human summaries are scored once per run, before
+training; the published way scores them again in each `reward`.
 """
 
 import os
@@ -42,7 +42,7 @@ PHASES = ("generate", "reward", "policy + reference", "optimise")
 
 
 def make(folder: Path, rollouts: int, family: str, **shape) -> str:
-    """Policy, reward model and rows for so many rollouts; returns the kind of texts."""
+    """Write policy, reward model and rows for `rollouts` rollouts; return the kind of texts (real or synthetic)."""
     kind, rows = workload.texts(WARM_UP + rollouts, shorten=False)
     workload.make(folder, rows, family, **shape)
     (folder / "rm").mkdir()
@@ -52,13 +52,13 @@ def make(folder: Path, rollouts: int, family: str, **shape) -> str:
 
 
 def prompts_of(folder: Path) -> list[dict[str, str]]:
-    """The folder's rows, each post cut to a length drawn between `SHORTEST` and `LONGEST`."""
+    """Read the folder's rows and cut each post to a length drawn between `SHORTEST` and `LONGEST`."""
     tokenizer, lengths = load_tokenizer(folder), random.Random(0)
     made = []
     for row in workload.read(folder):
         room = lengths.randint(SHORTEST, LONGEST)
         body = cut_post(tokenizer, split_prompt(row["prompt"]), room, prompt_text)
-        made.append({"prompt": prompt_text(body), "body": body, "reference": row["label"]})
+        made.append({"prompt": prompt_text(body), "body": body, "label": row["label"]})
     return made
 
 
@@ -77,24 +77,24 @@ def settings(folder: Path, rollouts: int, unfrozen: int, chunk: int = CHUNK, bat
 
 
 class OneIteration:
-    """The trainer and the reward function of `trlx_gptj_text_summarization.py`, and the human summaries' scores."""
+    """Trainer and reward function as in `trlx_gptj_text_summarization.py`, and the human summaries' scores."""
 
     def __init__(self, folder: Path, rows: list[dict[str, str]], config: TRLConfig, accumulation: int = ACCUMULATION):
         os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = str(accumulation)
         self.scorer = Scorer.from_pretrained(folder / "rm", batch_tokens=CACHE_TOKENS)
         start = time.perf_counter()
-        measured = self.scorer.score([r["body"] for r in rows[WARM_UP:]], [r["reference"] for r in rows[WARM_UP:]])
-        self.references_s = time.perf_counter() - start
+        measured = self.scorer.score([r["body"] for r in rows[WARM_UP:]], [r["label"] for r in rows[WARM_UP:]])
+        self.labels_s = time.perf_counter() - start
         scores = [0.0] * WARM_UP + measured.tolist()
         self.prompts = [
-            {"prompt": row["prompt"], "body": row["body"], "reference_score": score}
+            {"prompt": row["prompt"], "body": row["body"], "label_score": score}
             for row, score in zip(rows, scores, strict=True)
         ]
         self.trainer = AcceleratePPOTrainer(config, self.reward)
         self.trainer.log.start(resumed=False)
 
-    def reward(self, outputs, body, reference_score, **_) -> torch.Tensor:
-        return self.scorer.score(body, outputs) - torch.tensor(reference_score)
+    def reward(self, outputs, body, label_score, **_) -> torch.Tensor:
+        return self.scorer.score(body, outputs) - torch.tensor(label_score)
 
     def collect(self, prompts: list[dict]) -> dict[str, float]:
         trainer = self.trainer
@@ -110,21 +110,21 @@ class OneIteration:
 
 def ours(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
     one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen))
-    for part in (one.prompts[:WARM_UP], one.prompts[WARM_UP:]):
+    for prompts in (one.prompts[:WARM_UP], one.prompts[WARM_UP:]):
         start = time.perf_counter()
-        stats = one.collect(part)
+        stats = one.collect(prompts)
         collected = time.perf_counter() - start
         one.optimise()
-        whole = time.perf_counter() - start
+        total = time.perf_counter() - start
     generate, reward = stats["time/rollout_generate"], stats["time/rollout_score"]
-    seconds = {"references": one.references_s, "generate": generate, "reward": reward}
+    seconds = {"references": one.labels_s, "generate": generate, "reward": reward}
     return seconds | {
-        "policy + reference": collected - generate - reward, "optimise": whole - collected, "iteration": whole,
+        "policy + reference": collected - generate - reward, "optimise": total - collected, "iteration": total,
     }  # fmt: skip
 
 
 def matrix_products(folder: Path, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
-    """What each phase of ours needs, in 10⁹ operations: every row is computed alone, without padding."""
+    """Count the operations of each of our phases, in 10⁹: every row is computed alone, without padding."""
     one = OneIteration(folder, rows, settings(folder, WARM_UP, unfrozen, chunk=1, batch=1), UPDATE)
     gflop: dict[str, float] = {}
 
@@ -152,17 +152,17 @@ def published_way(folder: Path, rows: list[dict[str, str]], unfrozen: int, atten
     theirs = published_ppo.PPO(
         folder, folder / "rm", tokenizer, unfrozen, method, CHUNK, BATCH, ACCUMULATION, attention
     )
-    for part in (rows[:WARM_UP], rows[WARM_UP:]):
+    for chosen in (rows[:WARM_UP], rows[WARM_UP:]):
         start = time.perf_counter()
-        ids = [tokenizer(row["prompt"]).input_ids for row in part]
-        seconds = theirs.iteration(ids, [row["reference"] for row in part])
-        whole = time.perf_counter() - start
+        ids = [tokenizer(row["prompt"]).input_ids for row in chosen]
+        seconds = theirs.iteration(ids, [row["label"] for row in chosen])
+        total = time.perf_counter() - start
     seconds["policy + reference"] = seconds.pop("policy") + seconds.pop("reference")
-    return {phase: seconds[phase] for phase in PHASES} | {"iteration": whole}
+    return {phase: seconds[phase] for phase in PHASES} | {"iteration": total}
 
 
 def one_side(folder: Path, side: str, rows: list[dict[str, str]], unfrozen: int) -> dict[str, float]:
-    """Seconds of an iteration and of its phases."""
+    """Return the seconds of an iteration and of its phases."""
     if side == OURS:
         return ours(folder, rows, unfrozen)
     return published_way(folder, rows, unfrozen, published.ATTENTION[side])
@@ -170,12 +170,12 @@ def one_side(folder: Path, side: str, rows: list[dict[str, str]], unfrozen: int)
 
 def main() -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--rollouts", type=int, help="of the iteration that is measured; default 64, quick 16")
+    parser.add_argument("--rollouts", type=int, help="rollouts of the measured iteration; default 64, quick 16")
     parser.add_argument("--unfrozen", type=int, default=2, help="blocks trained, from the top")
     args = parser.parse_args()
     rollouts = args.rollouts or (16 if args.quick else 64)
     if rollouts % UPDATE:
-        parser.error(f"--rollouts: whole updates of {UPDATE}, so that no side fills one up")
+        parser.error(f"--rollouts must be a multiple of {UPDATE} (one update), so that no side pads an update")
 
     def work(folder: Path, side: str) -> dict[str, float]:
         return one_side(folder, side, prompts_of(folder), args.unfrozen)

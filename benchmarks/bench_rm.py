@@ -1,4 +1,4 @@
-"""Stage 2's training loop: the published way and ours, in pairs per second.
+"""Compare stage 2's training loop with the published way, in pairs per second.
 
     python benchmarks/bench_rm.py [--quick] [--threads 1 2] [--epochs 5]
 
@@ -49,7 +49,7 @@ def arguments(epochs: int, micro_batch: int = MICRO_BATCH) -> RewardArguments:
 
 
 def ours(folder: Path, rows: Dataset, epochs: int, micro_batch: int = MICRO_BATCH) -> dict[str, float]:
-    """The trainer of stage 2 as `reward_model/train_reward_model_gptj.py` makes it."""
+    """Train as `reward_model/train_reward_model_gptj.py` does."""
     args = arguments(epochs, micro_batch)
     training = training_arguments(args, folder / "ours", dtype_for())
     training.eval_strategy = "no"
@@ -81,7 +81,7 @@ def ours(folder: Path, rows: Dataset, epochs: int, micro_batch: int = MICRO_BATC
 
 
 def matrix_products(folder: Path, rows: Dataset, epochs: int) -> dict[str, float]:
-    """What a pair of an epoch needs in the mean, in 10⁹ operations: each is computed alone, without padding."""
+    """Count the mean operations of a pair in an epoch, in 10⁹: each pair is computed alone, without padding."""
     args, gflop = arguments(epochs), {}
     tokenizer, model = load_tokenizer(folder), RewardModel.from_causal_lm(folder)
     model.freeze(args.trainable_fraction)

@@ -1,4 +1,4 @@
-"""Stage 1's training loop: the published way (padded to 550, eager attention) and ours, in real tokens per second.
+"""Compare stage 1's training loop with the published way (padded to 550, eager attention), in real tokens per second.
 
     python benchmarks/bench_sft.py [--quick] [--threads 1 2]
 
@@ -31,7 +31,7 @@ BATCH = 16
 
 
 def ours(folder: Path, rows: Dataset, checkpointing: bool) -> dict[str, float]:
-    """The trainer of stage 1 as `sft/train_gptj_summarize.py` makes it."""
+    """Train as `sft/train_gptj_summarize.py` does."""
     args = SFTArguments(
         per_device_train_batch_size=BATCH, global_batch_size=BATCH, gradient_checkpointing=checkpointing,
         num_train_epochs=1, report_to="none", eval_steps=10**6, save_steps=10**6,
@@ -65,7 +65,7 @@ def data_of(rows: Dataset, tokenizer: PreTrainedTokenizerFast, seed: int) -> tup
 
 
 def matrix_products(folder: Path, rows: Dataset) -> dict[str, float]:
-    """What a token of the measured steps needs, in 10⁹ operations: each row is computed alone, without padding."""
+    """Count the operations of a token in the measured steps, in 10⁹: each row is computed alone, without padding."""
     tokenizer, model, gflop = load_tokenizer(folder), SupervisedLM(load_causal_lm(folder)).train(), {}
     dataset, sampler = data_of(rows, tokenizer, SFTArguments().seed)
     measured = list(sampler)[BATCH:]
@@ -92,7 +92,7 @@ def published_way(folder: Path, rows: Dataset, checkpointing: bool, attention: s
     )
     lengths = [min(len(tokenizer(f"{row['prompt']} {row['label']}").input_ids), published.WIDTH) for row in rows]
     trainer.train()
-    # Every padded row costs it the same, so the warm-up's rows count as mean ones: chance has no part in the rate.
+    # Every padded row costs the same, so warm-up rows count as average ones: the rate does not depend on chance.
     return clock.rate("tokens", sum(lengths), BATCH * sum(lengths) / len(lengths))
 
 

@@ -1,9 +1,9 @@
-"""Stages 1 and 2 beside TRL's SFTTrainer and RewardTrainer (pip install trl==1.16.0), on the same model and rows.
+"""Compare stages 1 and 2 with TRL's SFTTrainer and RewardTrainer (pip install trl==1.16.0), on the same model and rows.
 
     python benchmarks/bench_trl.py --stage sft [--family gpt_neox] [--quick]
     python benchmarks/bench_trl.py --stage rm  [--epochs 5]
 
-TRL runs as it is fastest on a CPU: batches grouped by length, no activation checkpointing, no packing (which needs
+TRL runs in its fastest CPU setting: batches grouped by length, no activation checkpointing, no packing (which needs
 flash attention), the embeddings of the reward model frozen like ours; both take four pairs a forward pass.
 `--trl_attention eager` is how GPT-J ran before transformers 5.24 gave it fused attention. Ours is what the stages run.
 The first step warms up and does not count.
@@ -70,7 +70,7 @@ def rm_by_trl(folder: Path, rows: Dataset, attention: str, epochs: int) -> dict[
 
 
 def freeze(base) -> None:
-    """Embeddings and the lower 70 % of the blocks, as stage 2 does."""
+    """Freeze embeddings and the lower 70 % of the blocks, as stage 2 does."""
     from reward_model.reward_model import RewardModel
 
     RewardModel(base).freeze(0.3)

@@ -1,14 +1,14 @@
-"""Stage 3's iteration beside TRL's last PPO (1.12.0) and torchtune's (0.6.1), each in an environment of its own.
+"""Compare stage 3's iteration with TRL's last PPO (1.12.0) and torchtune's (0.6.1), each in its own environment.
 
     python benchmarks/bench_trl_ppo.py [--quick] [--threads 1 2] [--unfrozen -1]
 
 The same Llama, the same prompts as token ids, the same reward model's weights, 64 rollouts of up to 50 tokens, four
 PPO epochs, micro-batches of 4, 16 rollouts an update, samples and scores in chunks of 16. `--unfrozen 2` (as published,
-8 of 28) trains the top blocks alone on all sides, -1 everything. All three run in fp32 without activation
-checkpointing. What they do otherwise is their own: ours decodes and reads the prompts by length and keeps the frozen
-blocks' outputs; the others pad all prompts to the longest one and have a value model of its own size. TRL steps its
-optimizer once an epoch, since it accumulates over all micro-batches. Scoring the human summaries, once per run in ours,
-is no part of the iteration. A short iteration warms up and does not count.
+8 of 28) trains only the top blocks on all sides, -1 everything. All three run in fp32 without activation checkpointing.
+Otherwise their methods differ: ours groups prompts by length and keeps the frozen blocks' outputs; the others pad all
+prompts to the longest one and have a value model of the policy's size. TRL steps its optimizer once an epoch, since it
+accumulates over all micro-batches. Scoring the human summaries, once per run in ours, is not part of the iteration. A
+short warm-up iteration does not count.
 """
 
 import sys
@@ -26,7 +26,7 @@ TRL, TORCHTUNE = "TRL", "torchtune"
 
 
 def write_task(folder: Path, unfrozen: int) -> None:
-    """Prompts as ids, and the reward model as a model for sequence classification, which the others take."""
+    """Write prompts as ids, and the reward model as a sequence classifier, which the others load."""
     tokenizer, rows = load_tokenizer(folder), bench_ppo.prompts_of(folder)
     ids = [tokenizer(row["prompt"]).input_ids for row in rows]
     config = bench_ppo.settings(folder, len(rows), unfrozen)
@@ -44,7 +44,7 @@ def write_task(folder: Path, unfrozen: int) -> None:
 
 
 def python_of(given: Path | None, name: str) -> Path:
-    """The Python of a library's environment; ends with the command that makes it where it is not there."""
+    """Return the Python of a library's environment; where there is none, exit with the command that makes it."""
     folder = HERE / f".venv-{name}"
     python = given or folder / "bin" / "python"
     if not python.is_file():
@@ -63,7 +63,7 @@ def make_command(name: str) -> str:
 def main() -> None:
     parser = measure.parser(__doc__)
     parser.set_defaults(family="llama")
-    parser.add_argument("--rollouts", type=int, help="of the iteration that is measured; default 64, quick 16")
+    parser.add_argument("--rollouts", type=int, help="rollouts of the measured iteration; default 64, quick 16")
     parser.add_argument("--unfrozen", type=int, default=2, help="blocks trained, from the top; -1: all")
     parser.add_argument("--trl_python", type=Path, help="default: benchmarks/.venv-trl/bin/python")
     parser.add_argument("--torchtune_python", type=Path, help="default: benchmarks/.venv-torchtune/bin/python")
@@ -71,7 +71,7 @@ def main() -> None:
     args = parser.parse_args()
     rollouts = args.rollouts or (16 if args.quick else 64)
     if rollouts % bench_ppo.UPDATE:
-        parser.error(f"--rollouts: TRL and torchtune take whole updates of {bench_ppo.UPDATE} rollouts")
+        parser.error(f"--rollouts must be a multiple of {bench_ppo.UPDATE}, one update of TRL and torchtune")
     if args.family != "llama" and "torchtune" not in args.without:
         parser.error(f"--family {args.family}: torchtune has no such model; leave it out with --without torchtune")
     commands = {}

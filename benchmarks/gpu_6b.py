@@ -1,11 +1,11 @@
-"""What one GPU makes of the real size: GPT-J 6B with random weights in bf16, all three stages, in a few minutes.
+"""Benchmark GPT-J 6B with random weights in bf16 on one GPU: all three stages, in a few minutes.
 
     python benchmarks/gpu_6b.py [--out FILE]
 
-Rates come with what the hardware could do at best: matrix products and memory traffic are measured first, on this GPU.
+Rates are shown beside the hardware's limits: matrix products and memory traffic are measured first, on this GPU.
 MFU counts the model's own operations (6 per trained weight and token, 2 per frozen one, and attention, of which a
-causal mask leaves half), not those of recomputed activations. Without a GPU a tiny shape runs, to show that the script
-works; its figures say nothing.
+causal mask leaves half), not those of recomputed activations. Without a GPU a tiny shape runs, only to show that the
+script works; its figures mean nothing.
 """
 
 import argparse
@@ -43,7 +43,7 @@ DEEPSPEED = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 2}, "grad
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Of one run of `work`, after one that warms up."""
+    """Time one run of `work`, averaged over `repeats`, after a warm-up run."""
     work()
     synchronize()
     start = time.perf_counter()
@@ -69,7 +69,7 @@ def peak_gb(reset: bool = False) -> float:
 
 
 def hardware() -> dict[str, float]:
-    """Operations per second of a matrix product, bytes per second of a copy (read and written)."""
+    """Measure operations per second of a matrix product, and bytes per second of a copy (read and written)."""
     n = 8192 if CUDA else 512
     a, b = (torch.randn(n, n, device=DEVICE, dtype=DTYPE) for _ in range(2))
     flops = 2 * n**3 / seconds(lambda: a @ b, 20)
@@ -86,12 +86,12 @@ def make_model(shape: dict[str, int]) -> PreTrainedModel:
 
 
 def block_weights(model: torch.nn.Module) -> int:
-    """Of one block."""
+    """Count the weights of one block."""
     return sum(p.numel() for p in model.base_model.h[0].parameters())
 
 
 def lengths_of(rows: int) -> list[int]:
-    """Tokens of posts like Reddit's: 319 in the mean, 550 at most."""
+    """Draw lengths in tokens like those of Reddit posts: 319 on average, 550 at most."""
     rng = random.Random(0)
     return [min(WIDTH, round(300 * rng.lognormvariate(0, 0.45))) for _ in range(rows)]
 
@@ -101,7 +101,7 @@ def tokens(length: int, vocabulary: int) -> list[int]:
 
 
 def sft(model: PreTrainedModel, best: dict[str, float], batch: int = 16) -> dict[str, float]:
-    """Forward and backward pass with recomputed activations, as stage 1 (whose optimizer works on the CPU)."""
+    """Time forward and backward pass with recomputed activations, as in stage 1 (whose optimizer runs on the CPU)."""
     trained = SupervisedLM(model).train()
     model.requires_grad_(True)
     model.activation_checkpointing_enable({"use_reentrant": False})
@@ -123,7 +123,7 @@ def sft(model: PreTrainedModel, best: dict[str, float], batch: int = 16) -> dict
 
 
 def rm(model: RewardModel, best: dict[str, float], batch: int = 8) -> dict[str, float]:
-    """Packed pairs, the top 30 % of the blocks trained."""
+    """Time a step on packed pairs, with the top 30 % of the blocks trained."""
     model.freeze(0.3)
     model.train()
     pairs = []
@@ -147,27 +147,27 @@ def rm(model: RewardModel, best: dict[str, float], batch: int = 8) -> dict[str, 
 
 
 def decoding(model: PreTrainedModel, best: dict[str, float], rows: int) -> dict[str, float]:
-    """Tokens per second of `rows` prompts, and the share of what reading weights and cached keys would allow."""
+    """Time decoding of `rows` prompts: tokens per second, and the share of the bound by weight and KV cache traffic."""
     config = GenerationConfig(
         max_new_tokens=NEW, min_new_tokens=NEW, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=0,
         pad_token_id=0, use_cache=True,
     )  # fmt: skip
     prompts = [tokens(min(n, WIDTH - NEW), model.config.vocab_size) for n in lengths_of(rows)]
-    noise = generation.uniforms(rows, config, 0)
+    uniforms = generation.uniforms(rows, config, 0)
     one = GenerationConfig(**{**config.to_diff_dict(), "max_new_tokens": 1, "min_new_tokens": 1})
     model.eval()
-    reading = seconds(lambda: generation.sample(model, one, prompts, noise, 16), 1)
-    whole = seconds(lambda: generation.sample(model, config, prompts, noise, 16), 1)
+    prefill = seconds(lambda: generation.sample(model, one, prompts, uniforms, 16), 1)
+    total = seconds(lambda: generation.sample(model, config, prompts, uniforms, 16), 1)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     per_token = 2 * model.config.n_layer * model.config.n_embd * DTYPE.itemsize
     cached = sum(len(p) + NEW / 2 for p in prompts) * per_token
     bound = (weights + cached) / (best["bandwidth_gb_s"] * 1e9)
-    step = (whole - reading) / (NEW - 1)
-    return {"rows": rows, "tokens_per_s": rows / step, "share_of_bandwidth": bound / step, "prompts_s": reading}
+    step = (total - prefill) / (NEW - 1)
+    return {"rows": rows, "tokens_per_s": rows / step, "share_of_bandwidth": bound / step, "prompts_s": prefill}
 
 
 def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -> dict[str, float]:
-    """An iteration of the engine under DeepSpeed ZeRO-2, by phase; a small one warms up."""
+    """Time an iteration of the engine under DeepSpeed ZeRO-2, by phase, after a small warm-up one."""
     from trlx.trainer.checkpoint import Collection
     from trlx.trainer.ppo import AcceleratePPOTrainer
 
@@ -188,9 +188,9 @@ def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -
 
     trainer = AcceleratePPOTrainer(TRLConfig.update(default_ppo_config(), changes), reward_fn)
     trainer.log.start(resumed=False)
-    for part in (rows[:16], rows[16:]):
-        trainer.method.num_rollouts = len(part)
-        trainer.add_prompt_pipeline(PromptPipeline([row["prompt"] for row in part], WIDTH - NEW, trainer.tokenizer))
+    for chosen in (rows[:16], rows[16:]):
+        trainer.method.num_rollouts = len(chosen)
+        trainer.add_prompt_pipeline(PromptPipeline([row["prompt"] for row in chosen], WIDTH - NEW, trainer.tokenizer))
         start = time.perf_counter()
         collected, stats = trainer.make_experience()
         synchronize()

@@ -1,9 +1,9 @@
-"""How cost grows, in time and memory: with the length of texts, the batch, the blocks trained and the rollouts.
+"""Measure how time and memory grow with text length, batch size, trained blocks and rollouts.
 
     python benchmarks/growth.py [--quick] [--out FILE]
 
-One table for a training step of stage 1 (forward and backward pass on rows that are all as long as said, so without
-padding on either side), one for an iteration of stage 3. Each cell is a process of its own, and so is its peak memory.
+Prints one table for a training step of stage 1 (forward and backward pass on rows of equal length, so without padding),
+one for an iteration of stage 3. Each cell runs in its own process, so peak memory is its own.
 """
 
 import json
@@ -26,7 +26,7 @@ UNFROZEN, ROLLOUTS = (1, 2, 8), (16, 32, 64)
 
 
 def training_step(folder: Path, side: str, length: int, batch: int) -> Figures:
-    """Seconds of a forward and a backward pass over (batch, length) tokens; the faster of two, after one more."""
+    """Time a forward and a backward pass over (batch, length) tokens: the faster of two, after a warm-up."""
     ids = torch.randint(1, workload.VOCABULARY, (batch, length))
     if side == OURS:
         model = SupervisedLM(load_causal_lm(folder)).train()
@@ -52,7 +52,7 @@ CELLS = {"step": training_step, "iteration": iteration}
 
 
 def row(folder: Path, what: str, names: tuple[str, str], values: tuple[int, int]) -> dict[str, object]:
-    """Both sides of one setting."""
+    """Measure both sides at one setting."""
     ours, theirs = (
         measure.run(measure.this_script(side, ["--folder", str(folder), "--what", what, "--values", *map(str, values)]))
         for side in (OURS, PUBLISHED)

@@ -1,4 +1,4 @@
-"""The machine under a benchmark: who else uses it, how fast it multiplies matrices, how much memory a process took."""
+"""Measure the machine under a benchmark: load by others, speed of matrix products, memory of a process."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ CPU_ATTENTION = {
 
 
 def busy_seconds() -> float | None:
-    """Seconds for which the cores of this machine have worked since it started, summed; None where nothing says so."""
+    """Return the busy seconds of all cores since boot, summed; None where the system does not report them."""
     if not STAT.is_file():
         return None
     first = STAT.read_text(encoding="utf-8").split("\n")[0]
@@ -34,7 +34,7 @@ def busy_seconds() -> float | None:
 
 
 def busy_share(seconds: float = 2.0) -> float | None:
-    """The share of the machine that is in use, watched for so long; this process sleeps meanwhile."""
+    """Return the share of the machine in use over `seconds`, while this process sleeps; None where unknown."""
     start, before = time.perf_counter(), busy_seconds()
     time.sleep(seconds)
     after = busy_seconds()
@@ -44,7 +44,7 @@ def busy_share(seconds: float = 2.0) -> float | None:
 
 
 class Others:
-    """The share of the machine that went to others while a block ran that waits for one child process."""
+    """Measure the share of the machine used by others while a block waits for one child process."""
 
     share: float | None = None
 
@@ -60,12 +60,12 @@ class Others:
 
 
 def own_seconds() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Return CPU seconds of this process and of its finished children."""
     return sum(os.times()[:4])
 
 
 def matrix_gflops(repeats: int = 5) -> float:
-    """The fastest fp32 matrix product of `SHAPES`, in 10⁹ operations a second, on this process's threads."""
+    """Measure the fastest fp32 matrix product of `SHAPES`, in 10⁹ operations a second, on this process's threads."""
     best = 0.0
     for rows, inner, columns in SHAPES:
         a, b, out = torch.rand(rows, inner), torch.rand(inner, columns), torch.empty(rows, columns)
@@ -78,7 +78,7 @@ def matrix_gflops(repeats: int = 5) -> float:
 
 @contextmanager
 def counted(into: dict[str, float], name: str) -> Iterator[None]:
-    """Adds the matrix products of a block, attention's among them, to `into[name]`, in 10⁹ operations."""
+    """Add a block's matrix products, including attention's, to `into[name]`, in 10⁹ operations."""
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     with counter:
         yield
@@ -86,6 +86,6 @@ def counted(into: dict[str, float], name: str) -> Iterator[None]:
 
 
 def peak_gb() -> float:
-    """Largest resident memory of this process so far, in GB."""
+    """Return the peak resident memory of this process, in GB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
     return round(peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024), 3)

@@ -1,7 +1,7 @@
-"""Measuring ways of doing the same work, each in a process of its own, in turns.
+"""Compare ways of doing the same work, in turns, each run in its own process.
 
-So the machine's moods fall on all of them alike, and the peak memory is each one's own. A benchmark script calls
-itself: with `--side ours` it does the work once and prints one JSON line, which `compare` collects.
+So drifts of the machine affect all of them alike, and peak memory is each one's own. A benchmark script calls itself:
+with `--side ours` it does the work once and prints one JSON line, which `compare` collects.
 """
 
 import argparse
@@ -31,13 +31,13 @@ COUNT = "count"  # the side that counts our matrix products, without a clock
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
-    """The arguments that every benchmark has."""
+    """Build a parser with the arguments of every benchmark."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--quick", action="store_true", help="a small model and little work: ends within a minute")
     made.add_argument("--repeats", type=int, help="runs of each side; default 3, quick 1")
     made.add_argument("--threads", type=int, nargs="+", help="of each run, one or several numbers; default: torch's")
     made.add_argument("--family", default="gptj", choices=["gptj", "gpt2", "gpt_neox", "llama"])
-    made.add_argument("--out", type=Path, help="also write every run's figures to this JSON file")
+    made.add_argument("--out", type=Path, help="also write the figures of every run to this JSON file")
     made.add_argument("--side", help=argparse.SUPPRESS)
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return made
@@ -56,10 +56,10 @@ def compare(
 ) -> None:
     """Run all sides in turns at each number of threads; print tables and, last, one JSON line.
 
-    `prepare(folder)` makes what all work on and returns the settings to report; `work(folder, side)` does a side's work
-    once. `rate` names the figure whose quotient is the ratio of a repeat, ours over another side's, and `ratios`
+    `prepare(folder)` writes the common inputs and returns the settings to report; `work(folder, side)` does a side's
+    work once. `rate` names the figure whose quotient is the ratio of a repeat, ours over another side's, and `ratios`
     further ones. `count(folder)` returns our matrix products in 10⁹ operations, by the figure that they stand behind
-    (`Record.gflops`). `commands` start a side by something else than this script; the folder is appended.
+    (`Record.gflops`). `commands` start a side by another program than this script; the folder is appended.
     """
     if args.side:
         child(args, work, count)
@@ -83,7 +83,7 @@ def compare(
 
 
 def child(args: argparse.Namespace, work: Callable, count: Callable | None) -> None:
-    """One side's work, in this process; its figures as a line of JSON."""
+    """Do one side's work in this process and print its figures as a line of JSON."""
     torch.manual_seed(0)
     if args.side == COUNT:
         print(json.dumps(count(args.folder)), flush=True)
@@ -95,7 +95,7 @@ def child(args: argparse.Namespace, work: Callable, count: Callable | None) -> N
 
 
 def check_idle() -> float | None:
-    """The share of the machine that others use now; says so where it is so much that figures are in doubt."""
+    """Return the share of the machine that others use now, and warn where it makes figures doubtful."""
     busy = busy_share()
     if busy is not None and busy > BUSY:
         load = os.getloadavg()[0]
@@ -108,7 +108,7 @@ def this_script(side: str, arguments: list[str]) -> list[str]:
 
 
 def alternate(commands: dict[str, list[str]], threads: list[int], repeats: int) -> list[Run]:
-    """`repeats` runs of each side's command at each number of threads, taking turns."""
+    """Run each side's command `repeats` times at each number of threads, in turns."""
     runs = []
     with tqdm(total=repeats * len(threads) * len(commands), desc=Path(sys.argv[0]).stem, unit="run") as bar:
         for _ in range(repeats):
@@ -123,7 +123,7 @@ def alternate(commands: dict[str, list[str]], threads: list[int], repeats: int) 
 
 
 def run(command: list[str], threads: int | None = None) -> Run:
-    """The JSON of the last line that a command prints, on so many threads. Its output shows where it fails."""
+    """Run a command on `threads` threads and parse the JSON of its last line; show its output if it fails."""
     number = {} if threads is None else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | number)
     if done.returncode != 0:
@@ -135,7 +135,7 @@ def run(command: list[str], threads: int | None = None) -> Run:
 
 
 def show(record: Record, ratios: tuple[str, ...]) -> None:
-    """Medians of all figures, and how many times faster we were."""
+    """Print medians of all figures, and how many times faster we were."""
     settings = ", ".join(f"{key} {value}" for key, value in record.raw["settings"].items())
     sides = record.sides()
     for threads in record.threads():
@@ -152,7 +152,7 @@ def show(record: Record, ratios: tuple[str, ...]) -> None:
 
 
 def medians_of(record: Record, figure: str) -> dict[str, dict[int, float]]:
-    """By side and number of threads: how many times faster we were, the median."""
+    """Return how many times faster we were (median), by side and number of threads."""
     return {
         other: {n: round(statistics.median(record.times_faster(other, n, figure)), 3) for n in record.threads()}
         for other in record.sides()
@@ -161,7 +161,7 @@ def medians_of(record: Record, figure: str) -> dict[str, dict[int, float]]:
 
 
 class Clock(TrainerCallback):
-    """Seconds from the end of a training's first optimizer step, a warm-up, to the end of its last."""
+    """Time a training from the end of its first optimizer step, a warm-up, to the end of its last."""
 
     def __init__(self):
         self.ends: list[float] = []
@@ -170,7 +170,7 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
     def rate(self, name: str, amount: float, warm_up: float, before: float = 0.0) -> Figures:
-        """`amount`, of which `warm_up` in the first step, per second; and seconds per step.
+        """Return `amount` (of which `warm_up` in the first step) per second, and seconds per step.
 
         `before` counts seconds of work that was done before the first step, for all of them.
         """
@@ -180,7 +180,7 @@ class Clock(TrainerCallback):
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on: hardware, threads, versions, commit (`+` where code has changed since)."""
+    """Record hardware, threads, versions and commit (`+` where code has changed since)."""
     head = (versions.commit() or "").removesuffix("+")
     return {
         "hardware": versions.machine(),

@@ -1,10 +1,10 @@
-"""A PPO iteration by torchtune's recipe ppo_full_finetune_single_device (0.6.1, the last release; Llama alone).
+"""Run a PPO iteration of torchtune's recipe ppo_full_finetune_single_device (0.6.1, the last release; Llama only).
 
     benchmarks/.venv-torchtune/bin/python benchmarks/ppo_by_torchtune.py FOLDER
 
 `bench_trl_ppo.py` makes the folder and reads the line of JSON. The recipe's own loop runs, with its KV cache, in fp32,
 without activation checkpointing and compilation; its checkpoint at the end is left out. Policy, reference, value model
-and reward model are four models of the same shape; where ours trains the top blocks alone, so do policy and value
+and reward model are four models of the same shape; where ours trains only the top blocks, so do policy and value
 model.
 """
 
@@ -25,7 +25,7 @@ EOS = 0  # also pads: prompts do not hold it, and what stands behind it in a res
 
 
 class Tokenizer:
-    """What the recipe asks of a tokenizer where prompts are ids already."""
+    """The few attributes that the recipe needs where prompts are already ids."""
 
     pad_id, eos_id, stop_tokens = EOS, EOS, [EOS]
 
@@ -44,7 +44,7 @@ class Prompts:
 
 
 def load_recipe() -> type:
-    """The recipe's class. Its folder lies beside torchtune and refuses to be imported."""
+    """Load the recipe's class by path: its folder, beside torchtune, refuses to be imported."""
     path = Path(torchtune.__file__).parents[1] / "recipes" / "ppo_full_finetune_single_device.py"
     spec = importlib.util.spec_from_file_location("ppo_recipe", path)
     module = importlib.util.module_from_spec(spec)

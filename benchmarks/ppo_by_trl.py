@@ -1,10 +1,10 @@
-"""A PPO iteration by TRL's PPOTrainer (trl.experimental.ppo of 1.12.0, the last release that has one).
+"""Run a PPO iteration of TRL's PPOTrainer (trl.experimental.ppo of 1.12.0, the last release that has one).
 
     benchmarks/.venv-trl/bin/python benchmarks/ppo_by_trl.py FOLDER
 
-`bench_trl_ppo.py` makes the folder and reads the line of JSON. TRL runs as it is fastest on a CPU: fp32, fused
+`bench_trl_ppo.py` makes the folder and reads the line of JSON. TRL runs in its fastest CPU setting: fp32, fused
 attention, no activation checkpointing. Policy, reference, value model and reward model are four models of the same
-shape; where ours trains the top blocks alone, so do its policy and value model.
+shape; where ours trains only the top blocks, so do its policy and value model.
 """
 
 import json

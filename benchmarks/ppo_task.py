@@ -1,6 +1,6 @@
-"""One PPO iteration as a task for any library: what each is given, and how its phases are timed.
+"""Define one PPO iteration as a task for any library, and time its phases.
 
-Imported by environments that lack this repository's dependencies: torch and the standard library alone.
+Imports torch and the standard library only: the libraries' environments lack this repository's dependencies.
 """
 
 import json
@@ -18,7 +18,7 @@ FILE, CLASSIFIER = "task.json", "classifier"  # in the benchmark's folder
 
 
 class Task(NamedTuple):
-    """What the libraries have in common. Prompts are token ids; a micro-batch is what a backward pass takes."""
+    """Inputs and settings shared by all libraries. Prompts are token ids; a micro-batch is one backward pass."""
 
     warm_up: list[list[int]]
     prompts: list[list[int]]
@@ -41,7 +41,7 @@ def read(folder: Path) -> Task:
 
 
 def train_only(model: nn.Module, blocks: nn.ModuleList, head: nn.Module | None, unfrozen: int) -> None:
-    """Freezes all but the top `unfrozen` blocks and the `head`, as `num_layers_unfrozen` does."""
+    """Freeze all but the top `unfrozen` blocks and the `head`, as `num_layers_unfrozen` does."""
     if unfrozen < 0:
         return
     model.requires_grad_(False)
@@ -50,14 +50,14 @@ def train_only(model: nn.Module, blocks: nn.ModuleList, head: nn.Module | None, 
 
 
 class Phases:
-    """Seconds of an iteration by phase. What is not generation or reward before the optimisation is the rest."""
+    """Time an iteration by phase. Before the optimisation, all but generation and reward is `policy + reference`."""
 
     def __init__(self):
         self.seconds = {"generate": 0.0, "reward": 0.0}
         self.start = self.collected = time.perf_counter()
 
     def timed(self, name: str | None, function: Callable) -> Callable:
-        """The function, its time counted as `name`; whatever its name, the collection lasts at least until its end."""
+        """Wrap a function to count its time as `name` (None: not at all); collection lasts until it returns."""
 
         def call(*args, **kwargs):
             start = time.perf_counter()
@@ -70,7 +70,7 @@ class Phases:
         return call
 
     def figures(self) -> dict[str, Any]:
-        """To be called at the iteration's end: all phases, and what a benchmark's process reports."""
+        """Return all phases and what a benchmark's process reports; call it at the end of the iteration."""
         end = time.perf_counter()
         rest = self.collected - self.start - sum(self.seconds.values())
         phases = self.seconds | {"policy + reference": rest, "optimise": end - self.collected}

@@ -1,8 +1,8 @@
-"""The published way of stages 1 and 2 (CarperAI/trlx, examples/summarize_rlhf), the baseline of benchmarks.
+"""Reimplement the published stages 1 and 2 (CarperAI/trlx, examples/summarize_rlhf), the baseline of benchmarks.
 
-Written anew, faithful to what it computes and to what it wastes: every text padded to 550 tokens, attention whose score
-matrix is built, masked and softened step by step as in GPT-J of transformers 4.2x, its position table copied for each
-row. Its faults of correctness do not matter to its cost; they are kept only where removing them would change the work.
+Faithful to the work it does, including wasted work: every text is padded to 550 tokens; attention scores are built,
+masked and normalised step by step as in GPT-J of transformers 4.2x; the position table is copied for each row. Its bugs
+are kept only where fixing them would change the cost.
 """
 
 from pathlib import Path
@@ -22,9 +22,9 @@ ATTENTION = {PUBLISHED: EAGER, FUSED: SDPA}  # by the side of a benchmark
 
 
 def load_model(path: Path, attention: str = EAGER) -> PreTrainedModel:
-    """A causal LM with eager attention; a GPT-J also with the attention that it had when the example was published.
+    """Load a causal LM with eager attention; a GPT-J with the attention of the time of publication.
 
-    With `attention="sdpa"` it has torch's fused kernel instead: the published way on today's transformers.
+    `attention="sdpa"` selects torch's fused kernel instead: the published way on today's transformers.
     """
     model = AutoModelForCausalLM.from_pretrained(path, attn_implementation=attention)
     if model.config.model_type == "gptj":
@@ -39,7 +39,7 @@ def load_model(path: Path, attention: str = EAGER) -> PreTrainedModel:
 
 
 def gptj_attention(module, query, key, value, attention_mask, scaling, **_unused):
-    """`GPTJAttention._attn` on heads (B, N, T, D): scores in fp32, two masks, softmax."""
+    """Compute `GPTJAttention._attn` on heads (B, N, T, D): scores in fp32, two masks, softmax."""
     scores = torch.matmul(query.float(), key.float().transpose(-1, -2))  # (B, N, T, T)
     queries, keys = scores.shape[-2:]
     causal = torch.ones(keys, keys, dtype=torch.bool, device=scores.device).tril()[keys - queries :]
@@ -51,13 +51,13 @@ def gptj_attention(module, query, key, value, attention_mask, scaling, **_unused
 
 
 def copied(table: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Sines and cosines at `positions` (B, T), gathered from a copy of the whole `table` per row."""
+    """Gather sines and cosines at `positions` (B, T) from a full copy of `table` per row."""
     copies = table.repeat(positions.shape[0], 1, 1)
     return torch.gather(copies, 1, positions[..., None].repeat(1, 1, table.shape[-1])).chunk(2, dim=-1)
 
 
 def padded(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask of a text, padded to `WIDTH`."""
+    """Return ids and attention mask of a text, padded to `WIDTH`."""
     encoded = tokenizer(text, truncation=True, max_length=WIDTH, padding="max_length", return_tensors="pt")
     return encoded.input_ids[0], encoded.attention_mask[0]
 
@@ -98,13 +98,13 @@ def rm_text(text: str) -> str:
 
 
 def collate_pairs(pairs: list[list[tuple[Tensor, Tensor]]]) -> dict[str, Tensor]:
-    """All chosen texts, then all rejected ones: ids and masks (2B, T)."""
+    """Stack all chosen texts, then all rejected ones: ids and masks (2B, T)."""
     texts = [pair[side] for side in (0, 1) for pair in pairs]
     return {"input_ids": torch.stack([ids for ids, _ in texts]), "attention_mask": torch.stack([m for _, m in texts])}
 
 
 class GPTRewardModel(nn.Module):
-    """Stage 2's model: both texts of each pair through the whole model, a loop over pairs for the loss."""
+    """Stage 2's model: both texts of each pair through all blocks, a loop over pairs for the loss."""
 
     def __init__(self, path: Path, pad_token_id: int, attention: str = EAGER):
         super().__init__()
@@ -113,7 +113,7 @@ class GPTRewardModel(nn.Module):
         self.pad = pad_token_id
 
     def freeze(self, share: float = 0.7) -> None:
-        """The lowest blocks; the embeddings stay trainable, so the backward pass crosses all blocks."""
+        """Freeze the lowest blocks; embeddings stay trainable, so the backward pass crosses all blocks."""
         layers = self.transformer.h
         for layer in layers[: -int((1 - share) * len(layers) + 1e-6)]:
             layer.requires_grad_(False)
@@ -132,6 +132,6 @@ class GPTRewardModel(nn.Module):
         return {"loss": loss / pairs, "chosen_end_scores": torch.stack(scores)}
 
     def end(self, ids: Tensor) -> int:
-        """Where the padding begins."""
+        """Return where the padding begins."""
         pads = (ids == self.pad).nonzero()
         return pads[0].item() if len(pads) else len(ids)

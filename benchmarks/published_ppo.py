@@ -1,9 +1,8 @@
-"""The published way of stage 3 (trlX 0.7's PPO trainer with the example's reward function), the baseline of benchmarks.
+"""Reimplement the published stage 3 (trlX 0.7's PPO trainer, the example's reward function), a baseline of benchmarks.
 
-Written anew, faithful to what it computes and to what it wastes: references scored again at each call, every text
-twice, two at a time padded to 550; the reference runs the frozen blocks again; the loss runs them again in every epoch;
-logits and log-probabilities of every position. Where its rewards and masks are wrong, they are right here: that costs
-the same.
+Faithful to the work it does, including wasted work: human summaries are scored again at each call, every text twice,
+two at a time padded to 550; the reference policy runs the frozen blocks again; the loss runs them again in every epoch;
+logits and log-probabilities are of every position. Its wrong rewards and masks are corrected here, at the same cost.
 """
 
 import time
@@ -49,12 +48,12 @@ class Policy(nn.Module):
             block.attn.layer_idx = i
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, T, V) and values (B, T)."""
+        """Return logits (B, T, V) and values (B, T)."""
         out = self.base(ids, attention_mask=mask, position_ids=positions(mask), output_hidden_states=True)
         return out.logits, self.v_head(out.hidden_states[-1]).squeeze(-1)
 
     def forward_hydra(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, T, V) of the reference."""
+        """Return logits (B, T, V) of the reference policy."""
         out = self.base(ids, attention_mask=mask, position_ids=positions(mask), output_hidden_states=True)
         trunk = out.hidden_states[self.depth]
         return self.frozen(inputs_embeds=trunk, attention_mask=mask, position_ids=positions(mask)).logits
@@ -65,7 +64,7 @@ def positions(mask: Tensor) -> Tensor:
 
 
 class PPO:
-    """One iteration of trlX's loop on one process: collect `prompts`, then optimise."""
+    """trlX's loop on one process: collect `prompts`, then optimise."""
 
     def __init__(
         self, policy: Path, reward_model: Path, tokenizer: PreTrainedTokenizerFast, unfrozen: int, method: PPOConfig,
@@ -81,13 +80,13 @@ class PPO:
         self.optimizer = torch.optim.AdamW(trained, lr=5e-6, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
         self.seconds: Seconds = {}
 
-    def iteration(self, prompts: list[list[int]], references: list[str]) -> Seconds:
-        """Seconds of each phase."""
+    def iteration(self, prompts: list[list[int]], labels: list[str]) -> Seconds:
+        """Run an iteration and return the seconds of each phase."""
         self.seconds = dict.fromkeys(("generate", "reward", "policy", "reference", "optimise"), 0.0)
         store: list[Element] = []
         for start in range(0, len(prompts), self.chunk):
             rows = slice(start, start + self.chunk)
-            store += self.collect(prompts[rows], references[rows])
+            store += self.collect(prompts[rows], labels[rows])
         self.timed("optimise", self.optimise, store)
         return self.seconds
 
@@ -98,13 +97,13 @@ class PPO:
         return result
 
     @torch.no_grad()
-    def collect(self, prompts: list[list[int]], references: list[str]) -> list[Element]:
+    def collect(self, prompts: list[list[int]], labels: list[str]) -> list[Element]:
         pad = self.tokenizer.pad_token_id
         queries = pad_left([torch.tensor(p) for p in prompts], pad)
         mask = pad_left([torch.ones(len(p), dtype=torch.long) for p in prompts], 0)
         samples = self.timed("generate", self.generate, queries, mask)
         texts = self.tokenizer.batch_decode(samples, skip_special_tokens=True)
-        scores = self.timed("reward", self.reward, texts, references)
+        scores = self.timed("reward", self.reward, texts, labels)
         responses = samples[:, queries.shape[1] :]
         ids = torch.cat((queries, responses), 1)
         mask = torch.cat((mask, torch.ones_like(responses)), 1)
@@ -125,10 +124,10 @@ class PPO:
             use_cache=True, pad_token_id=self.tokenizer.pad_token_id,
         )  # fmt: skip
 
-    def reward(self, texts: list[str], references: list[str]) -> Tensor:
-        """The example's reward_fn: score less the score of the human reference under the same post."""
+    def reward(self, texts: list[str], labels: list[str]) -> Tensor:
+        """Return each score less that of the human summary under the same post, as the example's reward_fn does."""
         posts = [text.split("TL;DR:")[0] + "TL;DR: " for text in texts]
-        originals = [post + reference for post, reference in zip(posts, references, strict=True)]
+        originals = [post + label for post, label in zip(posts, labels, strict=True)]
         return self.scores(texts) - self.scores(originals)
 
     def scores(self, texts: list[str]) -> Tensor:
@@ -150,7 +149,7 @@ class PPO:
                     self.optimizer.zero_grad()
 
     def loss(self, elements: list[Element]) -> Tensor:
-        """Advantages of this batch, and PPO's loss from logits of every position."""
+        """Return PPO's loss, with advantages of this batch, from logits of every position."""
         queries = pad_left([e.query for e in elements], self.tokenizer.pad_token_id)
         mask = pad_left([torch.ones_like(e.query) for e in elements], 0)
         responses, logprobs, values, rewards = (torch.stack(part) for part in list(zip(*elements, strict=True))[1:])

@@ -1,4 +1,4 @@
-"""Raw files of benchmarks, read: each run's figures, medians, how many times faster, share of the matrix rate.
+"""Read raw files of benchmarks: figures of each run, medians, speed ratios, share of the matrix rate.
 
 A raw file holds `runs`, a flat list: each names its `side` and `threads`, and carries figures. The n-th run of one side
 and the n-th of another took turns on the same machine, so their quotient is one ratio. A figure whose name ends in
@@ -18,7 +18,7 @@ BUSY = 0.05  # share of the machine that others may take before the figures say 
 
 
 class Record:
-    """One benchmark's raw file, or what is about to become one."""
+    """A benchmark's raw file, or the contents of one about to be written."""
 
     def __init__(self, raw: dict[str, Any]):
         self.raw = raw
@@ -38,19 +38,19 @@ class Record:
         return list(dict.fromkeys(run["side"] for run in self.runs))
 
     def values(self, side: str, threads: int, figure: str) -> list[float]:
-        """The figure of each repeat."""
+        """Return the figure of each repeat."""
         return [run[figure] for run in self._of(side, threads)]
 
     def median(self, side: str, threads: int, figure: str) -> float:
         return statistics.median(self.values(side, threads, figure))
 
     def times_faster(self, other: str, threads: int, figure: str, ours: str = OURS) -> list[float]:
-        """How many times faster we were than the other side, in each repeat."""
+        """Return how many times faster we were than the other side, in each repeat."""
         pairs = zip(self.values(ours, threads, figure), self.values(other, threads, figure), strict=True)
         return [a / b if figure.endswith("_per_s") else b / a for a, b in pairs]
 
     def gflops(self, threads: int, figure: str) -> list[float]:
-        """Matrix products that we computed, in 10⁹ floating-point operations a second, in each repeat.
+        """Return our rate of matrix products, in 10⁹ floating-point operations a second, in each repeat.
 
         `raw["gflop"]` has the work behind a figure: of one unit of a rate, or of all of the seconds.
         """
@@ -59,12 +59,12 @@ class Record:
         return [value * work if figure.endswith("_per_s") else work / value for value in values]
 
     def shares(self, threads: int, figure: str) -> list[float]:
-        """`gflops` over the fastest matrix product that the same process saw."""
+        """Return `gflops` over the fastest matrix product of the same process."""
         peaks = self.values(OURS, threads, "matrix_gflops")
         return [done / peak for done, peak in zip(self.gflops(threads, figure), peaks, strict=True)]
 
     def busy(self) -> float | None:
-        """The largest share of the machine that others took, before the runs or during one; None: not recorded."""
+        """Return the largest share of the machine that others took before or during a run; None: not recorded."""
         seen = [run["others"] for run in self.runs if "others" in run]
         seen += [self.machine["busy"]] if "busy" in self.machine else []
         return max(seen, default=None)
@@ -90,13 +90,13 @@ def path_of(name: str, folder: str = FOLDER) -> Path:
 
 
 def same_code(commit: str, root: Path = ROOT) -> bool:
-    """Whether the tracked files are those of a commit, but for documents, raw files and tests; False if unknown."""
-    parts = ["--", ".", ":(exclude)docs", ":(exclude)*.md", ":(exclude)tests"]
-    done = subprocess.run(["git", "-C", str(root), "diff", "--quiet", commit, *parts], capture_output=True)
+    """Whether the tracked files, except documents, raw files and tests, are those of a commit; False if unknown."""
+    paths = ["--", ".", ":(exclude)docs", ":(exclude)*.md", ":(exclude)tests"]
+    done = subprocess.run(["git", "-C", str(root), "diff", "--quiet", commit, *paths], capture_output=True)
     return done.returncode == 0
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """The median and the range."""
+    """Format the median and the range."""
     median, low, high = statistics.median(values), min(values), max(values)
     return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -1,9 +1,9 @@
-"""Every benchmark of docs/speed.md but growth and TRL 1.16, one after the other, with the settings that are published.
+"""Run every benchmark of docs/speed.md but growth and TRL 1.16, one after the other, with the published settings.
 
     TLDR_DATA_DIR=… python -m benchmarks.run_all [--only sft ppo] [--again]
 
-About 45 minutes on two idle cores. A part whose raw file was measured with this code, on an idle machine, is passed
-over, so the same command goes on where it was stopped. The tables are written at the end (`python docs/figures.py`).
+About 45 minutes on two idle cores. A part whose raw file was measured with this code, on an idle machine, is skipped,
+so the same command resumes where it stopped. The tables are written at the end (`python docs/figures.py`).
 """
 
 import argparse
@@ -42,7 +42,7 @@ PARTS = (
 
 
 def why_again(name: str) -> str | None:
-    """Why a part is to be measured; None where its raw file stands."""
+    """Return why a part must be measured; None where its raw file is up to date."""
     if not raw.exists(name):
         return "no raw file"
     found = raw.load(name)
@@ -58,7 +58,7 @@ def why_again(name: str) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="these parts; default: all")
-    parser.add_argument("--again", action="store_true", help="measure also what stands")
+    parser.add_argument("--again", action="store_true", help="also measure parts that are up to date")
     parser.add_argument("--python", type=Path, nargs=2, metavar=("TRL", "TORCHTUNE"), help="of these environments")
     args = parser.parse_args()
     parts = [part for part in PARTS if not args.only or part.name in args.only]
@@ -68,7 +68,7 @@ def main() -> None:
     for part in parts:
         reason = "asked for" if args.again else why_again(part.name)
         if reason is None:
-            print(f"{part.name}: stands", flush=True)
+            print(f"{part.name}: up to date", flush=True)
             continue
         print(f"{part.name}: {reason}", flush=True)
         options = part.arguments
@@ -77,7 +77,7 @@ def main() -> None:
         start = time.monotonic()
         script = [sys.executable, "-m", f"benchmarks.{part.script}", *options, "--out", str(raw.path_of(part.name))]
         if subprocess.run(script, cwd=ROOT).returncode:
-            sys.exit(f"{part.name} failed; the same command goes on with it")
+            sys.exit(f"{part.name} failed; the same command resumes with it")
         print(f"{part.name}: {(time.monotonic() - start) / 60:.1f} minutes\n", flush=True)
     write_figures()
 
@@ -89,7 +89,7 @@ def write_figures() -> None:
 
 
 def environments(pythons: list[Path] | None) -> list[str]:
-    """The options that name TRL's and torchtune's Python; makes their environments where none are given."""
+    """Return the options that name TRL's and torchtune's Python; make their environments where none are given."""
     if pythons:
         return ["--trl_python", str(pythons[0]), "--torchtune_python", str(pythons[1])]
     for name in LIBRARIES:

@@ -53,7 +53,7 @@ def stages() -> str:
 
 
 def trunk_cache() -> str:
-    """What the line with five epochs rests on, at the published size."""
+    """Explain the assumption of the row with five epochs, at the published size."""
     cache = raw.load("trunk_cache")
     return (
         f"Over five epochs the frozen blocks run once and their outputs are kept on disk. With GPT-J 6B and the "
@@ -87,7 +87,7 @@ def phases() -> str:
 
 
 def limit() -> str:
-    """What we reach of the matrix rate that the same process saw."""
+    """Compare our rate with the matrix rate of the same process."""
     rows = []
     for name, what, figure in LIMITS:
         record, row = raw.read(name), {"10⁹ operations a second, of the machine's": what}
@@ -105,7 +105,7 @@ def limit() -> str:
 
 
 def libraries() -> str:
-    """TRL's and torchtune's PPO beside ours: iteration and memory, then phases."""
+    """Compare TRL's and torchtune's PPO with ours: iteration and memory, then phases."""
     names = [name for name, _ in LIBRARIES if raw.exists(name)]
     if not names:
         return MISSING
@@ -158,7 +158,7 @@ def growth() -> str:
 
 
 def origin(*names: str, folder: str = raw.FOLDER) -> str:
-    """Commit, machine and versions of raw files, the files, and whether others used the machine."""
+    """State commit, machine and versions of raw files, link them, and say whether others used the machine."""
     files = {name: raw.load(name, folder) for name in names}
     machines = [found["machine"] for found in files.values()]
     commits = ", ".join(sorted({f"`{machine['commit'][:10]}`" for machine in machines}))
@@ -196,7 +196,7 @@ def _memory(record: Record, threads: int) -> str:
 
 
 def _even(rows: list[Row]) -> list[Row]:
-    """Rows with all columns of any of them, in the order of the row that has most."""
+    """Give all rows the columns of any of them, in the order of the row with most."""
     columns = dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row)
     return [{column: row.get(column, "") for column in columns} for row in rows]
 

@@ -1,4 +1,4 @@
-"""What the reward model's frozen blocks' outputs take on disk with GPT-J 6B and the published comparisons.
+"""Compute the disk space of the reward model's frozen blocks' outputs with GPT-J 6B and the published comparisons.
 
     TLDR_DATA_DIR=… python -m benchmarks.trunk_cache --out docs/results/benchmarks/trunk_cache.json
 

@@ -1,4 +1,4 @@
-"""What every benchmark runs on: the model, its tokenizer, and texts with the lengths of Reddit posts.
+"""Make the workload of every benchmark: model, tokenizer, and texts with the lengths of Reddit posts.
 
 The model is a GPT-J (or NeoX, Llama, GPT-2) of 8 layers × 256 with random weights from a seed. Texts are real TL;DR
 rows where `TLDR_DATA_DIR` names a folder with them; else words of the quickstart's vocabulary, with posts and
@@ -39,7 +39,7 @@ SUMMARY_WORDS = (17, 0.55)
 
 
 def texts(rows: int, seed: int = 0, shorten: bool = True) -> tuple[str, list[dict[str, str]]]:
-    """ "real" or "synthetic", and `rows` rows with `prompt` and `label`, as the TL;DR data has them."""
+    """Return "real" or "synthetic", and `rows` rows with `prompt` and `label`, as in the TL;DR data."""
     folder = os.environ.get("TLDR_DATA_DIR")
     if not folder:
         return "synthetic", synthetic(rows, seed)
@@ -51,7 +51,7 @@ def texts(rows: int, seed: int = 0, shorten: bool = True) -> tuple[str, list[dic
 
 
 def pairs(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
-    """The same for comparisons: `prompt`, `chosen` and `rejected`. Real ones repeat where there are fewer."""
+    """Do the same for comparisons: `prompt`, `chosen` and `rejected`. Real ones repeat where there are too few."""
     folder = os.environ.get("TLDR_DATA_DIR")
     if not folder:
         one, other = synthetic(rows, seed), synthetic(rows, seed + 1)
@@ -64,20 +64,20 @@ def pairs(rows: int, seed: int = 0) -> tuple[str, list[dict[str, str]]]:
 
 
 def as_pair(prompt: str, chosen: str, rejected: str) -> dict[str, str]:
-    """A row of the comparisons schema: the post without its "TL;DR:", which both summaries begin with."""
+    """Build a row of the comparisons schema: the post without "TL;DR:", which both summaries begin with."""
     tldr = "TL;DR:"
     both = (f"{tldr} {summary.removeprefix(tldr).strip()}" for summary in (chosen, rejected))
     return {"prompt": prompt.removesuffix(f"\n{tldr}"), **dict(zip(("chosen", "rejected"), both, strict=True))}
 
 
 def shortened(prompt: str) -> str:
-    """The first `POST_SHARE` of a prompt's words, and its "TL;DR:"."""
+    """Keep the first `POST_SHARE` of a prompt's words, and its "TL;DR:"."""
     words = prompt.removesuffix("\nTL;DR:").split(" ")
     return " ".join(words[: max(1, int(POST_SHARE * len(words)))]) + "\nTL;DR:"
 
 
 def synthetic(rows: int, seed: int) -> list[dict[str, str]]:
-    """Rows of the quickstart's words in random order, as long as real rows."""
+    """Draw rows of the quickstart's words in random order, as long as real rows."""
     rng = random.Random(seed)
     vocabulary = (ROOT / "quickstart/data/openai_summarize_tldr/valid.jsonl").read_text(encoding="utf-8").split()
 
@@ -94,14 +94,14 @@ def synthetic(rows: int, seed: int) -> list[dict[str, str]]:
 
 
 def make_tokenizer(texts: list[str], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of at most `size` tokens, as GPT-2's, trained on these texts; EOS is also its pad token."""
+    """Train a byte-level BPE like GPT-2's, of at most `size` tokens, on these texts; EOS is also its pad token."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(texts, size, special_tokens=[EOS], show_progress=False)
     return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=EOS, bos_token=EOS, pad_token=EOS)
 
 
 def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads: int = 8) -> PretrainedConfig:
-    """The benchmark's shape in one of four families, all of about 7.4 M parameters."""
+    """Return the benchmark's shape in one of four families, all of about 7.4 M parameters."""
     ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": VOCABULARY}
     none = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if family == "gptj":
@@ -121,7 +121,7 @@ def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads:
 
 
 def make(folder: Path, rows: list[dict[str, str]], family: str = "gptj", seed: int = 0, **shape) -> None:
-    """Into `folder`: a model with random weights (`shape` as in `model_config`), a tokenizer of the rows, the rows."""
+    """Write into `folder`: a model with random weights (`shape` as in `model_config`), a tokenizer, and the rows."""
     texts = [" ".join(row.values()) for row in rows]
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(model_config(family, **shape)).save_pretrained(folder)
@@ -130,7 +130,7 @@ def make(folder: Path, rows: list[dict[str, str]], family: str = "gptj", seed: i
 
 
 def read(folder: Path) -> datasets.Dataset:
-    """The rows that `make` left there."""
+    """Read the rows that `make` wrote."""
     with open(folder / ROWS, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     info = datasets.DatasetInfo(dataset_name="benchmark")

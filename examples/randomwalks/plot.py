@@ -1,4 +1,4 @@
-"""The curves of several runs of `ppo_randomwalks.py`: a raw file and a picture.
+"""Plot several runs of `ppo_randomwalks.py`, and write a raw file.
 
 python examples/randomwalks/ppo_randomwalks.py '{"train.seed": 1, "train.checkpoint_dir": "ckpts/1"}'
 …
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 
 def curve(run: Path) -> dict:
-    """Optimality at each evaluation of a run, its seed, and the KL and score of each collection."""
+    """Read a run's seed, optimality at each evaluation, and KL of each collection."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = f"checkpoint_{lines[-1]['step']}/hf_model/run.json"
     record = json.loads((run / last).read_text(encoding="utf-8"))

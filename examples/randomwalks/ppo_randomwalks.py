@@ -1,11 +1,12 @@
-"""PPO finds shortest paths: a character model that has seen random walks learns to walk straight to the goal.
+"""Find shortest paths by PPO: a character model that has seen random walks learns to walk straight to the goal.
 
     python examples/randomwalks/ppo_randomwalks.py
     accelerate launch --num_processes 2 … examples/randomwalks/ppo_randomwalks.py '{"train.seed": 1}'
 
 A small GPT-2 with random weights is first fitted on sampled walks through a random graph (some seconds), then trained
-by PPO on its reward, the steps of the shortest walk over the steps taken. On a CPU it climbs from about .7 to above
-.95 within a minute. Change any value by a JSON object of dotted names. `plot.py` draws the curves of several seeds.
+by PPO. The reward is the number of steps of the shortest walk over the steps taken. On a CPU it climbs from about .7
+to above .95 within a minute. Change any value by a JSON object of dotted names. `plot.py` draws the curves of several
+seeds.
 """
 
 import sys
@@ -73,7 +74,7 @@ config = TRLConfig(
 
 
 def make_tokenizer(letters: str) -> PreTrainedTokenizerFast:
-    """One token per letter, and one that ends a walk."""
+    """Build a tokenizer with one token per letter, and one that ends a walk."""
     end = "<end>"
     vocabulary = {end: 0} | {letter: i for i, letter in enumerate(letters, start=1)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=end))
@@ -83,7 +84,7 @@ def make_tokenizer(letters: str) -> PreTrainedTokenizerFast:
 
 
 def fit(tokenizer: PreTrainedTokenizerFast, walks: list[str], steps: int = 300, batch: int = 64) -> GPT2LMHeadModel:
-    """A small GPT-2 that has learnt to continue walks as they were sampled, and to end them."""
+    """Train a small GPT-2 to continue walks as they were sampled, and to end them."""
     sizes = {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 16}
     dropouts = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, **sizes, **dropouts))

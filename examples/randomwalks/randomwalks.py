@@ -1,4 +1,4 @@
-"""A random directed graph, walks on it to its goal, and how close a walk comes to the shortest one.
+"""Draw a random directed graph and walks to its goal, and compare a walk with the shortest one.
 
 Nodes are letters. A walk is a string of them: "dgka" starts at d and reaches the goal a over g and k.
 """
@@ -12,7 +12,7 @@ GOAL = "a"
 
 
 class RandomGraph:
-    """`nodes` letters, each with 1 to `most_edges` edges to others; every node can reach the goal, which ends a walk.
+    """A graph of `nodes` letters, each with 1 to `most_edges` edges; every node can reach the goal, which ends a walk.
 
     Everything follows from `seed`.
     """
@@ -32,7 +32,7 @@ class RandomGraph:
         return sorted(self.rng.sample(others, self.rng.randint(1, most_edges)))
 
     def _distances(self) -> dict[str, int]:
-        """Steps of the shortest walk to the goal from each node that has one: breadth first, backwards."""
+        """Count the steps of the shortest walk to the goal from each node that has one: breadth first, backwards."""
         distance, queue = {GOAL: 0}, deque([GOAL])
         while queue:
             reached = queue.popleft()
@@ -43,7 +43,7 @@ class RandomGraph:
         return distance
 
     def walk(self, most_steps: int) -> str:
-        """A random walk from a random start to the goal, never twice over a node, in at most `most_steps`."""
+        """Draw a walk from a random start to the goal, in at most `most_steps`, that visits no node twice."""
         start = self.rng.choice(self.starts)
         while True:
             walk = start
@@ -56,9 +56,9 @@ class RandomGraph:
                 return walk
 
     def optimality(self, walk: str) -> float:
-        """Steps of the shortest walk from the same start, over the steps taken: 1 for a shortest walk.
+        """Return the steps of the shortest walk from the same start over the steps taken: 1 for a shortest walk.
 
-        0 for a walk that leaves the graph's edges, goes on behind the goal, or never arrives.
+        0 for a walk that leaves the graph's edges, continues past the goal, or never arrives.
         """
         follows_edges = all(onward in self.edges.get(node, ()) for node, onward in pairwise(walk))
         if not follows_edges or len(walk) < 2 or walk[-1] != GOAL:
