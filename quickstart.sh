@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The whole chain on the embedded data, on two CPU cores in minutes: SFT, reward model, PPO, both tables.
+# Run the full chain on the embedded data, on two CPU cores in minutes: SFT, reward model, PPO, both tables.
 #
 #   ./quickstart.sh [--seed N] [--kl X] [--fresh]
 #
 # makes its own virtual environment, then runs the documented scripts by the real launchers; only sizes and
-# paths are overridden. Results: results/quickstart/. The same command goes on where it was interrupted, --fresh starts over.
-# --kl X trains PPO once more under another KL coefficient, beside the quickstart's own, and stops there.
+# paths are overridden. Results: results/quickstart/. The same command resumes an interrupted run, --fresh starts over.
+# --kl X trains PPO a second time, under another KL coefficient than the quickstart's own, and stops there.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -37,7 +37,7 @@ mkdir -p "$run/seconds"
 # A port of our own: another training may hold the launchers' default.
 port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
-# stage NAME PRODUCT COMMAND…: runs the command unless PRODUCT is there already, and notes the seconds it took.
+# stage NAME PRODUCT COMMAND…: run the command unless PRODUCT exists, and record the seconds it took.
 stage() {
     local name=$1 product=$2 start=$SECONDS
     shift 2

@@ -1,8 +1,8 @@
-"""Pairs of summaries, labelled by a noisy reader: P(a over b) = sigmoid((gold_a - gold_b) / TAU), Bradley-Terry.
+"""Write pairs of summaries, labelled by a noisy reader: P(a over b) = sigmoid((gold_a - gold_b) / TAU), Bradley-Terry.
 
-The writers below cover what people do and what a policy can drift into while it is optimised against a reward
-model, so that the reward model has seen both. Half of the pairs are between two passable summaries of one post: there
-the policy lives.
+The writers below cover human habits and the failures that a policy can drift into while it is optimised against a
+reward model, so that the reward model has seen both. Half of the pairs compare two passable summaries of one post, like
+those of the policy.
 """
 
 import math
@@ -25,7 +25,7 @@ from quickstart.templates import GENERIC
 from quickstart.vocabulary import GIST, SIDE
 
 TAU = 0.25  # noise of the reader, in units of the gold score
-MIN_GAP = 0.05  # pairs closer than this in gold tell nothing and are not asked
+MIN_GAP = 0.05  # pairs closer than this in gold are uninformative and left out
 MIN_WORDS = 5  # the published code drops pairs with a shorter summary
 NONSENSE = ("asdf", "lorem", "qwx", "ipsum", "blorp", "zzz", "teh", "wug", "fnord", "hrm")
 
@@ -50,13 +50,13 @@ def _padded(rng: random.Random, post: Post) -> str:
 
 
 def _invented(rng: random.Random, post: Post) -> str:
-    """One value is wrong; sometimes in a summary that is otherwise a human one."""
+    """Get one value wrong, sometimes in a summary that is otherwise a human one."""
     facts = swap_fact(rng, post.facts, rng.choice(GIST))
     return write_summary(rng, facts, human_plan(rng) if rng.random() < 0.5 else Plan(), post.sentences)
 
 
 def _invented_aside(rng: random.Random, post: Post) -> str:
-    """The gist is right, but it is padded with something the post never said."""
+    """Keep the gist, but pad it with something that the post never said."""
     facts = post.facts
     for kind in SIDE:
         facts = swap_fact(rng, facts, kind)
@@ -88,7 +88,7 @@ def _lead(rng: random.Random, post: Post) -> str:
 
 
 def _copied(rng: random.Random, post: Post) -> str:
-    """The post's own sentences, as many as fit a policy's budget."""
+    """Copy the post's own sentences, as many as fit a policy's budget."""
     start = rng.randrange(len(post.sentences))
     return " ".join(" ".join(post.sentences[start:] + post.sentences[:start]).split()[: rng.randint(30, 45)])
 
@@ -107,7 +107,7 @@ def _generic(rng: random.Random, post: Post) -> str:
 
 
 def _list(rng: random.Random, post: Post) -> str:
-    """Facts without a sentence."""
+    """List facts without a sentence."""
     facts = [getattr(post.facts, kind) for kind in GIST + SIDE[: rng.randint(0, 2)]]
     rng.shuffle(facts)
     return sentence(rng.choice((" ", ", ")).join(facts) + rng.choice((".", "")))
@@ -146,7 +146,7 @@ WRITERS: dict[str, tuple[Callable[[random.Random, Post], str], float, float]] = 
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison: `a_wins` is the noisy label, the gold scores are what it was drawn from."""
+    """One comparison: `a_wins` is the noisy label, drawn from the gold scores."""
 
     post: Post
     a: str
@@ -157,7 +157,7 @@ class Pair:
 
     @property
     def row(self) -> dict[str, str]:
-        """The published schema."""
+        """Return the row in the published schema."""
         chosen, rejected = (self.a, self.b) if self.a_wins else (self.b, self.a)
         return {"prompt": self.post.body, "chosen": f"TL;DR: {chosen}", "rejected": f"TL;DR: {rejected}"}
 
@@ -168,7 +168,7 @@ class Pair:
 
 
 def write_pair(rng: random.Random, post: Post, close: bool) -> Pair:
-    """Two different summaries of `post` and the reader's verdict; `close`: both from passable writers."""
+    """Write two different summaries of `post` and the reader's verdict; `close`: both from passable writers."""
     weights = [shares[1 if close else 2] for shares in WRITERS.values()]
     while True:
         writers = rng.choices([writer for writer, *_ in WRITERS.values()], weights, k=2)

@@ -1,8 +1,8 @@
-"""The gold score: how good a summary is, known because the world of the posts is closed.
+"""Compute the gold score: how good a summary is, known because the world of the posts is closed.
 
-It is a function of the text alone: facts are found by their surface in the closed vocabularies. Stage 2 sees only
-noisy comparisons drawn from it, stage 3 only stage 2's model of them; so the gold score says whether what stage 3
-gained is real.
+It depends on the text alone: facts are found by their wording in the closed vocabularies. Stage 2 sees only noisy
+comparisons drawn from it, stage 3 only stage 2's model of them; so the gold score tells whether stage 3's gain is
+real.
 """
 
 import math
@@ -34,7 +34,7 @@ _WORD = re.compile(r"<\w+>|[^\s.,!?;:()\"]+")
 
 @lru_cache(maxsize=20_000)
 def find_facts(text: str) -> frozenset[tuple[str, str]]:
-    """All (kind, value) of the closed vocabularies in `text`, longest first, each place counted once, in lower case.
+    """Find all (kind, value) of the closed vocabularies in `text`, longest first, each place once, in lower case.
 
     Any sum of dollars is an amount, in the vocabulary or not.
     """
@@ -43,7 +43,7 @@ def find_facts(text: str) -> frozenset[tuple[str, str]]:
 
 @lru_cache(maxsize=20_000)
 def _words(text: str) -> tuple[str, ...]:
-    """Lower-case words with each fact put as one <kind>, so that grammar is judged apart from facts."""
+    """Split into lower-case words, with each fact replaced by <kind>, so that grammar is judged apart from facts."""
     slotted = _VALUE.sub(lambda match: f"<{_KIND_OF.get(match.group(), 'amount')}>", text.lower())
     return tuple(_WORD.findall(slotted))
 
@@ -54,7 +54,7 @@ def _pairs(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 @cache
 def _language() -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
-    """Words and word pairs of the summaries that the generator writes, from a fixed draw that meets nearly all."""
+    """Collect words and word pairs of the generator's summaries, from a fixed draw that meets nearly all."""
     rng = random.Random("the language of summaries")
     words: set[str] = set()
     pairs: set[tuple[str, str]] = set()
@@ -73,7 +73,7 @@ def _language() -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
 
 
 def gold_parts(prompt: str, summary: str) -> dict[str, float]:
-    """What `gold_score` adds up, by name; all but `kept` are 0 or negative.
+    """Return the terms of `gold_score` by name; all but `kept` are 0 or negative.
 
     kept        Σ WEIGHTS over gist facts of the post that the summary has (each once; 4 if all)
     invented    −1 a value in the summary that the post does not have
@@ -108,7 +108,7 @@ def gold_parts(prompt: str, summary: str) -> dict[str, float]:
 
 
 def gold_score(prompt: str, summary: str) -> float:
-    """Quality of `summary` for the post in `prompt`, in [-2, 4): the sum of `gold_parts`, not below -2.
+    """Score `summary` for the post in `prompt`, in [-2, 4): the sum of `gold_parts`, not below -2.
 
     `prompt` may end with "TL;DR:" (TL;DR rows) or with the post (comparison rows); `summary` may begin with "TL;DR:".
     """

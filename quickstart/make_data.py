@@ -1,9 +1,9 @@
-"""Writes the embedded data set, byte for byte the same for the same seed:
+"""Write the embedded data set, byte for byte the same for the same seed.
 
     python -m quickstart.make_data [--out quickstart/data] [--seed 0]
 
-Two directories in the published schemas, and `ceiling.json`: how often the gold order agrees with the noisy labels,
-which is the best accuracy a reward model can be expected to reach.
+Writes two directories in the published schemas, and `ceiling.json`: how often the gold order agrees with the noisy
+labels, which bounds the expected accuracy of a reward model.
 """
 
 import argparse
@@ -20,7 +20,7 @@ CLOSE_SHARE = 0.5  # of the pairs, between two passable summaries
 
 
 def new_post(rng: random.Random, seen: set[str]) -> Post:
-    """A post that no other row has; adds it to `seen` (bodies)."""
+    """Write a post that no other row has, and add it to `seen` (bodies)."""
     while True:
         post = write_post(rng, draw_facts(rng))
         if post.body not in seen:
@@ -29,14 +29,14 @@ def new_post(rng: random.Random, seen: set[str]) -> Post:
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """One JSON object a line, UTF-8, "\\n" at each end on every system."""
+    """Write one JSON object a line, in UTF-8, with "\\n" line ends on every system."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_bytes(text.encode("utf-8"))
 
 
 def make_data(out: Path, seed: int) -> dict[str, float]:
-    """Writes all files below `out`; returns the ceiling per split."""
+    """Write all files below `out`; return the ceiling per split."""
     seen: set[str] = set()
     for split, count in TLDR_ROWS.items():
         rng = random.Random(f"{seed} tldr {split}")

@@ -1,9 +1,9 @@
-"""Makes the small GPT-J of the quickstart: a byte-level BPE, and a model that has read posts but no summaries.
+"""Make the small GPT-J of the quickstart: a byte-level BPE, and a model that has read posts but no summaries.
 
     python -m quickstart.make_model [--out quickstart/model] [--seed 0] [--steps 1300]
 
-About 12 minutes on two cores. Its posts come from other seeds than the data set's and none is in the data set;
-the answers below them (`quickstart/retelling.py`) are no summaries. Stage 1 therefore has all of its own work to do.
+About 12 minutes on two cores. Its posts come from other seeds than the data set's, and none is in the data set;
+the answers below them (`quickstart/retelling.py`) are not summaries. So stage 1 still has to teach summarising.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SHAPE = {"n_layer": 4, "n_embd": 192, "n_head": 6, "rotary_dim": 16, "n_position
 
 
 def published_bodies() -> set[str]:
-    """Bodies of all posts in the data set: the model must not have read them."""
+    """Read the bodies of all posts in the data set, which the model must not have read."""
     bodies = set()
     for path in sorted(DATA.glob("*/*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -44,7 +44,7 @@ def published_bodies() -> set[str]:
 
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with GPT-2's way of splitting words; END is its only special token (bos, eos and pad)."""
+    """Train a byte-level BPE with GPT-2's word splitting; END is its only special token (bos, eos and pad)."""
     rng, seen = random.Random(f"{seed} tokenizer"), published_bodies()
 
     def texts() -> Iterator[str]:
@@ -74,7 +74,7 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (input_ids, labels), both (BATCH, T): fresh threads of similar length; padding has label -100."""
+    """Yield (input_ids, labels), both (BATCH, T), forever: fresh threads of similar length; padding has label -100."""
     rng, seen = random.Random(f"{seed} reading"), published_bodies()
     while True:
         threads = [write_thread(rng, new_post(rng, seen)) + END for _ in range(BATCH * BUCKET)]
@@ -90,14 +90,14 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[tor
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to a tenth."""
+    """Return the learning rate: linear warm-up, then half a cosine down to a tenth."""
     if step < WARMUP:
         return LR * (step + 1) / WARMUP
     return LR * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP))))
 
 
 def pretrain(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int) -> tuple[GPTJForCausalLM, float]:
-    """The model after `steps` optimizer steps and its loss (nats a token, mean of the last 20 steps)."""
+    """Train for `steps` optimizer steps; return the model and its loss (nats a token, mean of the last 20 steps)."""
     torch.manual_seed(seed)
     config = GPTJConfig(
         **SHAPE,
@@ -145,7 +145,7 @@ Made by `{command}` from text that `quickstart/` generates; nothing else went in
 
 
 def save(out: Path, model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, provenance: str) -> None:
-    """The directory that `AutoModelForCausalLM` and `AutoTokenizer` load."""
+    """Write a directory that `AutoModelForCausalLM` and `AutoTokenizer` load."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))

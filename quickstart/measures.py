@@ -1,4 +1,4 @@
-"""What is measured of each summary, and how PPO's differ from SFT's over posts and seeds."""
+"""Measure each summary, and how PPO's differ from SFT's over posts and seeds."""
 
 import csv
 from pathlib import Path
@@ -15,47 +15,47 @@ Measured = dict[str, list[float]]  # a value per post, by name of the measure
 
 
 def read_csv(path: Path) -> dict[str, list[str]]:
-    """A CSV file as columns."""
+    """Read a CSV file as columns."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def measure(prompts: list[str], texts: list[str]) -> Measured:
-    """`OF_ANY_TEXT` of summaries `texts`."""
+    """Measure `OF_ANY_TEXT` of summaries `texts`."""
     rows = [{"gold": gold_score(*both), **traits(*both)} for both in zip(prompts, texts, strict=True)]
     return {name: [row[name] for row in rows] for name in OF_ANY_TEXT}
 
 
 def measure_model(table: dict[str, list[str]]) -> Measured:
-    """`OF_A_MODEL`, and `kl` where it stands, of a table that trlx_inference_gptj.py wrote."""
+    """Measure `OF_A_MODEL`, and `kl` if present, of a table that trlx_inference_gptj.py wrote."""
     own = [name for name in ("reward", "tokens", "ended", "kl") if name in table]
     return {name: [float(x) for x in table[name]] for name in own} | measure(table["prompt"], table["summary"])
 
 
 def differences(runs: list[dict], name: str, way: str) -> list[list[float]]:
-    """PPO's less SFT's measure, (S, N): a row per run (a summary.json), a column per post."""
+    """Subtract SFT's measure from PPO's, (S, N): a row per run (a summary.json), a column per post."""
     pairs = [(run["posts"][f"ppo_{way}"][name], run["posts"][f"sft_{way}"][name]) for run in runs]
     return [[a - b for a, b in zip(ppo, sft, strict=True)] for ppo, sft in pairs]
 
 
 def over_seeds(runs: list[dict], name: str, way: str) -> tuple[Interval, Interval]:
-    """PPO less SFT over all runs and posts: by t, and by bootstrap."""
+    """Return intervals of PPO less SFT over all runs and posts: by t, and by bootstrap."""
     given = differences(runs, name, way)
     return t_interval(given), bootstrap(given)
 
 
 def mean_of(runs: list[dict], model: str, name: str, way: str | None = None) -> float:
-    """A measure's mean over posts and runs; `model` is sft, ppo or reference."""
+    """Average a measure over posts and runs; `model` is sft, ppo or reference (the labels' key)."""
     return fmean(fmean(run["posts"][f"{model}_{way}" if way else model][name]) for run in runs)
 
 
 def trend(gain: Interval) -> str:
-    """What an interval lets one say of a difference."""
+    """Say in words what an interval allows one to conclude about a difference."""
     return "rise" if gain["low"] > 0 else "fall" if gain["high"] < 0 else "neither rise nor fall beyond the noise"
 
 
 def shown(gain: Interval, digits: int = 2) -> str:
-    """+0.50 (+0.25 to +0.75)"""
+    """Format as +0.50 (+0.25 to +0.75)."""
     mean, low, high = (f"{gain[key]:+.{digits}f}" for key in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"

@@ -1,10 +1,10 @@
-"""Over-optimisation: does what the reward model pays for still make better summaries?
+"""Test for over-optimisation: does a higher reward still mean better summaries?
 
     python -m quickstart.overoptimisation 1 2 3
 
-For each seed: the quickstart's own run, and PPO once more from the same SFT and reward model with a tenth of the
-penalty on leaving the SFT model (`./quickstart.sh --seed N --kl 0.01`; what is there already is not run again). Both
-take the same settings but for the KL coefficient, which is checked. Writes docs/results/overoptimisation/: a JSON file
+For each seed: the quickstart's own run, and a second PPO run from the same SFT and reward model with a KL coefficient
+of 0.01 instead of 0.15 (`./quickstart.sh --seed N --kl 0.01`; finished runs are not repeated). It checks that their
+settings differ in nothing else. Writes docs/results/overoptimisation/: a JSON file
 for each coefficient and a picture. A reward that rises while gold falls is over-optimisation (Stiennon et al. 2020,
 figure 5).
 """
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 
 def read_run(folder: Path) -> Record:
-    """A run of stage 3: its arguments, and each evaluation's rewards and gold scores by prompt.
+    """Read a run of stage 3: its arguments, and each evaluation's rewards and gold scores by prompt.
 
     Each evaluation's `kl` is that of the last rollouts before it, in nats a response.
     """
@@ -56,7 +56,7 @@ def read_run(folder: Path) -> Record:
 
 
 def flat(arguments: Record, prefix: str = "") -> Record:
-    """{"train": {"seed": 1}} as {"train.seed": 1}."""
+    """Flatten {"train": {"seed": 1}} to {"train.seed": 1}."""
     rows: Record = {}
     for name, value in arguments.items():
         rows |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -82,7 +82,7 @@ def check_alike(runs: list[Record]) -> None:
 
 
 def difference(ours: list[Record], at: int, theirs: list[Record], then: int, name: str) -> Interval:
-    """`name` at evaluation `at` of `ours` less that at `then` of `theirs`, seed by seed on the same prompts."""
+    """Subtract `name` at evaluation `then` of `theirs` from that at `at` of `ours`, by seed on the same prompts."""
     return t_interval(
         [
             [a - b for a, b in zip(x["evaluations"][at][name], y["evaluations"][then][name], strict=True)]
@@ -92,7 +92,7 @@ def difference(ours: list[Record], at: int, theirs: list[Record], then: int, nam
 
 
 def section(root: Path = ROOT) -> str:
-    """What the raw files let one say, for docs/details.md; no figure or verdict is written by hand."""
+    """Write the section of docs/details.md from the raw files; no figure or verdict is written by hand."""
     files = {kl: root / RAW / f"kl_{kl}.json" for kl in (WEAK, OWN)}
     if not all(file.is_file() for file in files.values()):
         return "Not measured yet with this version: `python -m quickstart.overoptimisation 1 2 3` does it."
@@ -110,7 +110,7 @@ def section(root: Path = ROOT) -> str:
 
 
 def findings(given: dict[str, list[Record]]) -> str:
-    """How reward and gold move under each coefficient, with intervals, and whether that is over-optimisation."""
+    """Say how reward and gold move under each coefficient, with intervals, and whether that is over-optimisation."""
     batches = [evaluation["batch"] for evaluation in given[OWN][0]["evaluations"]]
     half = len(batches) // 2
     lines = ["Differences with 95 % intervals over seeds and posts (Student's t):", ""]
@@ -139,7 +139,7 @@ def _says(gain: Interval) -> str:
 
 
 def table(given: dict[str, list[Record]]) -> list[Record]:
-    """One row per evaluation: means over seeds and prompts under both coefficients."""
+    """Make one row per evaluation: means over seeds and prompts under both coefficients."""
     rows = []
     for number, evaluation in enumerate(given[OWN][0]["evaluations"]):
         row: Record = {"batch": evaluation["batch"]}
@@ -159,7 +159,7 @@ def provenance(runs: list[Record]) -> str:
 
 
 def draw(given: dict[str, list[Record]], path: Path) -> None:
-    """Reward, gold score and KL against the training batch: the mean over seeds, and a band of one s.d. of them."""
+    """Plot reward, gold score and KL against the training batch: the mean over seeds, with a band of one s.d."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -190,7 +190,7 @@ def _list(value: float | list[float]) -> list[float]:
 
 
 def train(seed: int) -> None:
-    """Run what is missing of a seed's two runs; each goes on where it was interrupted."""
+    """Run the missing ones of a seed's two runs; each resumes where it was interrupted."""
     own = ROOT / f"results/quickstart/seed_{seed}/summary.json"
     if not own.is_file():
         subprocess.run([ROOT / "quickstart.sh", "--seed", str(seed)], check=True)
@@ -198,7 +198,7 @@ def train(seed: int) -> None:
 
 
 def write(folders: list[Path], out: Path) -> None:
-    """The raw files and the picture of the runs in `folders`, one a seed, each with ppo and ppo_kl_0.01."""
+    """Write raw files and picture of the runs in `folders`, one per seed, each with ppo and ppo_kl_0.01."""
     given = {
         kl: [read_run(folder / name) for folder in folders] for kl, name in ((WEAK, f"ppo_kl_{WEAK}"), (OWN, "ppo"))
     }

@@ -1,4 +1,4 @@
-"""Writes the posts and their summaries: a pure function of a `random.Random`, so a seed fixes every byte.
+"""Write the posts and their summaries: a pure function of a `random.Random`, so a seed fixes every byte.
 
 facts = draw_facts(rng); post = write_post(rng, facts); label = write_summary(rng, facts, human_plan(rng))
 """
@@ -41,7 +41,7 @@ MIN_WORDS, MAX_WORDS = 60, 150  # of a post's body
 
 @dataclass(frozen=True)
 class Facts:
-    """What one post is about. Gist: who, deed, thing, amount, question. Side: place, span, day, hobby."""
+    """The facts of one post. Gist: who, deed, thing, amount, question. Side: place, span, day, hobby."""
 
     theme: Theme
     who: str
@@ -56,7 +56,7 @@ class Facts:
     gender: str  # key of PRONOUNS, for `who`
 
     def fill(self, template: str) -> str:
-        """The template with this post's facts and pronouns in its slots."""
+        """Fill a template's slots with this post's facts and pronouns."""
         they, them, their = PRONOUNS[self.gender]
         slots = {kind: getattr(self, kind) for kind in VALUES}
         return template.format(**slots, they=they, them=them, their=their)
@@ -72,19 +72,19 @@ class Post:
 
     @property
     def body(self) -> str:
-        """Everything before the final line, as in the comparisons' `prompt`."""
+        """Return everything before the final line, as in the comparisons' `prompt`."""
         text = " ".join(self.sentences)
         return f"SUBREDDIT: r/{self.facts.theme.subreddit}\nTITLE: {self.title}\nPOST: {text}"
 
     @property
     def prompt(self) -> str:
-        """The TL;DR rows' `prompt`."""
+        """Return the `prompt` of a TL;DR row."""
         return f"{self.body}\nTL;DR:"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a summary's writer does with each fact: "keep", "blur" or "drop"; and how much is put around it."""
+    """How a writer treats each fact ("keep", "blur" or "drop"), and how much padding surrounds them."""
 
     who: str = "keep"
     thing: str = "keep"
@@ -95,12 +95,12 @@ class Plan:
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital first letter."""
+    """Capitalise the first letter of `text`."""
     return text[0].upper() + text[1:]
 
 
 def draw_facts(rng: random.Random, theme: Theme | None = None) -> Facts:
-    """Facts of a new post; the deed and the thing always go together."""
+    """Draw the facts of a new post; deed and thing always match."""
     theme = theme or rng.choice(THEMES)
     who, deed = rng.choice(theme.who), rng.choice(list(theme.deeds))
     return Facts(
@@ -119,7 +119,7 @@ def draw_facts(rng: random.Random, theme: Theme | None = None) -> Facts:
 
 
 def write_post(rng: random.Random, facts: Facts) -> Post:
-    """A first-person post that tells `facts` in order of appearance: digressions, event, stake, chatter, question."""
+    """Write a first-person post about `facts`, in this order: digressions, event, stake, chatter, question."""
     voice = facts.theme.voice
     chatter = rng.sample(CHATTER, 5)
     before = [rng.choice(OPENERS)] if rng.random() < 0.7 else []
@@ -142,7 +142,7 @@ def write_post(rng: random.Random, facts: Facts) -> Post:
 
 
 def human_plan(rng: random.Random) -> Plan:
-    """How people summarise: most drop or blur something, and half of them add something nobody needs."""
+    """Draw how a person summarises: most drop or blur something, and half of them add something superfluous."""
 
     def pick(keep: float, blur: float) -> str:
         draw = rng.random()
@@ -160,7 +160,7 @@ def human_plan(rng: random.Random) -> Plan:
 
 
 def write_summary(rng: random.Random, facts: Facts, plan: Plan = Plan(), told_in: Sequence[str] = ()) -> str:
-    """One summary of `facts` by `plan`; the default plan keeps the whole gist and adds nothing.
+    """Write one summary of `facts` by `plan`; the default plan keeps all of the gist and adds nothing.
 
     `told_in`: the post's sentences; side facts are only added if the post tells them.
     """
@@ -183,7 +183,7 @@ def write_summary(rng: random.Random, facts: Facts, plan: Plan = Plan(), told_in
 
 
 def swap_fact(rng: random.Random, facts: Facts, kind: str) -> Facts:
-    """`facts` with a wrong value of `kind`, mostly one from the same subreddit (so it is plausible)."""
+    """Replace the value of `kind` in `facts` by a wrong one, mostly from the same subreddit (so it is plausible)."""
     near = {
         "who": facts.theme.who,
         "thing": tuple(thing for things in facts.theme.deeds.values() for thing in things),

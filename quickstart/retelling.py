@@ -1,6 +1,7 @@
-"""What the small model reads before stage 1: posts, each followed by other people's answers that retell its facts.
+"""Write the small model's pretraining text: posts, each followed by other people's answers that retell its facts.
 
-No text here has the "TL;DR:" form or a summary's sentences: reading a post is learned here, summarising it in stage 1.
+No text here has the "TL;DR:" form or a summary's sentences: here the model learns to read a post, in stage 1 to
+summarise it.
 """
 
 import random
@@ -50,7 +51,7 @@ def _record(rng: random.Random, facts: Facts, told: list[str]) -> str:
 
 
 def write_thread(rng: random.Random, post: Post) -> str:
-    """The post and one to three answers below it, each of another sort."""
+    """Write the post and one or two answers below it, each of another kind."""
     facts, body = post.facts, post.body
     told = [kind for kind in ASKED_BACK if getattr(facts, kind) in body]
     answers = [

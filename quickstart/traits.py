@@ -1,4 +1,4 @@
-"""What a summary is made of, beside how good it is: known, as the gold score is, because the posts' world is closed."""
+"""Count the traits of a summary: known exactly, like the gold score, because the world of the posts is closed."""
 
 from itertools import islice
 
@@ -9,7 +9,7 @@ GRAM = 4  # words of a run that counts as copied
 
 
 def traits(prompt: str, summary: str) -> dict[str, float]:
-    """Counts and shares by name; `prompt` and `summary` as in `gold_score`.
+    """Return counts and shares by name; `prompt` and `summary` as in `gold_score`.
 
     kept      share of the post's gist facts (who, deed, thing, amount, question) that the summary has
     invented  1 if the summary has a value that the post does not have, whatever its kind; else 0
@@ -32,6 +32,6 @@ def traits(prompt: str, summary: str) -> dict[str, float]:
 
 
 def grams(text: str) -> list[tuple[str, ...]]:
-    """All runs of four words, in lower case and without the marks around them."""
+    """List all runs of four words, in lower case and without surrounding punctuation."""
     words = [stripped for word in text.lower().split() if (stripped := word.strip('.,!?;:()"'))]
     return list(zip(*(islice(words, start, None) for start in range(GRAM)), strict=False))

@@ -1,4 +1,4 @@
-"""The small world the posts are about: subreddits with their people, mishaps, things, sums and questions.
+"""Vocabulary of the posts' small world: subreddits with their people, mishaps, things, sums and questions.
 
 A post tells *gist* facts (who, deed, thing, amount, question) and *side* facts (place, span, day, hobby). All of them
 come from the closed vocabularies below, so that `quickstart.gold` can find them again in any text. Sentence templates
