@@ -80,11 +80,13 @@ def test_rollouts_have_options_of_their_own(config) -> None:
     assert settings.method.longest_response() == 9
 
 
-def test_evaluation_leaves_training_as_it_is(config) -> None:
+@pytest.mark.parametrize("options", [{}, {"typical_p": 0.999999}])  # by our decoding loop, by transformers' `generate`
+def test_evaluation_leaves_training_as_it_is(config, options: dict) -> None:
     """Evaluating more often draws from random numbers of its own."""
     runs = []
     for interval in (1, 100):
-        trainer = tiny_trainer(config(train__eval_interval=interval))
+        generation = {"max_new_tokens": 6, **options}
+        trainer = tiny_trainer(config(train__eval_interval=interval, method__gen_kwargs=generation))
         trainer.learn()
         lines = metrics(Path(trainer.config.train.checkpoint_dir))
         runs.append([line for line in lines if "reward/mean" not in line])
