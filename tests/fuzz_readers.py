@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tiny import make_model_dir, make_tokenizer
 
 import trlx_gptj_text_summarization as stage_3
-from reward_model import references
+from reward_model import label_scores
 from reward_model.comparisons import COLUMNS, encode_comparisons, usable_comparisons
 from reward_model.train_reward_model_gptj import RewardArguments
 from sft.summarize_dataset import TLDRDataset
@@ -166,7 +166,7 @@ def run_records(content: bytes, folder: Path) -> None:
 @reads(values.map(as_json) | spoilt(as_json({"reward_model": "j", "scores": {"a": 1.0}})))
 def reference_files(content: bytes, folder: Path) -> None:
     (folder / "scores.json").write_bytes(content)
-    for score in references.read(folder / "scores.json", "j").values():
+    for score in label_scores.read(folder / "scores.json", "j").values():
         assert isinstance(score, float)
 
 
