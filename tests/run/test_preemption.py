@@ -12,7 +12,7 @@ from summarize_rlhf.run.preemption import EXIT_CODE, Preempted, Preemption
 
 LISTENER = """
 import sys, time
-from summarize_rlhf import preemption
+from summarize_rlhf.run import preemption
 preemption.GRACE = float(sys.argv[1])
 with preemption.Preemption() as asked:
     print("ready", flush=True)
