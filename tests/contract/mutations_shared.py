@@ -47,7 +47,7 @@ ROWS = [
     ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
-    ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "contract/test_intervals.py::test_eight_seeds_that_differ"),
+    ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "contract/test_intervals.py::test_one_seed_is_the_bootstrap_over_posts"),
     ("seeds taken as they are", INTERVALS, "x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))]", "x[:, rng.integers(posts, size=posts)]", "contract/test_intervals.py::test_eight_seeds_that_differ"),
     ("pairs on one post counted apart", INTERVALS, "sums[post] = sums.get(post, 0.0) + hit - share", "sums[len(sums)] = hit - share", "contract/test_intervals.py::test_pairs_on_one_post_count_as_one"),
 ]
