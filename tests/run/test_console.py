@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_all import files
 from launch import flags, run
 from tiny import make_model_dir, tldr_row, write_rows
 
@@ -90,11 +91,8 @@ def test_a_console_that_goes_away(stage, console, inputs, root, tmp_path) -> Non
 def test_every_text_file_is_opened_as_utf8(root) -> None:
     """By name: the default is the console's locale, which on Windows is cp1252."""
     bare = []
-    for file in root.rglob("*.py"):
-        parts = file.relative_to(root).parts
-        if {"tests", "build"} & {*parts} or any(part.startswith(".") for part in parts):
-            continue
-        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for file in files():
+        for call in ast.walk(ast.parse((root / file).read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and not any(k.arg == "encoding" for k in call.keywords):
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
                 owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
@@ -103,5 +101,5 @@ def test_every_text_file_is_opened_as_utf8(root) -> None:
                 words = [x.value for a in call.args for x in ast.walk(a) if isinstance(x, ast.Constant)]
                 binary = any(word in ("rb", "wb", "ab", "r+b") for word in words)
                 if name in ("read_text", "write_text") or (name == "open" and not binary):
-                    bare.append(f"{file.relative_to(root)}:{call.lineno}")
+                    bare.append(f"{file}:{call.lineno}")
     assert bare == []
