@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 from benchmarks.machine import Others, busy_share, matrix_gflops, peak_gb
 from benchmarks.raw import BUSY, OURS, PUBLISHED, Record, same_code, spread
 from summarize_rlhf import versions
+from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.report import format_table
 
 Figures = dict[str, float]
@@ -88,6 +89,8 @@ def child(args: argparse.Namespace, work: Callable, count: Callable | None) -> N
     if args.side == COUNT:
         print(json.dumps(count(args.folder)), flush=True)
         return
+    if args.side == OURS:
+        tune_process()  # as the main of each stage does
     figures = {**work(args.folder, args.side), "peak_rss_gb": peak_gb(), "threads": torch.get_num_threads()}
     if args.side == OURS:
         figures["matrix_gflops"] = matrix_gflops()

@@ -74,16 +74,7 @@ def phases() -> str:
     rollouts, threads = record.raw["settings"]["rollouts"], max(record.threads())
     seconds = record.median(OURS, threads, "references")  # the human summaries, in the raw files' word
     text = f"Scoring the human summaries, once per run: {seconds:.2f} s for these {rollouts} rows, {_threads(threads)}."
-    names = ["ppo"]
-    if raw.exists("ppo_earlier"):
-        before = raw.read("ppo_earlier")
-        found = [spread(before.times_faster(PUBLISHED, max(before.threads()), x)) for x in ("iteration", "reward")]
-        text += (
-            f" An earlier run, before scoring's batches were made tighter, saw {found[0]} for the iteration and "
-            f"{found[1]} for the reward: most of the difference is the machine's."
-        )
-        names.append("ppo_earlier")
-    return f"{format_table(_even(rows))}\n\n{text} {origin(*names)}"
+    return f"{format_table(_even(rows))}\n\n{text} {origin("ppo")}"
 
 
 def limit() -> str:
