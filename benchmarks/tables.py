@@ -74,7 +74,7 @@ def phases() -> str:
     rollouts, threads = record.raw["settings"]["rollouts"], max(record.threads())
     seconds = record.median(OURS, threads, "references")  # the human summaries, in the raw files' word
     text = f"Scoring the human summaries, once per run: {seconds:.2f} s for these {rollouts} rows, {_threads(threads)}."
-    return f"{format_table(_even(rows))}\n\n{text} {origin("ppo")}"
+    return f"{format_table(_even(rows))}\n\n{text} {origin('ppo')}"
 
 
 def limit() -> str:
