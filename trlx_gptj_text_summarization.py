@@ -11,6 +11,7 @@ The same command resumes an interrupted run; `--fresh` starts over. Names under 
 model, all others are trlX's.
 """
 
+import hashlib
 import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,6 +32,7 @@ from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run.arguments import knob
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.overrides import parse_overrides
+from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.values import check_bounds, of_type
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
@@ -148,6 +150,7 @@ def main() -> None:
     tune_process()
     config, task = configure()
     state = join_processes()
+    hold_run_directory(config.train.checkpoint_dir, "ppo")
 
     check_found(config.model.model_path, *SFT_MODEL)
 
@@ -176,9 +179,10 @@ def main() -> None:
         scorer,
         [row["body"] for row in rows],
         [row["label"] for row in rows],
-        Path(config.train.checkpoint_dir) / "label_scores.json",
+        Path(config.train.checkpoint_dir) / "label_scores",
         "score labels" if state.is_main_process else None,
         [row["place"] for row in rows],
+        fresh=config.train.resume_from_checkpoint == "fresh",
     )
     for row, score in zip(rows, scores, strict=True):
         row["label_score"] = score
@@ -188,7 +192,13 @@ def main() -> None:
         """Return each sample's score less the score of its post's human summary."""
         return scorer.score(body, outputs) - torch.tensor(label_score)
 
-    config.train.trainer_kwargs["identity"] = {"task": vars(task), "reward_model": scorer.model.digest()}
+    texts = "\0".join(f"{row['body']}\0{row['label']}" for row in prompts + eval_prompts)
+    config.train.trainer_kwargs["identity"] = {
+        "data": hashlib.sha256(texts.encode()).hexdigest(),
+        "reward_model": scorer.model.digest(),
+        "max_train_prompts": task.max_train_prompts,
+        "max_eval_prompts": task.max_eval_prompts,
+    }
     trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)
 
 

@@ -7,7 +7,6 @@ summarises the TL;DR test set with the model of stage 1 and that of stage 3, sco
 and writes them with every summary as CSV.
 """
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,10 +26,11 @@ from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import Generated, generate
 from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
-from summarize_rlhf.report import format_table, print_samples
+from summarize_rlhf.report import as_csv, format_table, print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import check_results_dir, write_files
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
 from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
 
@@ -108,19 +108,13 @@ def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, 
     }
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 @main_guard
 def main() -> None:
     tune_process()
     args = parse_arguments(InferenceArguments)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
+    check_results_dir(args.output_dir)
     check_found(args.sft_model, *SFT_MODEL)
     check_found(args.ppo_model, *PPO_MODEL)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -135,8 +129,7 @@ def main() -> None:
     scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device))
     label_rewards = scorer.score(bodies, labels, progress="score labels", places=places(rows))
 
-    folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, str] = {}
     rouge_table, reward_table, rewards = [], [], {}
     for name, way in ((name, way) for name in summaries for way in ways(args)):
         given = summaries[name][way]
@@ -157,10 +150,8 @@ def main() -> None:
         }
         if name == "PPO" and way in kl:
             columns["kl"] = kl[way]
-        write_csv(
-            folder / f"{name.lower()}_{way}.csv",
-            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
-        )
+        table = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        files[f"{name.lower()}_{way}.csv"] = as_csv(table)
         reward_table.append(
             {
                 "model": title,
@@ -191,13 +182,13 @@ def main() -> None:
     divergences = {way: dict(zip(("mean", "se"), mean_and_se(values), strict=True)) for way, values in kl.items()}
     for way, found in divergences.items():
         print(f"KL of PPO to SFT, {way}: {found['mean']:.2f} ± {found['se']:.2f} nats a summary")
-    write_csv(folder / "rouge.csv", rouge_table)
-    write_csv(folder / "reward.csv", reward_table)
     record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}
     record |= {"data": fingerprint(rows), "arguments": asdict(args)}
     record |= {"commit": versions.commit(), "versions": versions.versions()}
-    (folder / "inference.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"wrote {folder}/: rouge.csv, reward.csv, inference.json and the summaries")
+    files |= {"rouge.csv": as_csv(rouge_table), "reward.csv": as_csv(reward_table)}
+    files["inference.json"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_files(args.output_dir, files)
+    print(f"wrote {args.output_dir}/: rouge.csv, reward.csv, inference.json and the summaries")
 
 
 if __name__ == "__main__":

@@ -56,12 +56,16 @@ def load_comparisons(name: str, split: str, max_rows: int | None = None) -> tupl
 
 
 def encode_comparisons(
-    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int, show_progress: bool = True
+    rows: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    show_progress: bool = True,
+    fresh: bool = False,
 ) -> datasets.Dataset:
     """Tokenize pairs, both texts under the same post: `chosen_ids`, `rejected_ids`, `start`, `length`.
 
     `max_length` is in tokens per text. `start` is the first position at which the two differ; `length` counts the
-    pair's tokens, the shared beginning once.
+    pair's tokens, the shared beginning once. `fresh`: see `map_once`.
     """
 
     def encode_batch(batch: dict[str, list[str]], places: list[str]) -> dict[str, list]:
@@ -76,4 +80,4 @@ def encode_comparisons(
         }
 
     depends_on = [tokenizer_hash(tokenizer), max_length, inspect.getsource(encoding)]
-    return map_once(rows, encode_batch, depends_on, f"tokenize {rows.split}" if show_progress else None)
+    return map_once(rows, encode_batch, depends_on, f"tokenize {rows.split}" if show_progress else None, fresh)

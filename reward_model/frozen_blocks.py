@@ -7,7 +7,6 @@ Shapes: B pairs of a batch, P tokens of one packed row, T of all packed rows tog
 """
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import datasets
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
@@ -26,6 +26,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.run import kept
 
 PREFIX = "frozen_"  # of the files' names
 TOKENS_ON_GPU = 2**15  # in a pass over frozen blocks, which keeps no activations
@@ -96,16 +97,10 @@ def with_trunk(
     """
     state = PartialState()
     shape = (sum(pairs["length"]), model.config.hidden_size)
-    key = {"shape": shape, "dtype": str(dtype), "sha256": digest(model, pairs)}
-    done = file.with_suffix(".json")
-    found = (
-        done.is_file()
-        and file.is_file()
-        and json.loads(done.read_text(encoding="utf-8")) == json.loads(json.dumps(key))
-    )
-    state.wait_for_everyone()  # all have looked before one writes
+    made_from = {"shape": shape, "dtype": str(dtype), "sha256": digest(model, pairs)}
+    found = broadcast_object_list([kept.is_usable(file, made_from) if state.is_main_process else None])[0]
     if state.is_main_process and not found:
-        done.unlink(missing_ok=True)
+        kept.begin(file)
         reserve(file, shape[0] * shape[1] * dtype.itemsize)
     state.wait_for_everyone()
     states = torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
@@ -114,7 +109,7 @@ def with_trunk(
         compute(model, result, pack, device, dtype, state)
         state.wait_for_everyone()
         if state.is_main_process:
-            done.write_text(json.dumps(key), encoding="utf-8")
+            kept.finish(file, made_from)
     return result
 
 
@@ -150,7 +145,7 @@ def reserve(file: Path, size: int) -> None:
         with file.open("wb") as handle:
             os.posix_fallocate(handle.fileno(), 0, size)
     except OSError as error:
-        file.unlink(missing_ok=True)
+        kept.drop(file)
         raise UserError(
             f"no room for the frozen blocks' outputs ({size / 1e9:.1f} GB) in {file.parent}: {error.strerror}. "
             "Free some, or set --trunk_cache_gb 0: the frozen blocks then run in every epoch"
@@ -163,9 +158,3 @@ def digest(model: RewardModel, pairs: datasets.Dataset) -> str:
     for pair in pairs:
         hashed.update(f"{pair['chosen_ids']}{pair['rejected_ids']}".encode())
     return hashed.hexdigest()
-
-
-def drop_files(directory: Path) -> None:
-    """Remove the files that `keep_trunk` has left in `directory`, once training is over."""
-    for path in directory.glob(f"{PREFIX}*"):
-        path.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ comparisons' test split, prints a table and writes `reward_test.json` and, with 
 `reward_test.csv`.
 """
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -28,9 +27,10 @@ from summarize_rlhf.intervals import accuracy
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
-from summarize_rlhf.report import format_table
+from summarize_rlhf.report import as_csv, format_table
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import check_results_dir, write_files
 
 HERE = Path(__file__).resolve().parent
 
@@ -74,6 +74,7 @@ def main() -> None:
     tune_process()
     args = parse_arguments(TestArguments)
     versions.check_versions()
+    check_results_dir(args.output_dir)
     source = args.model or find_model(*SFT_MODEL)
     if not (Path(args.reward_model) / "config.json").is_file():
         check_found(source, *SFT_MODEL)
@@ -92,22 +93,20 @@ def main() -> None:
     chosen, rejected = scores.split(len(rows))
 
     result = summary_of(chosen, rejected, rows["prompt"])
-    folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "reward_test.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, "chosen_score", "rejected_score"])
-        for row, *both in zip(rows, chosen.tolist(), rejected.tolist(), strict=True):
-            writer.writerow([*(row[column] for column in COLUMNS), *both])
+    scored = [
+        {**{column: row[column] for column in COLUMNS}, "chosen_score": a, "rejected_score": b}
+        for row, a, b in zip(rows, chosen.tolist(), rejected.tolist(), strict=True)
+    ]
     record = {**result, "dropped": dropped._asdict(), "data": fingerprint(rows), "arguments": asdict(args)}
     record |= {"commit": versions.commit(), "versions": versions.versions()}
-    (folder / "reward_test.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    files = {"reward_test.csv": as_csv(scored), "reward_test.json": json.dumps(record, indent=2) + "\n"}
+    write_files(args.output_dir, files)
     print(format_table([{name: result[name] for name in ("chosen", "rejected", "margin", "pairs", "posts")}]))
     print(
         f"accuracy {result['accuracy']:.3f} ± {result['accuracy_se']:.3f} (n = {result['pairs']}), "
         f"95 % interval {result['accuracy_low']:.3f} to {result['accuracy_high']:.3f}"
     )
-    print(f"wrote {folder}/reward_test.json and .csv")
+    print(f"wrote {args.output_dir}/reward_test.json and .csv")
 
 
 if __name__ == "__main__":

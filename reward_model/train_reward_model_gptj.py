@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reward_model.accuracy import score_figures
 from reward_model.comparisons import encode_comparisons, load_comparisons
-from reward_model.frozen_blocks import can_keep, drop_files, keep_trunk
+from reward_model.frozen_blocks import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs
 from reward_model.reward_model import RewardModel
@@ -33,6 +33,7 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
+from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import can_pack
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
@@ -46,6 +47,7 @@ from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_point, steps_dir_of
+from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
 from summarize_rlhf.run.zero3 import gathered_state_dict
@@ -166,6 +168,7 @@ def main() -> None:
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir, dtype_for(), "reward-model")  # joins the process group
+    hold_run_directory(steps_dir, "rm")
     first = training.process_index == 0
 
     # 1. The pairs, as token ids
@@ -181,12 +184,11 @@ def main() -> None:
             print(f"{split}: {len(rows[split])} pairs; left out: {dropped}")
     if first:
         warn_of_repeats(rows["train"], rows["test"])
-    start = find_resume_point(args, tokenizer, rows["train"], RewardModel.check)
+    start = find_resume_point(args, tokenizer, rows["train"], RewardModel.check, weights_digest(source) or source)
     if start.finished:
-        drop_files(steps_dir)
         return
     encoded = {
-        split: encode_comparisons(part, tokenizer, args.max_length, show_progress=first) for split, part in rows.items()
+        split: encode_comparisons(part, tokenizer, args.max_length, first, args.fresh) for split, part in rows.items()
     }
 
     # 2. The model of stage 1 with a value per token; its top blocks are trained
@@ -238,7 +240,6 @@ def main() -> None:
             metrics.copy_to(tmp)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
-        drop_files(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
 
 

@@ -24,7 +24,7 @@ class TLDRDataset(TorchDataset):
 
     A row has at most ``max_length`` tokens, EOS included; a longer one loses the end of its post. ``loss_on`` "text"
     (published) supervises every token, "summary" only the summary and its EOS. Raises ``UserError``, naming the row,
-    for a prompt that does not end with ``TL;DR:`` and for a summary that leaves no room.
+    for a prompt that does not end with ``TL;DR:`` and for a summary that leaves no room. ``fresh``: see ``map_once``.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class TLDRDataset(TorchDataset):
         max_length: int = 550,
         loss_on: str = "text",
         progress: str | None = None,
+        fresh: bool = False,
     ):
         if loss_on not in LOSS_ON:
             raise UserError(f"loss_on is one of {', '.join(LOSS_ON)}, not {loss_on!r}")
@@ -42,7 +43,7 @@ class TLDRDataset(TorchDataset):
         def encode_batch(batch: dict[str, list[str]], places: list[str]) -> dict[str, list]:
             return encode(tokenizer, batch["prompt"], batch["label"], max_length, places)
 
-        self.rows = map_once(rows, encode_batch, [tokenizer_hash(tokenizer), max_length], progress)
+        self.rows = map_once(rows, encode_batch, [tokenizer_hash(tokenizer), max_length], progress, fresh)
         self.lengths: list[int] = self.rows["length"][:]  # tokens of each row, EOS included
 
     def __len__(self) -> int:

@@ -23,6 +23,7 @@ from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
@@ -38,6 +39,7 @@ from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_point, steps_dir_of
+from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
 from summarize_rlhf.run.zero3 import gathered_model, gathered_state_dict
@@ -156,6 +158,7 @@ def main() -> None:
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
     training = training_arguments(args, steps_dir, dtype_for(), "sft")  # joins the process group
+    hold_run_directory(steps_dir, "sft")
     first = training.process_index == 0
 
     # 1. The rows, as token ids
@@ -167,11 +170,14 @@ def main() -> None:
     if first:
         warn_of_repeats(rows["train"], rows["valid"])
     chosen_on = None if keeps_last(args) else rows["valid"]
-    start = find_resume_point(args, tokenizer, rows["train"], read_causal_lm, chosen_on)
+    weights = weights_digest(args.model) or args.model
+    start = find_resume_point(args, tokenizer, rows["train"], read_causal_lm, weights, chosen_on)
     if start.finished:
         return
     encoded = {
-        split: TLDRDataset(part, tokenizer, args.max_length, args.loss_on, f"tokenize {split}" if first else None)
+        split: TLDRDataset(
+            part, tokenizer, args.max_length, args.loss_on, f"tokenize {split}" if first else None, args.fresh
+        )
         for split, part in rows.items()
     }
 

@@ -1,6 +1,7 @@
 """The hand-over between stages: a directory with a ``run.json`` that the next stage checks."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import warnings
@@ -15,6 +16,7 @@ from summarize_rlhf.tokenizer import prefix_ids, tokenizer_hash
 from summarize_rlhf.versions import commit, versions
 
 RUN_FILE = "run.json"
+CHUNK = 1 << 22  # bytes read at once
 OLD_TEMPLATE = TEMPLATE.replace("<eos> | cut", f"{END} | cut")  # the same ids where END is the EOS and nothing is added
 NEEDED = ("stage", "template", "tokenizer_sha256", "commit")  # of a record, by those who read it
 SECRET_NAME = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credential)s?$")
@@ -54,9 +56,44 @@ def run_record(
 
 
 def save_run(directory: Path, record: dict[str, Any]) -> None:
-    """Write the record as ``run.json``. Paths and dataclasses become plain JSON; what JSON cannot hold raises."""
-    text = json.dumps(without_secrets(record), indent=2, default=_plain)
+    """Write the record as ``run.json``, with size and hash of every other file; call it last.
+
+    Paths and dataclasses become plain JSON; what JSON cannot hold raises.
+    """
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    described = {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in files
+    }
+    text = json.dumps(without_secrets(record) | {"files": described}, indent=2, default=_plain)
     (directory / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_files(path: str | Path, record: dict[str, Any]) -> None:
+    """Raise ``UserError`` naming the first file of a directory that is not what its ``record`` says was written."""
+    for name, written in record.get("files", {}).items():
+        file = Path(path) / name
+        if not file.is_file():
+            reason = "is missing"
+        elif file.stat().st_size != written["bytes"]:
+            reason = f"has {file.stat().st_size} bytes instead of {written['bytes']}"
+        elif sha256_of(file) != written["sha256"]:
+            reason = "is not what was written (its hash differs)"
+        else:
+            continue
+        raise UserError(
+            f"{file} {reason}: the checkpoint is damaged, write it anew. If the change is yours, remove "
+            f'"files" from {RUN_FILE} there'
+        )
 
 
 def without_secrets(value: Any) -> Any:
@@ -99,13 +136,14 @@ def check_handover(
     expects_stage: str | tuple[str, ...],
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> dict[str, Any] | None:
-    """Refuse a checkpoint that the next stage cannot rely on: one of another stage, template or tokenizer.
+    """Refuse a checkpoint that the next stage cannot rely on: damaged, or of another stage, template or tokenizer.
 
     Returns its record, or ``None`` for a released checkpoint without one (one warning).
     """
     record = read_run(path)
     if record is None:
         return None
+    check_files(path, record)
     stages = (expects_stage,) if isinstance(expects_stage, str) else expects_stage
     if record["stage"] not in stages:
         raise UserError(

@@ -1,7 +1,19 @@
 """Tables and samples, shown at the end of a run."""
 
+import csv
+import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows, of which each has the columns of the first, as the text of a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def format_table(rows: Sequence[dict[str, object]]) -> str:

@@ -8,6 +8,7 @@ from bad_input import TABLE
 from good_input import World, arguments
 
 from summarize_rlhf.run.checkpoints import newest_complete
+from summarize_rlhf.run.run_directory import MARKER
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,9 @@ def test_one_line_and_nothing_left(server, world, tmp_path, stage, fault, told) 
     assert ended.code == 2, ended.err[-3000:]
     assert any(words in ended.error for words in told.split("|")), ended.error
     left = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    kept = {path for path in left if path.name == "label_scores.json"}  # stage 3's, whole and of use again
+    kept = {
+        path for path in left if path.name in ("label_scores.kept.json", MARKER)
+    }  # stage 3's, whole and of use again
     assert {path: before.get(path) for path in left.keys() - kept} == {path: left[path] for path in left.keys() - kept}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.console import protect_console
+from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.tokenizer import prefix_ids
 from summarize_rlhf.versions import check_versions
 from trlx.data import arguments
@@ -15,6 +16,7 @@ from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
 from trlx.trainer.checkpoint import STATE, settings
 from trlx.trainer.ppo import AcceleratePPOTrainer
+from trlx.trainer.setup import join_processes
 
 ELSEWHERE = {
     "samples": "training on `samples` (ILQL, SFT) is not part of this engine; stage 1 fine-tunes on texts.",
@@ -71,6 +73,8 @@ def train(
         arguments.check_model_path("trlx.train(model_path=…)", model_path)
         config = config.evolve(model={"model_path": model_path})
 
+    join_processes()
+    hold_run_directory(config.train.checkpoint_dir, "ppo")
     trainer = AcceleratePPOTrainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
     batch = config.train.batch_size * trainer.accelerator.num_processes
     if prompts is None:

@@ -1,7 +1,6 @@
 """The model with the lowest loss on the evaluation rows, kept beside a run's step checkpoints until the run ends."""
 
 import math
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class BestModel(TrainerCallback):
             needed = {*self.needs(), *checkpoints.needed(self.folder)}
             for path in self.folder.glob("best-*"):
                 if path.name not in needed:
-                    shutil.rmtree(path)
+                    checkpoints.remove(path)
 
     def restore(self, model: nn.Module, step: int) -> int:
         """Load the best weights into `model`, which is at `step`. Returns the step that they come from.

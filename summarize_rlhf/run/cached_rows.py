@@ -13,6 +13,7 @@ from accelerate import PartialState
 import summarize_rlhf.text
 import summarize_rlhf.tokenizer
 from summarize_rlhf.data import fingerprint, places
+from summarize_rlhf.run import kept
 from summarize_rlhf.run.files import disk_errors
 
 
@@ -21,12 +22,13 @@ def map_once(
     function: Callable[[dict[str, list], list[str]], dict[str, list]],
     depends_on: Sequence[Any],
     progress: str | None = None,
+    fresh: bool = False,
 ) -> datasets.Dataset:
     """Apply ``function`` to batches of rows and their places, and keep the result on disk.
 
     The first process of a machine does the work, the others and later starts read the file. It is in the cache of
     ``datasets``, under a hash of the rows, of the code and of everything else that the result ``depends_on``.
-    ``progress`` names a bar; None shows none.
+    ``progress`` names a bar; None shows none. A damaged file, or with ``fresh`` any, is made again.
     """
     shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
     sources = (inspect.unwrap(function), *shared)
@@ -37,8 +39,12 @@ def map_once(
     file.parent.mkdir(parents=True, exist_ok=True)
     where = places(rows)
     (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
-    with PartialState().local_main_process_first(), disk_errors(file):
-        return rows.map(
+    state = PartialState()
+    with state.local_main_process_first(), disk_errors(file):
+        made = not state.is_local_main_process or (not fresh and kept.is_usable(file, key))
+        if not made:
+            kept.begin(file)
+        result = rows.map(
             lambda batch, indices: function(batch, [where[i] for i in indices]),
             with_indices=True,
             batched=True,
@@ -47,3 +53,6 @@ def map_once(
             new_fingerprint=key[:32],
             desc=progress,
         )
+        if not made:
+            kept.finish(file, key)
+        return result

@@ -7,6 +7,7 @@ is passed over, and the checkpoint before it is taken.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -60,8 +61,8 @@ def write_checkpoint(path: Path, settings: Mapping[str, Any], needs: Sequence[st
             state.wait_for_everyone()
             if state.is_main_process:
                 write_manifest(tmp, settings, needs)
-                if path.exists():  # a corrupt one, which this run has passed over
-                    shutil.rmtree(path)
+                remove(path)  # a corrupt one, which this run has passed over
+                set_aside(path)
                 tmp.rename(path)
                 sync_directory(path.parent)
             state.wait_for_everyone()
@@ -104,6 +105,8 @@ def find_corruption(directory: Path) -> str | None:
         beside = [directory.parent / name for name in manifest.get("needs", [])]
     except FileNotFoundError:
         return f"{MANIFEST} is missing: it was not finished"
+    except PermissionError as error:  # not damage: to pass it over would start the run over
+        raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is damaged"
     for path, (size, _) in files.items():
@@ -156,7 +159,7 @@ def find(folder: Path, settings: Mapping[str, Any], may_change: Set[str], fresh:
                 before = json.loads((answer[0] / MANIFEST).read_text(encoding="utf-8"))["settings"]
                 refuse_changes(before, settings, may_change, answer[0])
             for path in checkpoints(folder) if fresh else ():
-                shutil.rmtree(path)
+                remove(path)
         except UserError as error:
             answer[1] = str(error)
     found, error = broadcast_object_list(answer)
@@ -189,7 +192,21 @@ def _short(value: Any) -> str:
 def rotate(folder: Path, keep: int, step: int) -> None:
     """Remove, after a checkpoint of `step` was written, all but the newest `keep` of it and its predecessors."""
     for path in [path for path in checkpoints(folder) if step_of(path) <= step][max(keep, 1) :]:
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint, complete or corrupt. A folder without a manifest was not written here: it stays."""
+    if (path / MANIFEST).is_file():
         shutil.rmtree(path)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a folder of somebody else that has a checkpoint's name, so that the checkpoint can get it."""
+    if path.exists():
+        other = next(p for i in itertools.count(1) if not (p := path.with_name(f"{path.name}.other-{i}")).exists())
+        path.rename(other)
+        print(f"{path} has no {MANIFEST}, so no run wrote it: it is now {other.name}", flush=True)
 
 
 @contextlib.contextmanager

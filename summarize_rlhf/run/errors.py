@@ -1,5 +1,6 @@
 """Show one message instead of a traceback when the user's input is at fault."""
 
+import errno
 import functools
 import os
 import sys
@@ -12,10 +13,18 @@ from tqdm.auto import tqdm
 
 from summarize_rlhf import UserError
 from summarize_rlhf.run.console import protect_console
+from summarize_rlhf.run.run_directory import release_run_directories
+
+# What the file system says of a path: no fault of the code's, and no traceback helps.
+NOT_OURS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.EISDIR, errno.ELOOP, errno.EBUSY, errno.ESTALE,
+}  # fmt: skip
 
 
 def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
+    So does what the file system says of a path.
 
     Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning``, Ctrl-C
     and a port that is taken are one line as well. Errors of printing do not end the script.
@@ -40,6 +49,13 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
         except UserError as error:
             _tell(str(error))
             sys.exit(2)
+        except OSError as error:
+            if error.errno not in NOT_OURS or error.filename is None:
+                raise
+            _tell(f"{error.filename}: {error.strerror}")
+            sys.exit(2)
+        finally:
+            release_run_directories()
 
     return guarded
 

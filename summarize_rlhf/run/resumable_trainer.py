@@ -16,6 +16,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.run import checkpoints, trackers
 from summarize_rlhf.run.best_model import BestModel
 from summarize_rlhf.run.global_batch import GlobalBatchTrainer
+from summarize_rlhf.run.json_lines import EMPTY
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.preemption import Preempted, Preemption
 
@@ -103,9 +104,9 @@ class ResumableTrainer(GlobalBatchTrainer):
         )
 
     def _sums(self) -> dict[str, Any]:
-        """Return this process's loss since the last log line and in total, the size of the log, and the best model."""
+        """Return this process's loss since the last log line and in total, the state of the log, and the best model."""
         return {
-            "metrics": self.metrics.size() if self.args.process_index == 0 else 0,
+            "metrics": self.metrics.log.state() if self.args.process_index == 0 else None,
             "_tr_loss": self._tr_loss.item(),
             "_total_loss_scalar": self._total_loss_scalar,
             "_globalstep_last_logged": self._globalstep_last_logged,
@@ -114,12 +115,12 @@ class ResumableTrainer(GlobalBatchTrainer):
 
     def restore_sums(self) -> None:
         """Restore the running sums and the log, which Trainer itself starts anew."""
-        sums: dict[str, Any] = {"metrics": 0}
+        sums: dict[str, Any] = {"metrics": EMPTY}
         if self.resumed_from is not None:
             sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text(encoding="utf-8"))
-        size = sums.pop("metrics")
+        logged = sums.pop("metrics")
         if self.args.process_index == 0:
-            self.metrics.begin(size)
+            self.metrics.log.restore(logged)
         if self.resumed_from is None:
             return
         self._tr_loss = torch.tensor(sums.pop("_tr_loss"), device=self.args.device)

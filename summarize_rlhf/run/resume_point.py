@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from summarize_rlhf import UserError
 from summarize_rlhf.data import fingerprint
-from summarize_rlhf.handover import RUN_FILE, read_run
-from summarize_rlhf.run import checkpoints, launch, trackers
+from summarize_rlhf.handover import RUN_FILE, read_run, sha256_of, without_secrets
+from summarize_rlhf.run import checkpoints, kept, launch
 from summarize_rlhf.run.arguments import names_that_may_change
 from summarize_rlhf.tokenizer import tokenizer_hash
 
@@ -31,7 +31,7 @@ class ResumePoint:
 
 def steps_dir_of(output_dir: str | Path) -> Path:
     """Return the directory of the step checkpoints, beside the output directory."""
-    return Path(f"{Path(output_dir).absolute()}-steps")
+    return Path(f"{Path(output_dir).resolve()}-steps")
 
 
 def find_resume_point(
@@ -39,24 +39,31 @@ def find_resume_point(
     tokenizer: PreTrainedTokenizerFast,
     rows: datasets.Dataset,
     read: Callable[[Path], object],
+    weights: str,
     chosen_on: datasets.Dataset | None = None,
 ) -> ResumePoint:
     """Look for what an earlier start with the same arguments (a dataclass of knobs) has left. All processes call this.
 
-    `rows` are those of the training split; `read` is the next stage's reader. Where evaluations decide which model is
-    kept, `chosen_on` are their rows, which may not change then. Raises `UserError` naming what has changed since, or
-    why a directory that was finished cannot be read.
+    `rows` are those of the training split; `read` is the next stage's reader; `weights` names those that the run starts
+    from, by a hash where they are local. Inputs are compared by content: they may lie elsewhere by now. Where
+    evaluations decide which model is kept, `chosen_on` are their rows, which may not change then. Raises `UserError`
+    naming what has changed since, or why a directory that was finished cannot be read.
     """
     may_change = names_that_may_change(args)
-    settings = asdict(args) | {
+    settings = without_secrets(asdict(args)) | {
+        "model": weights,
         "tokenizer": tokenizer_hash(tokenizer),
-        "train": fingerprint(rows),
+        "dataset": fingerprint(rows),
+        "deepspeed_config": sha256_of(Path(args.deepspeed_config)),
         "processes": launch.world_size(),
     }
     if chosen_on is not None:
         settings["chosen_on"] = fingerprint(chosen_on)
     output_dir, steps_dir = Path(args.output_dir), steps_dir_of(args.output_dir)
     record = read_run(output_dir) if (output_dir / RUN_FILE).is_file() and not args.fresh else None
+    if args.fresh and PartialState().is_main_process:
+        drop_step_checkpoints(steps_dir)
+    PartialState().wait_for_everyone()
     if record is None or "settings" not in record:
         found = checkpoints.find(steps_dir, settings, may_change, args.fresh)
         return ResumePoint(settings, None if found is None else str(found), finished=False)
@@ -75,8 +82,10 @@ def find_resume_point(
 
 
 def drop_step_checkpoints(steps_dir: str | Path) -> None:
-    """Remove what bridges an interruption: checkpoints, the best models beside them, the id of the W&B run."""
-    for pattern in ("checkpoint-*", "best-*", ".best-*.tmp"):  # the last: of a process that was killed
+    """Remove what bridges an interruption: checkpoints, the best models beside them, and what else is kept there."""
+    for pattern in ("checkpoint-*", "best-*"):
         for path in Path(steps_dir).glob(pattern):
-            shutil.rmtree(path)
-    (Path(steps_dir) / trackers.RUN_ID_FILE).unlink(missing_ok=True)
+            checkpoints.remove(path)
+    for path in Path(steps_dir).glob(".best-*.tmp"):  # of a process that was killed
+        shutil.rmtree(path)
+    kept.drop_all(Path(steps_dir))

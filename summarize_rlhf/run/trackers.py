@@ -5,8 +5,10 @@ import os
 import secrets
 from pathlib import Path
 
+from summarize_rlhf.run import kept
+
 TRACKERS = ["wandb", "tensorboard", "none"]
-RUN_ID_FILE = "wandb_run_id"
+RUN_ID = "wandb_run_id"  # kept in the run's directory
 _WANDB_IDS: set[str] = set()  # of the runs that this process has started
 
 
@@ -33,11 +35,10 @@ def wandb_run(folder: Path, goes_on: bool) -> dict[str, str]:
 
     if wandb.run is not None and wandb.run.id in _WANDB_IDS:
         wandb.finish()
-    file, own = folder / RUN_ID_FILE, os.environ.get("WANDB_RUN_ID")
-    kept = file.read_text(encoding="utf-8") if goes_on and file.is_file() else None
-    run_id = own if own and (own == kept or own not in _WANDB_IDS) else kept or secrets.token_hex(4)
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(run_id, encoding="utf-8")
+    own = os.environ.get("WANDB_RUN_ID")
+    known = kept.read_value(folder / RUN_ID) if goes_on else None
+    run_id = own if own and (own == known or own not in _WANDB_IDS) else known or secrets.token_hex(4)
+    kept.write_value(folder / RUN_ID, run_id)
     _WANDB_IDS.add(run_id)
     return {"id": run_id, "resume": os.environ.get("WANDB_RESUME", "allow")}
 

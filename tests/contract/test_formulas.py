@@ -70,16 +70,50 @@ def test_what_a_run_may_not_change(kind, gptj_dir, tldr_dir, tmp_path) -> None:
     free = {"eval_steps", "fresh", "logging_steps", "max_eval_rows", "output_dir", "per_device_eval_batch_size"}
     free |= {"per_device_train_batch_size", "report_to", "save_minutes", "save_steps", "save_total_limit"}
     free |= {"gradient_checkpointing", "max_new_tokens", "rouge_rows", "pack_pairs", "trunk_cache_gb"}
-    free |= {"tokenizer"}  # known by what it does, not by its path
+    free |= {"model", "tokenizer", "dataset"}  # known by what they hold, not by their paths
     tokenizer, rows = load_tokenizer(gptj_dir), load_rows(tldr_dir, "train", ["prompt", "label"])
     keep = {"keep": "last"} if kind is SFTArguments else {}  # where evaluations choose, they may not change
     args = kind(output_dir=str(tmp_path / "out"), lr_scheduler_type="linear", **keep)
-    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", find_resume_point(args, tokenizer, rows, read).settings):
+    given = (tokenizer, rows, read, "hash of the weights")
+    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", find_resume_point(args, *given).settings):
         pass
-    fixed = set(asdict(args)) - free
+    fixed = set(asdict(args)) - free - {"deepspeed_config"}
     assert {"learning_rate", "seed", "num_train_epochs", "max_steps"} < fixed
     for name in fixed:
         with pytest.raises(UserError, match=f"settings: {name} was "):
-            find_resume_point(replace(args, **{name: "another"}), tokenizer, rows, read)
+            find_resume_point(replace(args, **{name: "another"}), *given)
     for name in free & set(asdict(args)) - {"fresh", "output_dir"}:
-        assert find_resume_point(replace(args, **{name: "another"}), tokenizer, rows, read).checkpoint, name
+        assert find_resume_point(replace(args, **{name: "another"}), *given).checkpoint, name
+
+
+@pytest.mark.parametrize("kind", [SFTArguments, RewardArguments])
+def test_inputs_are_compared_by_content_not_by_path(kind, gptj_dir, tldr_dir, tmp_path) -> None:
+    tokenizer, rows = load_tokenizer(gptj_dir), load_rows(tldr_dir, "train", ["prompt", "label"])
+    args = kind(output_dir=str(tmp_path / "out"))
+    before = find_resume_point(args, tokenizer, rows, read, "weights")
+    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", before.settings):
+        pass
+    copy = tmp_path / "copy.json"
+    copy.write_text(Path(args.deepspeed_config).read_text())
+    moved = replace(args, deepspeed_config=str(copy), dataset="elsewhere", model="elsewhere")
+    assert find_resume_point(moved, tokenizer, rows, read, "weights").checkpoint
+    copy.write_text("{}")
+    for change, given in (
+        ("deepspeed_config", (moved, tokenizer, rows, read, "weights")),
+        ("model", (args, tokenizer, rows, read, "other weights")),
+        ("dataset", (args, tokenizer, rows.select(range(5)), read, "weights")),
+        ("tokenizer", (args, make_tokenizer(vocab_size=350), rows, read, "weights")),
+    ):
+        with pytest.raises(UserError, match=f"settings: {change} was "):
+            find_resume_point(*given)
+
+
+def test_no_credential_reaches_a_checkpoint_or_a_message(gptj_dir, tldr_dir, tmp_path) -> None:
+    """As in `https://user:password@host/model`: the same command is the same run, and shows it to nobody."""
+    tokenizer, rows = load_tokenizer(gptj_dir), load_rows(tldr_dir, "train", ["prompt", "label"])
+    args = SFTArguments(output_dir=str(tmp_path / "out"), dataset="https://me:hunter2@host/data")
+    settings = find_resume_point(args, tokenizer, rows, read, "weights").settings
+    assert "hunter2" not in str(settings)
+    with write_checkpoint(tmp_path / "out-steps/checkpoint-1", settings):
+        pass
+    assert find_resume_point(args, tokenizer, rows, read, "weights").checkpoint

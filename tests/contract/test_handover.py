@@ -18,6 +18,24 @@ def handed_over(tmp_path, tokenizer):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda file: file.write_bytes(b"weighty"), "has 7 bytes instead of 7000"),
+        (lambda file: file.write_bytes(b"weights" * 999 + b"weighty"), "its hash differs"),
+        (lambda file: file.unlink(), "is missing"),
+    ],
+)
+def test_a_directory_that_was_damaged_since_is_refused(tmp_path, tokenizer, spoil, told):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights" * 1000)
+    save_run(tmp_path, run_record("sft", {}, tokenizer, 3, 550, {}))
+    check_handover(tmp_path, expects_stage="sft", tokenizer=tokenizer)
+    spoil(file)
+    with pytest.raises(UserError, match=f"{file} .*{told}"):
+        check_handover(tmp_path, expects_stage="sft", tokenizer=tokenizer)
+
+
 def test_the_record_comes_back(handed_over, tokenizer):
     record = check_handover(handed_over, expects_stage="sft", tokenizer=tokenizer)
     assert record == read_run(handed_over)

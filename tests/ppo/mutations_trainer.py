@@ -14,6 +14,9 @@ SETUP = "trlx/trainer/setup.py"
 
 # fmt: off
 ROWS = [
+    ("random numbers unchecked", CHECKPOINT, "        check_random_states(state)\n", "", "ppo/test_beside_checkpoints.py::test_random_numbers_that_cannot_be_read_are_refused_not_skipped"),
+    ("best policy unchecked at the end", PPO, "        check_best(self)\n", "", "ppo/test_beside_checkpoints.py::test_a_best_policy_that_is_not_what_was_written_ends_the_run_with_an_error"),
+    ("best policy stays under its old name", CHECKPOINT, "        recover_directory(Path(trainer.config.train.checkpoint_dir) / BEST)\n", "        pass\n", "ppo/test_beside_checkpoints.py::test_a_best_policy_under_its_old_name_gets_its_own_back"),
     # trainer
     ("accumulation summed instead of averaged", PPO, "/ (len(micro_batches) * self.accelerator.num_processes)", "/ (len(micro_batches) ** 2 * self.accelerator.num_processes)", "ppo/test_update.py::test_update_is_the_same_under_any_split"),
     ("mean per micro-batch", PPO, "*old, batch.mask, n)", "*old, batch.mask)", "ppo/test_update.py::test_update_is_the_same_under_any_split"),
@@ -68,8 +71,8 @@ ROWS = [
     ("evaluation's samples ignore the seed", EVALUATION, "config, seed)[list(share)]", "config, 0)[list(share)]", "ppo/test_formulas_ppo.py::test_seed_iteration_and_epoch_decide_what_is_drawn"),
     ("seed and iteration add up", GENERATION_MODULE, "np.random.SeedSequence(seed)", "np.random.SeedSequence(sum(seed))", "ppo/test_formulas_ppo.py::test_seed_iteration_and_epoch_decide_what_is_drawn"),
     # runs at W&B
-    ("user's W&B id for every run", HARDWARE, "if own and (own == kept or own not in _WANDB_IDS) else", "if own else", "ppo/test_ppo_wandb.py::test_an_id_of_the_users_own_belongs_to_the_first_run"),
+    ("user's W&B id for every run", HARDWARE, "if own and (own == known or own not in _WANDB_IDS) else", "if own else", "ppo/test_ppo_wandb.py::test_an_id_of_the_users_own_belongs_to_the_first_run"),
     ("failed run left open at W&B", HARDWARE, "        wandb.finish()\n", "        pass\n", "ppo/test_ppo_wandb.py::test_two_trainings_of_a_stage_are_two_runs_and_one_that_goes_on_is_its_own"),
-    ("resumed run gets a new W&B id", HARDWARE, "kept = file.read_text(encoding=\"utf-8\") if goes_on and file.is_file() else None", "kept = None", "ppo/test_ppo_wandb.py::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
+    ("resumed run gets a new W&B id", HARDWARE, "known = kept.read_value(folder / RUN_ID) if goes_on else None", "known = None", "ppo/test_ppo_wandb.py::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
     ("PPO's W&B id not handed on", SETUP, "wandb | wandb_run(Path(train.checkpoint_dir), goes_on)", "wandb", "ppo/test_ppo_wandb.py::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
 ]

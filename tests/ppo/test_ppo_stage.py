@@ -17,6 +17,7 @@ from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.run.files import write_directory
+from summarize_rlhf.run.run_directory import MARKER
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HF_MODEL = {
@@ -92,7 +93,7 @@ def trained(sft_dir, reward_dir, tldr_dir, root, tmp_path_factory) -> tuple[Path
 def test_writes_exactly_these_files(trained):
     out, _ = trained
     # 2 collections × 4 PPO epochs × 16 rollouts in batches of 4 are 32 batches
-    files = {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "label_scores.json", "samples.jsonl"}
+    files = {"best_checkpoint", "checkpoint_32", "metrics.jsonl", "label_scores.kept.json", "samples.jsonl", MARKER}
     assert {p.name for p in out.iterdir()} == files
     for name in ("best_checkpoint", "checkpoint_32"):
         assert {p.name for p in (out / name / "hf_model").iterdir()} == HF_MODEL

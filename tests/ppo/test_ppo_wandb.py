@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 
 import trlx
 from summarize_rlhf.run import trackers
+from summarize_rlhf.run.kept import read_value
 from summarize_rlhf.run.metrics import MetricsFile
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 from summarize_rlhf.run.sampler import LengthGroupedSampler
@@ -40,7 +41,7 @@ def runs(folder: Path) -> list[str]:
 
 
 def id_of(folder: Path) -> str:
-    return (folder / "wandb_run_id").read_text()
+    return read_value(folder / "wandb_run_id")
 
 
 def train_ppo(model: Path, out: Path, reward_fn=length_reward, **options):

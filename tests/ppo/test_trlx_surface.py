@@ -7,6 +7,7 @@ import pytest
 from tiny_trlx import PROMPTS, tiny_config
 
 import trlx
+from summarize_rlhf.run.kept import read_value
 from trlx.data.configs import TRLConfig
 
 # The shape of trlX 0.7's own PPO files (configs/ppo_config.yml there), every field that it knows.
@@ -131,7 +132,7 @@ def test_tracker_gets_run_name_and_tags(gptj_dir, tmp_path, monkeypatch) -> None
     config = tiny_config(gptj_dir, tmp_path, **options)
     spy = {"is_main_process": True, "init_trackers": lambda _, project, **given: seen.update(given, project=project)}
     setup.start_trackers(type("Spy", (), spy)(), config, goes_on=False)
-    kept = (tmp_path / "wandb_run_id").read_text()
+    kept = read_value(tmp_path / "wandb_run_id")
     assert seen["project"] == "trlx"
     run = {"name": "mine", "entity": None, "group": "g", "tags": ["a"], "id": kept, "resume": "allow"}
     assert seen["init_kwargs"] == {"wandb": run}

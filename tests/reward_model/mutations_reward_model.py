@@ -31,7 +31,7 @@ ROWS = [
     ("RM: share of trained blocks ignored", STAGE, "model.freeze(args.trainable_fraction)", "model.freeze(0.3)", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
     ("RM: share of blocks rounded up", MODEL, "int(trainable_fraction * len(blocks) + 1e-6)", "-int(-trainable_fraction * len(blocks) // 1)", "reward_model/test_reward_model.py::test_the_top_blocks_final_norm_and_head_are_trained"),
     ("RM: one block more is frozen", MODEL, "self.depth = len(blocks) - trained\n", "self.depth = min(len(blocks) - trained + 1, len(blocks) - 1)\n", "reward_model/test_reward_model.py::test_the_top_blocks_final_norm_and_head_are_trained"),
-    ("RM: max_length ignored", STAGE, "encode_comparisons(part, tokenizer, args.max_length, show", "encode_comparisons(part, tokenizer, 550, show", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
+    ("RM: max_length ignored", STAGE, "encode_comparisons(part, tokenizer, args.max_length, first", "encode_comparisons(part, tokenizer, 550, first", "reward_model/test_formulas_reward_model.py::test_weights_are_those_of_adamw"),
     ("RM: rows of test unlimited", STAGE, "(\"test\", args.max_eval_rows)", "(\"test\", None)", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
     ("RM: accuracy on train", STAGE, "eval_dataset=encoded[\"test\"]", "eval_dataset=encoded[\"train\"]", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
     # loss

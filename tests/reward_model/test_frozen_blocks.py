@@ -1,7 +1,6 @@
 """The frozen blocks' outputs, computed once: values, losses and gradients are those of the whole model."""
 
 import errno
-import json
 import types
 
 import datasets
@@ -17,6 +16,7 @@ from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.families import FAMILIES
+from summarize_rlhf.run.kept import read_value, record_of
 
 KEPT = [kind for kind in CONFIGS if kind in FAMILIES]
 CPU = types.SimpleNamespace(bf16=False, fp16=False, process_index=0, device=torch.device("cpu"))
@@ -82,9 +82,28 @@ def test_an_unfinished_file_is_not_taken(tmp_path):
     model, pairs = make_model("gptj"), make_pairs()
     model.freeze(0.34)
     expected = kept(model, pairs, tmp_path).states.clone()
-    (tmp_path / "frozen_train.json").unlink()  # written last
+    record_of(tmp_path / "frozen_train.bin").unlink()  # written last
     (tmp_path / "frozen_train.bin").write_bytes(b"\0" * 1000)
     assert torch.equal(kept(model, pairs, tmp_path).states, expected)
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "truncated", "emptied", "record emptied", "record torn"])
+def test_a_damaged_file_is_made_again(tmp_path, capsys, damage):
+    """As a kill or a failing disk leaves it: one line says so, and the states are what they were."""
+    model, pairs = make_model("gptj"), make_pairs()
+    model.freeze(0.34)
+    expected = kept(model, pairs, tmp_path).states.clone()
+    file = tmp_path / "frozen_train.bin"
+    content = file.read_bytes()
+    spoilt = {"zeroed": b"\0" * len(content), "truncated": content[:-4096], "emptied": b""}
+    if damage in spoilt:
+        file.write_bytes(spoilt[damage])
+    else:
+        record = record_of(file)
+        record.write_text(record.read_text()[: 40 if damage == "record torn" else 0])
+    capsys.readouterr()
+    assert torch.equal(kept(model, pairs, tmp_path).states, expected)
+    assert "is made again" in capsys.readouterr().out
 
 
 def test_where_it_takes_too_much_the_pairs_stay_as_they_are(tmp_path, capsys):
@@ -125,7 +144,7 @@ def test_marker_names_what_it_belongs_to(tmp_path):
     model, pairs = make_model("gptj"), make_pairs()
     model.freeze(0.34)
     kept(model, pairs, tmp_path)
-    marker = json.loads((tmp_path / "frozen_train.json").read_text())
+    marker = read_value(tmp_path / "frozen_train.bin")["made_from"]
     assert marker["shape"] == [sum(encoded(pairs)["length"]), 32]
     assert marker["dtype"] == "torch.float32"
     assert len(marker["sha256"]) == 64

@@ -9,6 +9,7 @@ from tiny import make_tokenizer
 from reward_model.label_scores import label_scores
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
+from summarize_rlhf.run.kept import read_value, record_of
 
 BODIES, LABELS = ["my cat moved", "the boss lost", "my cat moved"], ["cat", "money", "boss"]
 
@@ -42,7 +43,7 @@ def test_scores_are_the_scorers_and_the_second_start_computes_none(scorer, texts
     more = label_scores(scorer, [*BODIES, "so"], [*LABELS, "today"], file)
     assert more[:3] == first
     assert texts == [3, 1]
-    assert [path.name for path in file.parent.iterdir()] == ["scores.json"]
+    assert [path.name for path in file.parent.iterdir()] == ["scores.json.kept.json"]
 
 
 def test_another_reward_model_scores_anew(scorer, texts, tmp_path):
@@ -58,6 +59,6 @@ def test_another_reward_model_scores_anew(scorer, texts, tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"scores": {}}), '{"reward_model": 1}'])
 def test_a_damaged_file_is_written_anew(scorer, tmp_path, content):
     file = tmp_path / "scores.json"
-    file.write_text(content)
+    record_of(file).write_text(content)
     scores = label_scores(scorer, BODIES, LABELS, file)
-    assert sorted(json.loads(file.read_text())["scores"].values()) == sorted(scores)
+    assert sorted(read_value(file)["scores"].values()) == sorted(scores)

@@ -1,6 +1,11 @@
 # ruff: noqa: E501  a table, one mutation a line
 """A run kept alive: what is written out for DeepSpeed, the best model, the mean over a global batch, the sampler."""
 
+KEPT = "summarize_rlhf/run/kept.py"
+CACHED = "summarize_rlhf/run/cached_rows.py"
+JSON_LINES = "summarize_rlhf/run/json_lines.py"
+RUN_DIRECTORY = "summarize_rlhf/run/run_directory.py"
+CHECKPOINTS = "summarize_rlhf/run/checkpoints.py"
 BATCH = "summarize_rlhf/run/global_batch.py"
 BEST = "summarize_rlhf/run/best_model.py"
 EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
@@ -9,6 +14,21 @@ SFT = "sft/train_gptj_summarize.py"
 
 # fmt: off
 ROWS = [
+    # what lies beside a checkpoint
+    ("kept file's hash unchecked", KEPT, "elif sha256_of(file) != record[\"sha256\"]:", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
+    ("kept file of another origin", KEPT, "elif record[\"made_from\"] != json.loads(json.dumps(made_from)):", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
+    ("kept value's hash unchecked", KEPT, "        if hashlib.sha256(text.encode()).hexdigest() == record[\"sha256\"]:\n", "        if text:\n", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
+    ("unfinished file counts as kept", KEPT, "    write_value(file, {\"unfinished\": True})\n", "", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
+    ("token cache unchecked", CACHED, "(not fresh and kept.is_usable(file, key))", "not fresh", "run/test_kept.py::test_tokenized_rows_that_are_damaged_are_made_again"),
+    ("--fresh takes the token cache", CACHED, "(not fresh and kept.is_usable(file, key))", "kept.is_usable(file, key)", "run/test_kept.py::test_tokenized_rows_that_are_damaged_are_made_again"),
+    ("log's hash unchecked", JSON_LINES, "if hashlib.sha256(known).hexdigest() != state[\"sha256\"]:", "if len(known) != state[\"bytes\"]:", "run/test_json_lines.py::test_a_damaged_log_is_told_and_what_remains_is_json"),
+    ("log keeps half lines", JSON_LINES, " if _is_object(line)]", "]", "run/test_json_lines.py::test_a_damaged_log_is_told_and_what_remains_is_json"),
+    ("log not cut back", JSON_LINES, "known = content[: state[\"bytes\"]]", "known = content", "run/test_json_lines.py::test_later_lines_are_cut_without_a_word"),
+    ("no lock", RUN_DIRECTORY, "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "run/test_run_directory.py::test_a_second_run_is_refused_and_told_of_the_holder_until_that_dies"),
+    ("user's folder taken for a run's", RUN_DIRECTORY, "if not (path / MARKER).is_file() and not any(", "if False and not any(", "run/test_run_directory.py::test_files_that_no_run_wrote_are_never_in_danger"),
+    ("another stage's folder taken", RUN_DIRECTORY, "    if found != stage:\n", "    if False:\n", "run/test_run_directory.py::test_another_stages_directory_is_refused"),
+    ("empty run directories stay", RUN_DIRECTORY, "                path.rmdir()\n", "", "run/test_run_directory.py::test_a_run_that_wrote_nothing_leaves_nothing"),
+    ("somebody's checkpoint-500 removed", CHECKPOINTS, "    if (path / MANIFEST).is_file():\n        shutil.rmtree(path)", "    if path.exists():\n        shutil.rmtree(path)", "run/test_checkpoints.py::test_folders_of_somebody_else_are_never_removed"),
     # clipping, and what is written out
     ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "run/test_clipping.py::test_launched_a_step_has_the_length_of_the_gradient"),
     ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "run/test_clipping.py::test_what_is_asked_for_comes_before_what_the_file_says"),

@@ -14,6 +14,7 @@ from torch import nn
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.best_model import WEIGHTS, BestModel
 from summarize_rlhf.run.resume_point import drop_step_checkpoints
+from summarize_rlhf.run.run_directory import MARKER
 
 OVERFITS = {
     "max_length": 100, "global_batch_size": 4, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 8,
@@ -53,7 +54,7 @@ def test_the_best_is_what_a_run_that_ended_there_wrote(server, request, tldr_dir
     assert best.record["kept"] == {"keep": "best", "step": step, "eval_loss": best.evals[step]}
     assert best.record["results"]["eval_loss"] == best.evals[step]
     assert best.record["steps"] == end
-    assert [path.name for path in (tmp_path / "best-steps").iterdir()] == ["metrics.jsonl"]
+    assert {path.name for path in (tmp_path / "best-steps").iterdir()} == {"metrics.jsonl", MARKER}
 
     there = sft(server, model, tldr_dir, tmp_path / "there", processes, **changes | {"keep": "last", "max_steps": step})
     assert there.record["kept"] == {"keep": "last", "step": step, "eval_loss": best.evals[step]}

@@ -136,6 +136,20 @@ def test_the_newest_is_found_and_fresh_removes_all(tmp_path, capsys):
     assert names(tmp_path) == ["metrics.jsonl"]
 
 
+def test_folders_of_somebody_else_are_never_removed(tmp_path, capsys):
+    """Not by --fresh, not by rotation; one that stands where a checkpoint belongs is set aside."""
+    (tmp_path / "checkpoint-500").mkdir()
+    (tmp_path / "checkpoint-500" / "notes").write_text("mine")
+    make(tmp_path, 8)
+    rotate(tmp_path, 1, 500)
+    assert find(tmp_path, SETTINGS, set(), fresh=True) is None
+    assert names(tmp_path) == ["checkpoint-500"]
+    make(tmp_path, 500)
+    assert names(tmp_path) == ["checkpoint-500", "checkpoint-500.other-1"]
+    assert (tmp_path / "checkpoint-500.other-1" / "notes").read_text() == "mine"
+    assert "no run wrote it" in capsys.readouterr().out
+
+
 def test_one_without_the_folder_it_needs_is_passed_over(tmp_path, capsys):
     first = make(tmp_path, 1)
     with write_checkpoint(tmp_path / "checkpoint-2", SETTINGS) as tmp:

@@ -15,6 +15,7 @@ from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_
 
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.run.run_directory import MARKER
 
 ZERO = {
     "2": {"stage": 2},
@@ -143,6 +144,7 @@ def test_a_directory_of_empty_tensors_does_not_count_as_finished(server, under_z
     save_file({name: torch.empty(0) for name in state}, out / "model.safetensors", metadata={"format": "pt"})
     kept = tmp_path / "out-steps" / "checkpoint-4"
     kept.mkdir(parents=True)
+    (kept.parent / MARKER).touch()
     ended = server.run("sft", [*run.arguments, "--output_dir", out], tmp_path, 1)
     assert ended.code != 0
     assert "finished before" not in ended.out

@@ -104,7 +104,7 @@ class AccelerateRLTrainer:
         reward = max((x for key, x in results.items() if key.startswith("reward/mean")), default=float("-inf"))
         if self.config.train.save_best and reward > self.best_reward:
             self.best_reward = reward
-            self.save_pretrained(f"{self.config.train.checkpoint_dir}/best_checkpoint/hf_model")
+            self.save_pretrained(f"{self.config.train.checkpoint_dir}/{checkpoint.BEST}")
         return results
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs) -> Tensor:

@@ -12,15 +12,19 @@ from typing import Any
 import peft
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from accelerate.utils.other import load as load_with_accelerate
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from summarize_rlhf import UserError
-from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.handover import RUN_FILE, check_files, read_run, run_record, save_run, without_secrets
+from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import Reader, read_causal_lm, write_model
 from summarize_rlhf.lm.weights import check_shapes, shapes_in, shapes_of
 from summarize_rlhf.run import checkpoints, zero3
+from summarize_rlhf.run.files import recover_directory
 from summarize_rlhf.tokenizer import tokenizer_hash
 from trlx.data.configs import may_change_names, plain
 from trlx.models.policy import PolicyWithValueHead
@@ -96,6 +100,35 @@ def read_adapter(policy: PolicyWithValueHead, directory: Path) -> None:
     check_shapes(directory, expected, shapes_in(directory / "adapter_model.safetensors"))
 
 
+def check_best(trainer) -> None:
+    """Raise `UserError` where the best policy is not what was written. All processes call this."""
+    directory = Path(trainer.config.train.checkpoint_dir) / BEST
+    error = [None]
+    if trainer.accelerator.is_main_process and trainer.best_reward > float("-inf"):
+        try:
+            check_files(directory, read_run(directory) or {"files": {RUN_FILE: {}}})
+        except UserError as found:
+            error[0] = f"training has ended, but its best policy is lost: {found}. The last checkpoint is complete"
+    error = broadcast_object_list(error)[0]
+    if error is not None:
+        raise UserError(error)
+
+
+def check_random_states(state: Path) -> None:
+    """Raise `UserError` where the random numbers of a rank cannot be read: Accelerate would go on with others."""
+    for file in sorted(state.glob("random_states_*.pkl")):
+        try:
+            missing = {"random_state", "numpy_random_seed", "torch_manual_seed"} - load_with_accelerate(file).keys()
+            if missing:
+                raise ValueError(f"it has no {sorted(missing)[0]}")
+        except Exception as error:  # whatever a damaged pickle or zip provokes
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"cannot resume from {state.parent}: {file.name} is damaged or holds more than random numbers "
+                f"({reason}). Remove that checkpoint: the same command then goes on from the one before"
+            ) from error
+
+
 @contextlib.contextmanager
 def without_progress_bar():
     """Switch off the bar that transformers draws per saved shard, across ours."""
@@ -163,14 +196,22 @@ class Collection:
         return {"kl": self.kl, "epoch": self.epoch, "update": self.update}
 
 
+BEST = "best_checkpoint/hf_model"  # in the checkpoint directory
 STATE = "state"  # weights, optimizer, generators, progress, rollouts
 
 
 def settings(trainer) -> dict[str, Any]:
-    """Return a run's settings by dotted name. A resumed run has the same, but for `may_change_names()`."""
+    """Return a run's settings by dotted name. A resumed run has the same, but for `may_change_names()`.
+
+    Inputs are compared by content: they may lie elsewhere by now.
+    """
     config = flatten_dict(plain(trainer.config.to_dict()), sep=".")
     config = {name: value for name, value in config.items() if not name.startswith("train.guards.")}
-    return config | {
+    path = trainer.config.model.model_path
+    if isinstance(path, str):
+        config["model.model_path"] = weights_digest(path) or path
+    config.pop("tokenizer.tokenizer_path")
+    return without_secrets(config) | {
         "prompts": _fingerprint(trainer.prompts),
         "tokenizer": tokenizer_hash(trainer.tokenizer),
         "stop_sequences": trainer.stop_sequences,
@@ -206,7 +247,10 @@ def load(trainer, directory: str | Path) -> None:
         raise UserError(f"cannot resume from {directory}: {reason}")
     before = json.loads((directory / checkpoints.MANIFEST).read_text(encoding="utf-8"))["settings"]
     checkpoints.refuse_changes(before, settings(trainer), may_change_names(), directory)
+    if trainer.accelerator.is_main_process:
+        recover_directory(Path(trainer.config.train.checkpoint_dir) / BEST)
     with checkpoints.tensors_only():
+        check_random_states(state)
         trainer.accelerator.load_state(str(state))
     if trainer.collection is not None:
         file = state / f"rollouts_{trainer.accelerator.process_index}.safetensors"

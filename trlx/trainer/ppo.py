@@ -21,7 +21,7 @@ from trlx.models.modeling_ppo import PPOConfig
 from trlx.pipeline.rollouts import Batch, Rollout, collate, collate_tokens, minibatches, pad
 from trlx.trainer import rewards, setup
 from trlx.trainer.accelerate_base_trainer import AccelerateRLTrainer
-from trlx.trainer.checkpoint import Collection, Progress, gathered_model
+from trlx.trainer.checkpoint import Collection, Progress, check_best, gathered_model
 from trlx.trainer.rewards import Episode
 from trlx.utils.modeling import RunningMoments, explained_variance, kl_penalised_rewards, masked_mean
 
@@ -75,6 +75,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         if self.saved != self.step:
             self.save()
         self.finish_trackers()
+        check_best(self)
 
     def collect(self, bar: tqdm) -> None:
         """Set `collection` to new rollouts. If that fails, the trainer is as it was before."""
