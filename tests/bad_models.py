@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 from good_input import Fault, Values, World
 from safetensors.torch import load_file, save_file
-from tiny import make_tokenizer
+from tiny import forget_files, make_tokenizer
 from transformers import T5Config, T5ForConditionalGeneration
 
 
 def copied(change: Callable[[Path], None]) -> Fault:
-    """The SFT directory with something wrong in it."""
+    """The SFT directory with something wrong in it, and no hashes in its run.json that would tell first."""
 
     def fault(world: World, tmp: Path) -> Values:
         shutil.copytree(world.sft, tmp / "model")
+        forget_files(tmp / "model")
         change(tmp / "model")
         return {"model": tmp / "model"}
 
@@ -80,6 +81,15 @@ def other_stage(model: Path) -> None:
     (model / "run.json").write_text(json.dumps(record | {"stage": "rm"}))
 
 
+def damaged_since(world: World, tmp: Path) -> Values:
+    """One bit of a weight has changed, and only its hash knows."""
+    shutil.copytree(world.sft, tmp / "model")
+    content = bytearray((tmp / "model/model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp / "model/model.safetensors").write_bytes(content)
+    return {"model": tmp / "model"}
+
+
 MODELS = {
     "truncated safetensors": (copied(truncate), "damaged weights"),
     "a key missing": (
@@ -105,6 +115,7 @@ MODELS = {
     "not there": (lambda world, tmp: {"model": tmp / "none"}, "does not exist"),
 }
 HANDED_OVER = {  # what stages 2 and 3 get from stage 1
+    "damaged since": (damaged_since, "model.safetensors is not what was written"),
     "of another stage": (copied(other_stage), "holds a checkpoint of stage 'rm'"),
     "a damaged run.json": (copied(lambda m: (m / "run.json").write_text("{")), "run.json is no valid JSON"),
 }

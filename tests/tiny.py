@@ -35,6 +35,12 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def forget_files(directory: Path) -> None:
+    """Take the files' hashes out of a run.json, as somebody may who changes a file on purpose."""
+    record = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    (directory / "run.json").write_text(json.dumps(record | {"files": {}}), encoding="utf-8")
+
+
 def make_tldr(
     directory: Path, train: int = 64, valid: int = 16, test: int = 16, words: int = 20, seed: int = 0
 ) -> Path:

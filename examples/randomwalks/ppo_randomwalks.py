@@ -109,7 +109,7 @@ def main() -> None:
     graph = RandomGraph(seed=settings.train.seed)
     walks = [graph.walk(MOST_STEPS) for _ in range(WALKS)]
     tokenizer = make_tokenizer(graph.nodes)
-    fitted = Path(settings.train.checkpoint_dir) / "fitted"
+    fitted = Path(f"{settings.train.checkpoint_dir}-fitted")
     if state.is_main_process:
         torch.manual_seed(settings.train.seed)
         fit(tokenizer, walks).save_pretrained(fitted)

@@ -107,7 +107,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     except torch.OutOfMemoryError as error:
         raise UserError(f"{path} does not fit into the memory that is left ({error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
     except Exception as error:
         if Path(path).exists():  # whatever a damaged config.json provokes in the model's own code

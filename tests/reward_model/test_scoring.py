@@ -5,10 +5,11 @@ results returned in sorted order; rows exchanged by the deduplication.
 """
 
 import random
+import shutil
 
 import pytest
 import torch
-from tiny import make_comparisons, make_model_dir, make_tokenizer, sentence
+from tiny import forget_files, make_comparisons, make_model_dir, make_tokenizer, sentence
 from transformers import AutoModelForCausalLM
 
 from reward_model.comparisons import encode_comparisons, load_comparisons
@@ -167,18 +168,17 @@ def test_the_published_file_borrows_tokenizer_and_config(rm_dir, gptj_dir, score
         Scorer.from_pretrained(tmp_path)
 
 
-def test_other_checkpoints_are_refused_by_name(rm_dir, gptj_dir, tmp_path):
+def test_other_checkpoints_are_refused_by_name(rm_dir, tmp_path):
     foreign = make_tokenizer(vocab_size=300)
     make_model_dir(tmp_path / "sft", tokenizer=foreign)
     save_run(tmp_path / "sft", run_record("sft", {}, foreign, 0, 120, {}))
     with pytest.raises(UserError, match="checkpoint of stage 'sft', but rm is needed"):
         Scorer.from_pretrained(tmp_path / "sft")
-    foreign.save_pretrained(rm_dir)
-    try:
-        with pytest.raises(UserError, match="trained with another tokenizer"):
-            Scorer.from_pretrained(rm_dir)
-    finally:
-        load_tokenizer(gptj_dir).save_pretrained(rm_dir)
+    shutil.copytree(rm_dir, tmp_path / "rm")
+    forget_files(tmp_path / "rm")
+    foreign.save_pretrained(tmp_path / "rm")
+    with pytest.raises(UserError, match="trained with another tokenizer"):
+        Scorer.from_pretrained(tmp_path / "rm")
     with pytest.raises(UserError, match="no reward model at"):
         Scorer.from_pretrained(tmp_path / "absent")
 

@@ -122,7 +122,7 @@ def check_random_states(state: Path) -> None:
             if missing:
                 raise ValueError(f"it has no {sorted(missing)[0]}")
         except Exception as error:  # whatever a damaged pickle or zip provokes
-            reason = str(error).strip().splitlines()[0]
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(
                 f"cannot resume from {state.parent}: {file.name} is damaged or holds more than random numbers "
                 f"({reason}). Remove that checkpoint: the same command then goes on from the one before"
