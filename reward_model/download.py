@@ -4,6 +4,9 @@
 
 writes `reward_model/rm_checkpoint/pytorch_model.bin`, where stage 3 and the reward test look. Until it is
 complete, the file is called `pytorch_model.bin.part`; after an interruption the same command resumes it.
+
+huggingface_hub would be shorter, but it starts a file again from its first byte in each new process (here that costs
+up to 24 GB), and does not compare a file with its hash.
 """
 
 import http.client

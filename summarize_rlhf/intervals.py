@@ -22,7 +22,8 @@ def bootstrap(differences: Sequence[Sequence[float]], samples: int = 2000, seed:
     pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap"), which errs to the wide side where single cells are
     noisy. With one seed it is the ordinary bootstrap over posts. A replicate can be no more extreme than the most
     extreme seed: where seeds differ more than posts do, the truth lies between three of them three times in four at
-    most. So with few seeds its share of the interval is rough, and `t_interval` is to be read beside it.
+    most. So with few seeds its share of the interval is rough, and `t_interval` is to be read beside it. scipy's
+    bootstrap draws along one axis only.
     """
     x = np.asarray(differences, dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -33,8 +34,16 @@ def bootstrap(differences: Sequence[Sequence[float]], samples: int = 2000, seed:
 
 
 def paired_bootstrap(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
-    """Bootstrap ours − theirs over posts; the two are paired row by row (Efron and Tibshirani 1993, 13.3)."""
-    return bootstrap([[a - b for a, b in zip(ours, theirs, strict=True)]])
+    """Bootstrap ours − theirs over posts; the two are paired row by row (Efron and Tibshirani 1993, 13.3).
+
+    Returns the mean and its 95 % percentile interval: keys `mean`, `low`, `high`; of one post, the mean alone.
+    """
+    x = np.asarray([a - b for a, b in zip(ours, theirs, strict=True)], dtype=np.float64)
+    mean = x.mean().item()
+    if len(x) == 1:
+        return {"mean": mean, "low": mean, "high": mean}
+    found = stats.bootstrap((x,), np.mean, n_resamples=2000, method="percentile", rng=0).confidence_interval
+    return {"mean": mean, "low": float(found.low), "high": float(found.high)}
 
 
 def t_interval(differences: Sequence[Sequence[float]]) -> Interval:

@@ -31,21 +31,28 @@ def requirements() -> list[Requirement]:
 def check_versions() -> None:
     """Check at the start of a stage that dependencies are in their tested ranges and ``trlx`` is this repository's.
 
-    Raises one ``UserError`` that names all offenders.
+    Raises one ``UserError`` that names all that are missing or below their range. Above it one line warns: what was
+    released since may well work.
     """
-    faults = []
+    faults, later = [], []
     if Version(platform.python_version()) < Version(PYTHON_LEAST):
-        faults.append(f"Python {platform.python_version()} (needs {PYTHON_LEAST} or later)")
+        faults.append(f"Python {platform.python_version()} (tested {PYTHON_LEAST} or later)")
     for requirement in requirements():
         try:
             found = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            faults.append(f"{requirement.name} is missing (needs {requirement.specifier})")
+            faults.append(f"{requirement.name} is missing (tested {requirement.specifier})")
             continue
         if not requirement.specifier.contains(Version(found).public, prereleases=True):
-            faults.append(f"{requirement.name} {found} (needs {requirement.specifier})")
+            below = any(
+                Version(found) < Version(bound.version) for bound in requirement.specifier if ">" in bound.operator
+            )
+            (faults if below else later).append(f"{requirement.name} {found} (tested {requirement.specifier})")
     if faults:
-        raise UserError(f"untested versions: {'; '.join(faults)}. Run: pip install -r requirements.txt")
+        raise UserError(f"too old: {'; '.join(faults)}. Run: pip install -r requirements.txt")
+    if later and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"note: later than what was tested: {'; '.join(later)}. If something fails, try: "
+              "pip install -r requirements.txt", flush=True)  # fmt: skip
     spec = importlib.util.find_spec("trlx")
     if spec is None or spec.origin is None or not Path(spec.origin).resolve().is_relative_to(ROOT):
         found = spec.origin if spec else None

@@ -49,6 +49,9 @@ ROWS = [
     ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
+    ("pairs' interval of 90 per cent", INTERVALS, "method=\"percentile\", rng=0", "method=\"percentile\", confidence_level=0.9, rng=0", "contract/test_intervals.py::test_the_interval_of_pairs_holds_the_truth_nineteen_times_in_twenty"),
+    ("too old a version taken", "summarize_rlhf/versions.py", "(faults if below else later)", "later", "contract/test_versions.py::test_all_versions_below_their_range_are_named_at_once"),
+    ("later versions refused", "summarize_rlhf/versions.py", "(faults if below else later)", "faults", "contract/test_versions.py::test_versions_above_their_range_are_told_and_taken"),
     ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "contract/test_intervals.py::test_one_seed_is_the_bootstrap_over_posts"),
     ("seeds taken as they are", INTERVALS, "x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))]", "x[:, rng.integers(posts, size=posts)]", "contract/test_intervals.py::test_eight_seeds_that_differ"),
     ("pairs on one post counted apart", INTERVALS, "sums[post] = sums.get(post, 0.0) + hit - share", "sums[len(sums)] = hit - share", "contract/test_intervals.py::test_pairs_on_one_post_count_as_one"),

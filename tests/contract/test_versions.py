@@ -9,15 +9,28 @@ from summarize_rlhf import UserError, versions
 from summarize_rlhf.versions import check_versions
 
 
-def test_all_untested_versions_are_named_at_once(monkeypatch):
+def test_all_versions_below_their_range_are_named_at_once(monkeypatch):
     found = importlib.metadata.version
     strange = {"torch": "1.13.0+cu117", "transformers": "4.45.0"}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: strange.get(name) or found(name))
     with pytest.raises(UserError) as caught:
         check_versions.__wrapped__()
-    assert "torch 1.13.0+cu117 (needs <=2.13.0,>=2.11)" in str(caught.value)
+    (torch,) = [r for r in versions.requirements() if r.name == "torch"]
+    assert f"torch 1.13.0+cu117 (tested {torch.specifier})" in str(caught.value)
     assert "transformers 4.45.0" in str(caught.value)
     assert "pip install -r requirements.txt" in str(caught.value)
+
+
+def test_versions_above_their_range_are_told_and_taken(monkeypatch, capsys):
+    found = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"torch": "9.0.0+cu1"}.get(name) or found(name))
+    check_versions.__wrapped__()
+    assert "note: later than what was tested: torch 9.0.0+cu1" in capsys.readouterr().out
+
+
+def test_tested_versions_say_nothing(capsys):
+    check_versions.__wrapped__()
+    assert capsys.readouterr().out == ""
 
 
 def test_a_missing_package_is_named(monkeypatch):
