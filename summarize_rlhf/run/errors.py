@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from summarize_rlhf import UserError
 from summarize_rlhf.run.console import protect_console
+from summarize_rlhf.run.launch import check_environment
 from summarize_rlhf.run.run_directory import release_run_directories
 
 # What the file system says of a path: no fault of the code's, and no traceback helps.
@@ -35,6 +36,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
         protect_console()
         warnings.formatwarning = _one_line
         try:
+            check_environment()
             return main(*args, **kwargs)
         except torch.distributed.DistNetworkError as error:
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
@@ -62,7 +64,8 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
 
 def _tell(text: str) -> None:
     """Print to stderr, on the first process of each machine."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    local_rank = os.environ.get("LOCAL_RANK", "0")
+    if local_rank == "0" or not local_rank.isdigit():
         tqdm.write(f"error: {text}", file=sys.stderr)  # on a line of its own, below the bars
 
 

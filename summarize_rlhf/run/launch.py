@@ -4,17 +4,57 @@ import collections
 import os
 import socket
 import warnings
+from collections.abc import Mapping
 
 import torch
 
 from summarize_rlhf import UserError
 
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what every launcher sets
+MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Check what a launcher has set, before a process waits for others that do not exist.
+
+    Raises `UserError` for variables that are missing, no numbers, or left over from another launch, and where
+    ``accelerate launch`` was asked for several processes and has started one.
+    """
+    set_here = [name for name in LAUNCHED if environment.get(name, "") != ""]
+    remedy = f"start by a launcher (deepspeed, accelerate launch, torchrun), or unset {', '.join(LAUNCHED)}"
+    if "RANK" not in set_here:
+        if "LOCAL_RANK" in set_here or environment.get("WORLD_SIZE", "") not in ("", "1"):
+            found = ", ".join(f"{name}={environment[name]}" for name in set_here)
+            raise UserError(f"the environment has {found} but no RANK, as if left over from another launch: {remedy}")
+        asked = "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in set_here
+        if asked and not any(name in environment for name in MPI):
+            raise UserError(
+                "accelerate launch was asked for several processes, but without a GPU or a configuration of several it "
+                "starts one: add --config_file configs/default_accelerate_config.yaml"
+            )
+        return
+    missing = [name for name in LAUNCHED if name not in set_here]
+    if missing:
+        raise UserError(f"RANK is set in the environment, but {', '.join(missing)} is not: {remedy}")
+    numbers = {}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        text = environment[name]
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise UserError(f"{name} in the environment should be a whole number, but is {text[:40]!r}: {remedy}")
+        numbers[name] = int(text)
+    if not numbers["LOCAL_RANK"] <= numbers["RANK"] < numbers["WORLD_SIZE"]:
+        found = ", ".join(f"{name}={numbers[name]}" for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
+        raise UserError(f"the environment has {found}, which is no process of a launch: {remedy}")
+    if not 0 < numbers["MASTER_PORT"] < 2**16:
+        raise UserError(f"MASTER_PORT={numbers['MASTER_PORT']} in the environment is no port (1 to 65535)")
+
 
 def join_launch() -> None:
     """Join the launch, or without a launcher make one of a single process. Call this first in ``main``.
 
-    So ``python script.py`` does what ``deepspeed script.py`` does.
+    So ``python script.py`` does what ``deepspeed script.py`` does. Raises `UserError`: `check_environment`.
     """
+    check_environment()
     prepare_deepspeed()
     if "RANK" in os.environ:
         return

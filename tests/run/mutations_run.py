@@ -7,6 +7,7 @@ JSON_LINES = "summarize_rlhf/run/json_lines.py"
 RUN_DIRECTORY = "summarize_rlhf/run/run_directory.py"
 CHECKPOINTS = "summarize_rlhf/run/checkpoints.py"
 BATCH = "summarize_rlhf/run/global_batch.py"
+LAUNCH = "summarize_rlhf/run/launch.py"
 BEST = "summarize_rlhf/run/best_model.py"
 EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
 SETUP = "trlx/trainer/setup.py"
@@ -14,6 +15,11 @@ SFT = "sft/train_gptj_summarize.py"
 
 # fmt: off
 ROWS = [
+    # the launch
+    ("launch half set taken", LAUNCH, "    if missing:\n", "    if False:\n", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
+    ("WORLD_SIZE of another launch taken", LAUNCH, " or environment.get(\"WORLD_SIZE\", \"\") not in (\"\", \"1\")", "", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
+    ("accelerate starts one process for two", LAUNCH, "if asked and not any(", "if False and not any(", "run/test_launch.py::test_accelerate_that_starts_one_process_for_two_is_told"),
+    ("a script does not check its launch", "summarize_rlhf/run/errors.py", "            check_environment()\n", "", "run/test_launch.py::test_every_script_checks_it_first"),
     # what lies beside a checkpoint
     ("kept file's hash unchecked", KEPT, "elif sha256_of(file) != record[\"sha256\"]:", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
     ("kept file of another origin", KEPT, "elif record[\"made_from\"] != json.loads(json.dumps(made_from)):", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),

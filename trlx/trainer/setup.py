@@ -17,7 +17,7 @@ from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import clean_config, load_causal_lm
 from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
-from summarize_rlhf.run.launch import prepare_deepspeed, world_size
+from summarize_rlhf.run.launch import check_environment, prepare_deepspeed, world_size
 from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TokenizerConfig, TRLConfig, plain
@@ -43,6 +43,7 @@ def join_processes() -> PartialState:
 
     Left alone, Accelerate would take every process on CPU for the only one. Raises UserError where it has.
     """
+    check_environment()
     prepare_deepspeed()
     if torch.cuda.is_available():
         state = PartialState()
