@@ -7,6 +7,7 @@ from statistics import fmean
 from quickstart.gold import gold_score
 from quickstart.traits import traits
 from summarize_rlhf.intervals import Interval, bootstrap, t_interval
+from summarize_rlhf.report import from_cell
 
 WAYS = {"greedy": "greedy", "sample": "sampled"}  # of decoding, and the word for it
 OF_ANY_TEXT = ("gold", "kept", "invented", "side", "words", "copied")  # without a model
@@ -18,7 +19,7 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     """Read a CSV file as columns."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: [from_cell(row[name]) for row in rows] for name in rows[0]}
 
 
 def measure(prompts: list[str], texts: list[str]) -> Measured:

@@ -14,12 +14,22 @@ from transformers.initialization import no_init_weights
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
+from summarize_rlhf.hub import from_hub
 from summarize_rlhf.lm.adapters import find_base, is_adapter
 from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.precision import Fp32Linear
 from summarize_rlhf.lm.speed import tune_model
-from summarize_rlhf.lm.weights import WEIGHT_FILES, check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
+from summarize_rlhf.lm.weights import (
+    WEIGHT_FILES,
+    check_forward,
+    check_shapes,
+    load_causal_lm,
+    shapes_in,
+    shapes_of,
+    state_dict_of,
+)
+from summarize_rlhf.reading import reading
 
 
 class RewardModel(nn.Module):
@@ -84,13 +94,16 @@ class RewardModel(nn.Module):
         """
         require(path)
         config = load_config(Path(path), config_from)
+        with reading(path, "reward model's config in", "copy or train it again"), no_init_weights():
+            backbone = AutoModel.from_config(config, dtype=dtype)
         with no_init_weights():
-            model = cls(tune_model(AutoModel.from_config(config, dtype=dtype)))
+            model = cls(tune_model(backbone))
         expected, found = model.state_dict(), state_dict_of(path)
         check_shapes(path, shapes_of(expected), shapes_of(found))
         # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
         model.load_state_dict(found, strict=False)
-        return model.eval()
+        check_forward(path, model.eval().transformer)
+        return model
 
     @classmethod
     def check(cls, directory: Path) -> None:
@@ -160,7 +173,5 @@ def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
         )
     while is_adapter(source):
         source = find_base(source)
-    try:
+    with reading(source, "config of") if Path(source).exists() else from_hub("model", source):
         return AutoConfig.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the config of {source}: {str(error).splitlines()[0]}") from error

@@ -10,6 +10,7 @@ import datasets
 
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
+from summarize_rlhf.reading import reading, reason
 
 ENDINGS = (".jsonl", ".json", ".parquet")
 PLACE = "place"  # the column with each row's place, for messages: "train.jsonl, row 13"
@@ -100,7 +101,7 @@ def _find_file(path: Path, split: str) -> Path:
 def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
     """Read JSON Lines, or one JSON array; rows count from 1, so that in JSON Lines they are line numbers."""
     start, number = "", 0
-    with path.open(encoding="utf-8-sig") as file:  # Windows begins a file with a byte order mark
+    with reading(path, "rows in"), path.open(encoding="utf-8-sig") as file:  # Windows begins it with a byte order mark
         try:
             start = file.read(1)
             file.seek(0)
@@ -115,6 +116,8 @@ def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
             raise UserError(f"{path}, {place}: no valid JSON ({error.msg}); is the file complete?") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a depth of 100,000
+            raise UserError(f"{path}, row {number}: {reason(error)}") from error
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:

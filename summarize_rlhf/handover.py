@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from summarize_rlhf import UserError
+from summarize_rlhf.reading import reading
 from summarize_rlhf.text import END, TEMPLATE
 from summarize_rlhf.tokenizer import prefix_ids, tokenizer_hash
 from summarize_rlhf.versions import commit, versions
@@ -80,13 +81,15 @@ def sha256_of(path: Path) -> str:
 
 def check_files(path: str | Path, record: dict[str, Any]) -> None:
     """Raise ``UserError`` naming the first file of a directory that is not what its ``record`` says was written."""
-    for name, written in record.get("files", {}).items():
+    with reading(Path(path) / RUN_FILE, "list of files in", "the checkpoint is damaged, write it anew"):
+        files = {name: (int(x["bytes"]), str(x["sha256"])) for name, x in record.get("files", {}).items()}
+    for name, (size, sha256) in files.items():
         file = Path(path) / name
         if not file.is_file():
             reason = "is missing"
-        elif file.stat().st_size != written["bytes"]:
-            reason = f"has {file.stat().st_size} bytes instead of {written['bytes']}"
-        elif sha256_of(file) != written["sha256"]:
+        elif file.stat().st_size != size:
+            reason = f"has {file.stat().st_size} bytes instead of {size}"
+        elif sha256_of(file) != sha256:
             reason = "is not what was written (its hash differs)"
         else:
             continue
@@ -120,10 +123,8 @@ def read_run(path: str | Path) -> dict[str, Any] | None:
     if not file.is_file():
         warnings.warn(f"{path} has no {RUN_FILE}: its tokenizer and text template are not checked", stacklevel=2)
         return None
-    try:
+    with reading(file, "record", "the checkpoint is damaged, write it anew"):
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no valid JSON ({error}): the checkpoint is damaged, write it anew") from error
     absent = [name for name in NEEDED if not isinstance(record, dict) or name not in record]
     if absent:
         raise UserError(f"{file} does not say {', '.join(absent)}: the checkpoint is damaged, write it anew")

@@ -1,8 +1,10 @@
 """Names of models and data: a local directory, or an id on the Hugging Face Hub that may be out of reach."""
 
+import contextlib
 import functools
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -47,6 +49,17 @@ def use_hub() -> bool:
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.config.HF_HUB_OFFLINE = True
     return False
+
+
+@contextlib.contextmanager
+def from_hub(what: str, name: str | Path) -> Iterator[None]:
+    """Turn what loading a Hub id raises into `unreachable`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise unreachable(what, name, error) from error
 
 
 def unreachable(what: str, name: str | Path, error: BaseException) -> UserError:

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Encoding
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from summarize_rlhf import UserError
-from summarize_rlhf.hub import is_local, unreachable, use_hub
+from summarize_rlhf.hub import from_hub, is_local, use_hub
+from summarize_rlhf.reading import reading
 
 FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")  # one of which has the tokens
 # Letters, digits, blanks, line ends, a contraction, non-ASCII, the markers: what tokenizers disagree about.
@@ -38,16 +39,12 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
         use_hub()
     elif not any((Path(path) / name).is_file() for name in FILES):  # transformers would make up an empty one
         raise UserError(f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected")
-    try:
+    config = Path(path) / "config.json"  # which transformers asks for the tokenizer's class
+    if config.exists():
+        with reading(config, "model's config", "does transformers know this model?"):
+            AutoConfig.from_pretrained(str(path))
+    with reading(path, "tokenizer in") if Path(path).exists() else from_hub("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
-    except Exception as error:
-        if Path(path).exists():  # tokenizers raises a bare Exception for a damaged file
-            raise UserError(
-                f"no usable tokenizer in {path}: tokenizer.json and tokenizer_config.json expected ({error})"
-            ) from error
-        if isinstance(error, OSError | ValueError | KeyError):
-            raise unreachable("tokenizer", path, error) from error
-        raise
     if not tokenizer.is_fast:
         raise UserError(f"{path} has only a slow tokenizer; a tokenizer.json (fast tokenizer) is needed")
     if tokenizer.eos_token_id is None:

@@ -91,7 +91,10 @@ def damaged_since(world: World, tmp: Path) -> Values:
 
 
 MODELS = {
-    "truncated safetensors": (copied(truncate), "damaged weights"),
+    "truncated safetensors": (
+        copied(truncate),
+        "damaged weights|cannot read the weights",
+    ),
     "a key missing": (
         copied(edit_weights(lambda w: {k: w[k] for k in w if k != "lm_head.bias"})),
         "missing: lm_head.bias",
@@ -108,7 +111,7 @@ MODELS = {
     "a pickle with code": (copied(pickle_with_code), "a pickle that holds more than tensors"),
     "an encoder-decoder": (copied(encoder_decoder), "no causal language model that transformers can load"),
     "no config": (copied(lambda m: (m / "config.json").unlink()), "holds no whole model"),
-    "a config of nothing": (copied(lambda m: (m / "config.json").write_text("{}")), "no causal language model"),
+    "a config of nothing": (copied(lambda m: (m / "config.json").write_text("{}")), "cannot read the model's config"),
     "no tokenizer": (copied(without_tokenizer), "no usable tokenizer in"),
     "no EOS": (copied(without_eos), "has no EOS token; a summary could never end"),
     "a vocabulary too large": (copied(bigger_tokenizer), "they do not belong together|trained with another tokenizer"),
@@ -117,5 +120,5 @@ MODELS = {
 HANDED_OVER = {  # what stages 2 and 3 get from stage 1
     "damaged since": (damaged_since, "model.safetensors is not what was written"),
     "of another stage": (copied(other_stage), "holds a checkpoint of stage 'rm'"),
-    "a damaged run.json": (copied(lambda m: (m / "run.json").write_text("{")), "run.json is no valid JSON"),
+    "a damaged run.json": (copied(lambda m: (m / "run.json").write_text("{")), "cannot read the record"),
 }

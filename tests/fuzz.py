@@ -3,6 +3,9 @@
     python tests/fuzz.py [--examples 800] [--out FILE]
 
 is the long form, which counts; test_fuzz.py runs a few inputs of each kind, the same ones each time.
+
+Random bytes end in the parser; what stands behind it is reached by documents that parse, with another value at some
+key, and by what is no file at all (fuzz_documents.py).
 """
 
 import argparse
@@ -24,7 +27,7 @@ os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="datasets-"))
 
 # ruff: noqa: E402
 import transformers
-from fuzz_readers import ALL
+from fuzz_documents import ALL
 from hypothesis import HealthCheck, Phase, given, settings
 
 from summarize_rlhf import UserError

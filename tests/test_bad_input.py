@@ -59,8 +59,8 @@ def test_a_port_that_is_taken(server, world, tmp_path) -> None:
     ("argument", "told"),
     [
         ("[1, 2]", "the overrides should be an object"),
-        ('{"train.seed": 1', "the overrides are no valid JSON"),
-        ("missing.yaml", "cannot read the overrides from missing.yaml"),
+        ('{"train.seed": 1', "cannot read the overrides"),
+        ("missing.yaml", "cannot read the overrides in missing.yaml"),
     ],
 )
 def test_overrides_that_are_none(server, tmp_path, argument, told) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from fuzz import run
-from fuzz_readers import ALL
+from fuzz_documents import ALL
 
 
 @pytest.mark.parametrize("name", ALL)

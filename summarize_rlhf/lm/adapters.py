@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from summarize_rlhf import UserError
 from summarize_rlhf.handover import RUN_FILE
+from summarize_rlhf.reading import reading
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -39,27 +40,27 @@ def load_adapter(
         raise UserError(f"{path} holds a soft prompt ({config.peft_type.value}), which cannot be merged into a model")
     model = load_model(find_base(path))
     config.base_model_name_or_path = model.name_or_path  # where it is now, else peft warns
-    try:
+    with reading(path, "adapter", "does it fit its model?"):  # modules that the model does not have, other shapes
         adapted = peft.get_peft_model(model, config)
         found = peft.set_peft_model_state_dict(adapted, state_of(file))
-    except (ValueError, RuntimeError, KeyError) as error:  # modules that the model does not have, other shapes
-        raise UserError(f"the adapter {path} does not fit its model: {str(error).splitlines()[0]}") from error
     missing = [name for name in found.missing_keys if PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type] in name]
     if missing or found.unexpected_keys:
         raise UserError(
             f"the adapter {path} does not fit its model; missing: {missing[:5]}, not part of it: "
             f"{found.unexpected_keys[:5]}"
         )
-    merged = adapted.merge_and_unload()
+    with reading(path, "adapter", "it cannot be merged into its model"):
+        merged = adapted.merge_and_unload()
     merged.config._name_or_path = merged.name_or_path = str(path)  # no longer the base, which messages would name
     return merged
 
 
 def read_config(path: Path) -> peft.PeftConfig:
-    try:
-        return peft.PeftConfig.from_pretrained(str(path))
-    except Exception as error:  # whatever a damaged file provokes
-        raise UserError(f"{path / CONFIG} is no adapter's config ({error!r}): copy it again") from error
+    with reading(path / CONFIG, "adapter's config", "copy it again"):
+        config = peft.PeftConfig.from_pretrained(str(path))
+        if not isinstance(config.base_model_name_or_path, str | None):
+            raise TypeError("base_model_name_or_path should be text")
+        return config
 
 
 def find_base(path: str | Path) -> str:
@@ -93,7 +94,7 @@ def find_base(path: str | Path) -> str:
 def _recorded_digest(path: Path) -> str | None:
     try:
         return json.loads((path / RUN_FILE).read_text(encoding="utf-8")).get("base_sha256")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None  # a damaged record is for `checkpoint.read_run` to refuse
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.reading import reading
 from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
 
@@ -54,13 +55,10 @@ def check_numbers(file: Path) -> None:
 
     One tensor at a time is in memory.
     """
-    try:
-        with safe_open(file, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  no dictionary
-                tensor = weights.get_tensor(name)
-                if tensor.numel() == 0:
-                    raise UserError(f"{file.name}: {name} has the shape {list(tensor.shape)}, no number at all")
-                if not tensor.isfinite().all():
-                    raise UserError(f"{file.name}: {name} holds numbers that are not finite (NaN or infinity)")
-    except SafetensorError as error:
-        raise UserError(f"{file}: damaged weights ({error})") from error
+    with reading(file, "weights"), safe_open(file, "pt") as weights:
+        for name in weights.keys():  # noqa: SIM118  no dictionary
+            tensor = weights.get_tensor(name)
+            if tensor.numel() == 0:
+                raise UserError(f"{file.name}: {name} has the shape {list(tensor.shape)}, no number at all")
+            if not tensor.isfinite().all():
+                raise UserError(f"{file.name}: {name} holds numbers that are not finite (NaN or infinity)")

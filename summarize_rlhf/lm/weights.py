@@ -20,6 +20,7 @@ from summarize_rlhf.hub import is_local, unreachable, use_hub
 from summarize_rlhf.lm.adapters import CONFIG, is_adapter, load_adapter
 from summarize_rlhf.lm.end_of_response import set_ends
 from summarize_rlhf.lm.speed import tune_model
+from summarize_rlhf.reading import is_out_of_memory, reading, reason
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -90,6 +91,8 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     elif not is_complete(path):
         raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
     else:
+        for index in Path(path).glob("*.index.json"):
+            weight_map(index)
         refuse_quantised(Path(path))
     report = transformers_logging.get_logger("transformers.modeling_utils")
     report.disabled = True  # its table of keys becomes our error
@@ -102,19 +105,8 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             generation_config=GenerationConfig(),  # in place of the checkpoint's own, see `clean_config`
             **kwargs,
         )
-    except SafetensorError as error:
-        raise UserError(f"{path}: damaged weights ({error}); copy or train the checkpoint again") from error
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"{path} does not fit into the memory that is left ({error})") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # of torch.load, which takes tensors alone
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{path}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
     except Exception as error:
-        if Path(path).exists():  # whatever a damaged config.json provokes in the model's own code
-            raise UserError(f"{path}: no causal language model that transformers can load ({error!r})") from error
-        if isinstance(error, OSError | ValueError | KeyError):
-            raise unreachable("model", path, error) from error
-        raise
+        raise _explained(path, error) from error
     finally:
         report.disabled = False
     check_keys(
@@ -125,7 +117,30 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
             f"{key} {tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in info["mismatched_keys"]
         ],
     )
+    check_forward(path, model)
     return tune_model(clean_config(model))
+
+
+def check_forward(path: str | Path, model: PreTrainedModel) -> None:
+    """Raise ``UserError`` where two tokens do not go through the model: its config then does not fit together.
+
+    Some numbers (heads, rotary dimensions) enter at the first forward pass alone, which would be after the data is
+    read. Not for a model without its numbers, on the meta device.
+    """
+    if model.device.type != "meta":
+        with reading(path, "model in", "do the numbers in its config.json fit together?"), torch.no_grad():
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device))
+
+
+def _explained(path: str | Path, error: Exception) -> Exception:
+    """Make the one-line error for a model that did not load, whatever it provoked in transformers or torch."""
+    if is_out_of_memory(error):
+        return UserError(f"{path} does not fit into the memory that is left ({reason(error)})")
+    if not Path(path).exists():
+        return unreachable("model", path, error) if isinstance(error, OSError | ValueError | KeyError) else error
+    if isinstance(error, SafetensorError | pickle.UnpicklingError | RuntimeError | EOFError):
+        return UserError(f"{path}: damaged weights ({reason(error)}); copy or train the checkpoint again")
+    return UserError(f"{path}: no causal language model that transformers can load ({reason(error)})")
 
 
 def clean_config(model: PreTrainedModel) -> PreTrainedModel:
@@ -153,11 +168,8 @@ def _is_id(value: Any) -> bool:
 def refuse_quantised(path: Path) -> None:
     """Raise ``UserError`` where the weights are not of a precision that one can train on."""
     for file in path.glob("*.safetensors"):
-        try:
-            with safe_open(file, "pt") as weights:
-                kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118  no dictionary
-        except SafetensorError as error:
-            raise UserError(f"{file}: damaged weights ({error}); copy or train the checkpoint again") from error
+        with reading(file, "weights", "copy or train the checkpoint again"), safe_open(file, "pt") as weights:
+            kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118  no dictionary
         foreign = sorted(kinds - TRAINABLE)
         if foreign:
             raise UserError(
@@ -224,11 +236,8 @@ def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 def shapes_in(file: Path) -> dict[str, torch.Size]:
     """Return the shapes in a safetensors file, reading nothing but its header."""
-    try:
-        with safe_open(file, "pt") as weights:
-            return {key: torch.Size(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: damaged or no weights ({error})") from error
+    with reading(file, "weights", "copy them again"), safe_open(file, "pt") as weights:
+        return {key: torch.Size(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
 
 
 def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:
@@ -243,13 +252,20 @@ def state_dict_of(path: str | Path) -> dict[str, torch.Tensor]:
     if not file.is_file():
         raise UserError(f"no weights at {file}")
     if file.suffix == ".json":
-        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(weight_map(file).values()))
         return {key: value for shard in shards for key, value in state_dict_of(file.parent / shard).items()}
-    try:
+    with reading(file, "weights", "copy them again"):
         if file.suffix == ".safetensors":
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever a damaged pickle or zip provokes
-        raise UserError(
-            f"{file}: damaged or no weight file ({type(error).__name__}: {error}); copy it again"
-        ) from error
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Read from the index of sharded weights which file holds which key; all files must be beside it."""
+    with reading(index, "index of the weights", "copy it again"):
+        content = json.loads(index.read_text(encoding="utf-8"))
+        found = {str(key): str(shard) for key, shard in content["weight_map"].items()}
+    for shard in sorted(set(found.values())):
+        if Path(shard).name != shard or not (index.parent / shard).is_file():
+            raise UserError(f"{index} names {shard}, which is not beside it: copy it again")
+    return found

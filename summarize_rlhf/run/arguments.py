@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from transformers import HfArgumentParser
 
 from summarize_rlhf import UserError
+from summarize_rlhf.reading import reading
 from summarize_rlhf.run.values import check_bounds
 
 T = TypeVar("T")
@@ -65,10 +66,8 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
     file = Path(argv[0])
     import yaml  # JSON is YAML, as far as a flat file of arguments goes
 
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read arguments from {file}: {error}") from error
+    with reading(file, "arguments in", "is it JSON or YAML?"):
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict):
         raise UserError(f"{file} should hold names and values of arguments, but is {type(content).__name__}")
     for name in content:

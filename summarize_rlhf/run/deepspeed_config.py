@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from summarize_rlhf import UserError
+from summarize_rlhf.reading import reading
 from summarize_rlhf.run.deepspeed_defaults import written_out
 from summarize_rlhf.versions import ROOT
 
@@ -25,11 +26,9 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
     A relative path means the working directory, or else this repository, whose configurations name files so.
     """
     path = Path(path) if Path(path).exists() else ROOT / path
-    try:
+    with reading(path, "DeepSpeed file", "is it DeepSpeed's JSON?"):
         config = json.loads(Path(path).read_text(encoding="utf-8"))
         check_sections(config)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the DeepSpeed file {path}: {error}") from error
     config |= overrides
     if dtype != torch.float16:
         config.pop("fp16", None)

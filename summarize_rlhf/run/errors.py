@@ -2,20 +2,26 @@
 
 import errno
 import functools
+import getpass
 import os
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch.distributed
 from tqdm.auto import tqdm
 
 from summarize_rlhf import UserError
+from summarize_rlhf.reading import printable
 from summarize_rlhf.run.console import protect_console
 from summarize_rlhf.run.launch import check_environment
 from summarize_rlhf.run.run_directory import release_run_directories
 
+LONGEST = 2000  # characters of an error
 # What the file system says of a path: no fault of the code's, and no traceback helps.
 NOT_OURS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR,
@@ -49,7 +55,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
             _tell("interrupted before there was anything to save")
             sys.exit(130)
         except UserError as error:
-            _tell(str(error))
+            _tell(f"{error}{_kept_traceback(error)}")
             sys.exit(2)
         except OSError as error:
             if error.errno not in NOT_OURS or error.filename is None:
@@ -66,11 +72,28 @@ def _tell(text: str) -> None:
     """Print to stderr, on the first process of each machine."""
     local_rank = os.environ.get("LOCAL_RANK", "0")
     if local_rank == "0" or not local_rank.isdigit():
-        tqdm.write(f"error: {text}", file=sys.stderr)  # on a line of its own, below the bars
+        tqdm.write(f"error: {printable(text)[:LONGEST]}", file=sys.stderr)  # on a line of its own, below the bars
+
+
+def _kept_traceback(error: UserError) -> str:
+    """Write the traceback of the library's error behind ours to a file and name it; nothing for what says enough."""
+    if error.__cause__ is None or isinstance(error.__cause__, UserError | OSError):
+        return ""
+    file = Path(tempfile.gettempdir()) / f"summarize_rlhf-{getpass.getuser()}" / f"traceback-{os.getpid()}.txt"
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return ""
+    return f" (traceback: {file})"
 
 
 _as_python_does = warnings.formatwarning
 
 
 def _one_line(message: Any, category: type[Warning], *place: Any) -> str:
-    return f"warning: {message}\n" if category is UserWarning else _as_python_does(message, category, *place)
+    return (
+        f"warning: {printable(str(message))}\n"
+        if category is UserWarning
+        else _as_python_does(message, category, *place)
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from summarize_rlhf import UserError
+from summarize_rlhf.reading import reading
 
 
 def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
@@ -36,16 +37,13 @@ def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | Non
     argument = arguments.overrides
     parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
     if Path(argument).suffix in (".json", ".yaml", ".yml"):
-        try:
-            argument = Path(argument).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the overrides from {argument}: {error}") from error
-    try:
+        with reading(argument, "overrides in"):
+            argument = Path(argument).read_text(encoding="utf-8-sig")
+    with reading(textwrap.shorten(argument, 200), "overrides", "they should be valid JSON"):
         overrides = parse(argument)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise UserError(f"the overrides are no valid JSON: {argument!r} ({error})") from error
     if not isinstance(overrides, dict):
-        raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {argument!r}""")
+        shown = textwrap.shorten(argument, 200)
+        raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {shown!r}""")
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
     return {name: _number(value) for name, value in flatten(overrides).items()} | fresh
 

@@ -2,6 +2,7 @@
 """What the stages agree on: data, tokenizer, ROUGE, intervals, hand-over, tables."""
 
 HANDOVER = "summarize_rlhf/handover.py"
+READING = "summarize_rlhf/reading.py"
 INTERVALS = "summarize_rlhf/intervals.py"
 SAMPLER = "summarize_rlhf/run/sampler.py"
 SFT = "sft/train_gptj_summarize.py"
@@ -13,7 +14,7 @@ WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
 ROWS = [
-    ("hand-over: hashes unchecked", HANDOVER, "elif sha256_of(file) != written[\"sha256\"]:", "elif False:", "contract/test_handover.py::test_a_directory_that_was_damaged_since_is_refused"),
+    ("hand-over: hashes unchecked", HANDOVER, "elif sha256_of(file) != sha256:", "elif False:", "contract/test_handover.py::test_a_directory_that_was_damaged_since_is_refused"),
     # order of rows
     ("sampler ignores its seed", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.epoch)", "contract/test_formulas.py::test_order_of_each_epoch"),
     ("sampler ignores the epoch", SAMPLER, "manual_seed(self.seed + self.epoch)", "manual_seed(self.seed)", "contract/test_formulas.py::test_order_of_each_epoch"),
@@ -49,6 +50,17 @@ ROWS = [
     ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
+    # input from outside
+    ("a reader's error passes", READING, "    except Exception as error:\n", "    except ValueError as error:\n", "contract/test_reading.py::test_whatever_a_reader_raises_is_one_line_with_the_inputs_name"),
+    ("out of memory is damage", READING, "        if is_out_of_memory(error):\n", "        if False:\n", "contract/test_reading.py::test_memory_that_does_not_suffice_is_no_damage"),
+    ("memory of a CPU is damage", READING, "isinstance(error, RuntimeError | OSError) and", "isinstance(error, OSError) and", "contract/test_reading.py::test_what_torch_says_of_memory_on_a_cpu"),
+    ("escapes reach the console", "summarize_rlhf/report.py", "printable(\" \".join(text.split()))", "text", "contract/test_reading.py::test_a_console_shows_what_it_would_obey"),
+    ("escapes reach the error line", "summarize_rlhf/run/errors.py", "{printable(text)[:LONGEST]}", "{text}", "contract/test_reading.py::test_the_line_names_a_file_with_the_traceback"),
+    ("traceback lost", "summarize_rlhf/run/errors.py", "{error}{_kept_traceback(error)}", "{error}", "contract/test_reading.py::test_the_line_names_a_file_with_the_traceback"),
+    ("a cell is a formula", "summarize_rlhf/report.py", "value.lstrip(\"'\").startswith(FORMULA) else value", "False else value", "contract/test_reading.py::test_a_cell_is_no_formula_and_comes_back"),
+    ("a cell does not come back", "summarize_rlhf/report.py", "return cell[1:] if", "return cell if", "contract/test_reading.py::test_a_cell_is_no_formula_and_comes_back"),
+    ("shards that are not there", "summarize_rlhf/lm/weights.py", "if Path(shard).name != shard or not (index.parent / shard).is_file():", "if False:", "lm/test_weights.py::test_an_index_that_names_what_is_not_there"),
+    ("a config that cannot compute", "summarize_rlhf/lm/weights.py", "    check_forward(path, model)\n", "", "lm/test_weights.py::test_a_config_that_loads_and_cannot_compute"),
     ("pairs' interval of 90 per cent", INTERVALS, "method=\"percentile\", rng=0", "method=\"percentile\", confidence_level=0.9, rng=0", "contract/test_intervals.py::test_the_interval_of_pairs_holds_the_truth_nineteen_times_in_twenty"),
     ("too old a version taken", "summarize_rlhf/versions.py", "(faults if below else later)", "later", "contract/test_versions.py::test_all_versions_below_their_range_are_named_at_once"),
     ("later versions refused", "summarize_rlhf/versions.py", "(faults if below else later)", "faults", "contract/test_versions.py::test_versions_above_their_range_are_told_and_taken"),

@@ -91,7 +91,7 @@ def test_a_released_checkpoint_is_accepted_with_one_warning(tmp_path):
 
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"stage": "sf')
-    with pytest.raises(UserError, match=r"run.json is no valid JSON"):
+    with pytest.raises(UserError, match=r"cannot read the record .*run.json"):
         read_run(tmp_path)
 
 

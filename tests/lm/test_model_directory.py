@@ -44,9 +44,9 @@ FAULTS = {
     "one missing": (lambda d: change(d, lambda state: dict(sorted(state.items())[:-1])), "missing"),
     "one too many": (lambda d: change(d, lambda state: state | {"foo": torch.ones(2)}), "1 not part of the model: foo"),
     "NaN": (lambda d: change(d, with_nan), "holds numbers that are not finite"),
-    "truncated": (truncated, "damaged"),
+    "truncated": (truncated, "cannot read the"),
     "no weights": (lambda d: [file.unlink() for file in d.glob("*model.safetensors")], "model"),
-    "damaged tokenizer": (lambda d: (d / "tokenizer.json").write_text("{"), "no usable tokenizer"),
+    "damaged tokenizer": (lambda d: (d / "tokenizer.json").write_text("{"), "cannot read the tokenizer in"),
 }
 
 

@@ -1,5 +1,6 @@
 """Weights load as saved; those that are damaged or do not fit are named."""
 
+import json
 import os
 import shutil
 
@@ -56,6 +57,25 @@ def test_weights_that_do_not_fit_are_named(gptj_dir, tmp_path, edit, message):
         load_causal_lm(change(gptj_dir, tmp_path / "changed", edit))
 
 
+@pytest.mark.parametrize("shard", ["other.safetensors", "../model.safetensors", ""])
+def test_an_index_that_names_what_is_not_there(gptj_dir, tmp_path, shard):
+    shutil.copytree(gptj_dir, tmp_path / "model")
+    index = {"metadata": {}, "weight_map": {"lm_head.bias": shard}}
+    (tmp_path / "model/model.safetensors.index.json").write_text(json.dumps(index))
+    for load in (load_causal_lm, lambda folder: state_dict_of(folder / "model.safetensors.index.json")):
+        with pytest.raises(UserError, match=r"index\.json names .*, which is not beside it: copy it again"):
+            load(tmp_path / "model")
+
+
+def test_a_config_that_loads_and_cannot_compute(gptj_dir, tmp_path):
+    """GPT-J's rotary dimensions enter no weight's shape, and fail at the first forward pass alone."""
+    shutil.copytree(gptj_dir, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    (tmp_path / "model/config.json").write_text(json.dumps(config | {"rotary_dim": 64}))
+    with pytest.raises(UserError, match=r"cannot read the model in .*do the numbers in its config\.json fit together"):
+        load_causal_lm(tmp_path / "model")
+
+
 def test_damaged_and_absent_weights(gptj_dir, tmp_path):
     shutil.copytree(gptj_dir, tmp_path / "half")
     with (tmp_path / "half" / "model.safetensors").open("r+b") as file:
@@ -89,7 +109,7 @@ def test_a_pickle_with_code_is_not_run(tmp_path):
             return (os.mkdir, (str(tmp_path / "ran"),))
 
     torch.save({"x": Evil()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="damaged or no weight file"):
+    with pytest.raises(UserError, match="it is damaged, or a pickle that holds more than tensors"):
         state_dict_of(tmp_path)
     assert not (tmp_path / "ran").exists()
 

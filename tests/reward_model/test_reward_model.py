@@ -143,14 +143,14 @@ def test_missing_and_foreign_keys_are_refused_by_name(published, gptj_dir, chang
 def test_damaged_files_are_refused(published, gptj_dir, tmp_path):
     content = published.read_bytes()
     published.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"pytorch_model\.bin: damaged"):
+    with pytest.raises(UserError, match=r"cannot read the weights .*pytorch_model\.bin"):
         RewardModel.from_pretrained(published, config_from=gptj_dir)
     ours = tmp_path / "ours"
     ours.mkdir()
     RewardModel.from_causal_lm(gptj_dir).save(ours)
     content = (ours / "model.safetensors").read_bytes()
     (ours / "model.safetensors").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"model\.safetensors: damaged"):
+    with pytest.raises(UserError, match=r"cannot read the weights .*model\.safetensors"):
         RewardModel.from_pretrained(ours)
 
 
@@ -163,7 +163,7 @@ def test_no_code_in_a_checkpoint_is_run(published, gptj_dir, tmp_path):
 
     torch.save({"v_head.weight": Payload()}, published)
     assert zipfile.is_zipfile(published)
-    with pytest.raises(UserError, match="damaged or no weight file"):
+    with pytest.raises(UserError, match="it is damaged, or a pickle that holds more than tensors"):
         RewardModel.from_pretrained(published, config_from=gptj_dir)
     assert not (tmp_path / "was_here").exists()
 

@@ -49,7 +49,7 @@ def test_a_typo_in_a_file(tmp_path):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(UserError, match="cannot read arguments from"):
+    with pytest.raises(UserError, match="cannot read the arguments in"):
         parse_arguments(Some, [str(tmp_path / "none.json")])
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="names and values"):

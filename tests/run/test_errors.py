@@ -12,7 +12,9 @@ def test_a_user_error_is_one_line_and_exit_code_2(monkeypatch, capsys, rank, pri
     def main():
         raise UserError("no such thing")
 
-    monkeypatch.setenv("LOCAL_RANK", rank)
+    launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2

@@ -1,15 +1,14 @@
 """Read the PPO checkpoints of trlX 0.7: `base_model.*`, `v_head.*` and `frozen_head.*` among the same weights."""
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from summarize_rlhf import UserError
 from summarize_rlhf.lm.speed import tune_model
-from summarize_rlhf.lm.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of
+from summarize_rlhf.lm.weights import WEIGHT_FILES, check_keys, clean_config, state_dict_of, weight_map
+from summarize_rlhf.reading import reading
 
 MODEL = "base_model."
 HEAD = "v_head."
@@ -21,16 +20,13 @@ def weight_names(directory: str | Path) -> list[str]:
     file = next((Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()), None)
     if file is None:
         return []
-    try:
+    with reading(file, "weights", "copy them again"):
         if file.suffix == ".json":
-            return list(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+            return list(weight_map(file))
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as weights:
                 return list(weights.keys())
         return list(torch.load(file, map_location="cpu", mmap=True, weights_only=True))
-    except Exception as error:  # torch.load raises all kinds of errors for a damaged file
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{file}: damaged weights, or a pickle that holds more than tensors ({reason})") from error
 
 
 def is_of_trlx(directory: str | Path) -> bool:
@@ -43,7 +39,8 @@ def load(directory: str | Path) -> tuple[PreTrainedModel, dict[str, torch.Tensor
     state = {name: x for name, x in state_dict_of(directory).items() if not name.startswith(REFERENCE)}
     head = {name.removeprefix(HEAD): x for name, x in state.items() if name.startswith(HEAD)}
     weights = {name.removeprefix(MODEL): x for name, x in state.items() if not name.startswith(HEAD)}
-    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
+    with reading(directory, "model's config in"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
     tune_model(clean_config(model))
     missing, unexpected = model.load_state_dict(weights, strict=False)
     model.tie_weights()

@@ -7,6 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from summarize_rlhf.reading import printable
 from summarize_rlhf.run.files import write_file
 from summarize_rlhf.run.json_lines import EMPTY, JsonLines
 
@@ -64,4 +65,4 @@ class RunLog:
 
 
 def _end(text: str, length: int) -> str:
-    return text[-length:].replace("\n", " ⏎ ")
+    return printable(text[-length:].replace("\n", " ⏎ "))
