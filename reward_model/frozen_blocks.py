@@ -23,7 +23,6 @@ from transformers import TrainingArguments
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.run import kept
@@ -55,12 +54,18 @@ def gigabytes(model: RewardModel, splits: list[datasets.Dataset], dtype: torch.d
 
 
 def can_keep(model: RewardModel) -> bool:
-    """Return whether there are frozen blocks of a known family, whose output is the same each time: no dropout."""
+    """Return whether there are frozen blocks that run by themselves, with the same output each time: no dropout."""
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     # Attention's rate is a number in the config; so are those of heads for other tasks, which this model lacks.
     settings = {name: x for name, x in model.config.to_dict().items() if "drop" in name and isinstance(x, float)}
     rates += [x for name, x in settings.items() if not name.startswith(("summary", "classifier"))]
-    return model.depth > 0 and model.config.model_type in FAMILIES and not any(rates)
+    if model.depth == 0 or any(rates):
+        return False
+    try:
+        model.decoder.prove(model.depth)
+    except UserError:
+        return False
+    return True
 
 
 def keep_trunk(

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from reward_model.encoding import pad_right
 from reward_model.reward_model import RewardModel
+from summarize_rlhf.lm.discovery import random_ids
+from summarize_rlhf.lm.families import attends_to_all
+from summarize_rlhf.lm.last_block import has_keep_from
 
 
 class SeparatePairs:
@@ -89,6 +92,41 @@ class PackedPairs:
         """Compute the values that `SeparatePairs` gives, padded to P: (B, 2, P), chosen first."""
         values = model(**self.inputs(batch), keep_from=batch["keep_from"], trunk=batch.get("trunk"))
         return unpack(values, batch["lengths"], batch["start"])
+
+
+@torch.no_grad()
+def can_pack(model: RewardModel, max_length: int) -> bool:
+    """Whether packed rows give this model's values, for texts of at most `max_length` tokens.
+
+    Every layer must attend to the whole text, and take positions and a ready mask: two random pairs are tried.
+    """
+    transformer = model.transformer
+    if not has_keep_from(transformer) or not attends_to_all(model.config, max_length):
+        return False
+    ids = random_ids(transformer).tolist()
+    cut = (  # where the texts of a pair differ, and their lengths
+        {"chosen_ids": row[:9], "rejected_ids": [*row[:start], *other[start:length]], "start": start}
+        for row, other, start, length in zip(ids, ids[::-1], (4, 2), (7, 11), strict=True)
+    )
+    pairs, training = list(cut), model.training
+    model.eval()
+    try:
+        found = []
+        for way in (PackedPairs(0), SeparatePairs(0)):
+            batch = {name: x.to(transformer.device) if isinstance(x, Tensor) else x for name, x in way(pairs).items()}
+            found.append(way.values(model, batch))
+    except Exception:  # whatever a family's code does with a mask and positions that are not its own
+        return False
+    finally:
+        model.train(training)
+    packed, separate = found  # (2, 2, P), (2, 2, T)
+    for side in range(2):
+        for b, length in enumerate(batch["lengths"][:, side].tolist()):
+            read = slice(batch["keep_from"], length)
+            gap = (packed[b, side, read] - separate[b, side, read]).abs().max()
+            if not gap <= torch.finfo(transformer.dtype).eps ** 0.5 * separate.abs().max():
+                return False
+    return True
 
 
 def borders(pairs: list[dict]) -> dict[str, Tensor | int]:

@@ -42,7 +42,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.decoder = Decoder(transformer)
-        self.v_head = Fp32Linear(transformer.config.hidden_size, 1, bias=False, dtype=torch.float32)
+        self.v_head = Fp32Linear(width(transformer.config), 1, bias=False, dtype=torch.float32)
         self.depth = 0  # frozen blocks, from the bottom
 
     @property
@@ -151,6 +151,11 @@ class RewardModel(nn.Module):
         self.depth = len(blocks) - trained
         for module in [*embeddings, *blocks[: self.depth]]:
             module.requires_grad_(False)
+
+
+def width(config: PretrainedConfig) -> int:
+    """Return the size H of the last hidden states, which OPT-350m projects to that of its embeddings."""
+    return config.to_dict().get("word_embed_proj_dim") or config.hidden_size
 
 
 def require(path: str | Path) -> None:

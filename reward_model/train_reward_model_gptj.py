@@ -27,14 +27,13 @@ from reward_model.accuracy import score_figures
 from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.frozen_blocks import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
-from reward_model.pairs import PackedPairs, SeparatePairs
+from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
-from summarize_rlhf.lm.families import can_pack
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
@@ -197,9 +196,9 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = RewardModel(language_model.base_model)
     model.freeze(args.trainable_fraction)
-    pack = args.pack_pairs and can_pack(model.transformer)
+    pack = args.pack_pairs and can_pack(model, args.max_length)
     if first and pack != args.pack_pairs:
-        print(f"pairs are not packed: not known to work for {model.config.model_type} as it is configured")
+        print(f"pairs are not packed: it would change the values of a {model.config.model_type} as it is configured")
 
     pairs = (PackedPairs if pack else SeparatePairs)(tokenizer.pad_token_id)
     lengths = encoded["train"]["length"][:]

@@ -33,6 +33,7 @@ class SupervisedLM(nn.Module):
         self.model = model
         self.config = model.config
         self.decoder = Decoder(model)
+        self.decoder.prove()
 
     def forward(
         self, input_ids: Tensor, labels: Tensor, keep_from: int = 0, num_items_in_batch: Tensor | None = None

@@ -10,6 +10,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    PhiConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
@@ -62,6 +63,7 @@ FAMILIES = {
     "mistral": lambda: MistralConfig(**LLAMA_LIKE, sliding_window=4),
     "gemma": lambda: GemmaConfig(**LLAMA_LIKE),
     "gemma2": lambda: Gemma2Config(**LLAMA_LIKE, sliding_window=4, final_logit_softcapping=2.0),
+    "phi": lambda: PhiConfig(**{**LLAMA_LIKE, "num_key_value_heads": 4}, resid_pdrop=0.0),
 }
 
 

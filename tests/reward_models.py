@@ -2,7 +2,17 @@
 
 import torch
 from tiny import gpt2_config, gptj_config
-from transformers import AutoModel, GemmaConfig, GPTNeoXConfig, LlamaConfig, OPTConfig, PhiConfig
+from transformers import (
+    AutoModel,
+    GemmaConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from reward_model.encoding import first_difference
 from reward_model.pairs import PackedPairs
@@ -20,6 +30,9 @@ CONFIGS = {
     "opt": OPTConfig(**SMALL, num_hidden_layers=3, ffn_dim=64, word_embed_proj_dim=32, dropout=0.0),
     "gemma": GemmaConfig(**SMALL, **DEEP, num_key_value_heads=1, head_dim=16),
     "phi": PhiConfig(**SMALL, **DEEP),
+    "qwen2": Qwen2Config(**SMALL, **DEEP, num_key_value_heads=1),
+    "qwen3": Qwen3Config(**SMALL, **DEEP, num_key_value_heads=1, head_dim=16),
+    "mistral": MistralConfig(**SMALL, **DEEP, num_key_value_heads=1, sliding_window=None),
 }
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from summarize_rlhf.lm.families import FAMILIES, Family, find_family
+from summarize_rlhf.lm import discovery
+from summarize_rlhf.lm.families import FAMILIES, Family
 from summarize_rlhf.lm.last_block import checkpoint_kept, keeping_from, kept_children
 from summarize_rlhf.run.zero3 import is_spread
 
@@ -56,8 +57,8 @@ class ShallowCopy:
 class _LastBlock(ShallowCopy):
     """The last block of a branch, computed from `keep_from` on."""
 
-    def __init__(self, block: nn.Module, family: Family):
-        super().__init__(block, kept_children(block, family.attention, family.mlp))
+    def __init__(self, block: nn.Module, attention: str, mlp: str | None):
+        super().__init__(block, kept_children(block, attention, mlp))
 
     def follow(self) -> nn.Module:
         for name, kept in self.children.items():
@@ -74,8 +75,8 @@ class Decoder:
 
     No part of the model: it holds no weights of its own, and a copy of it starts without branches. Inputs are
     `input_ids` (B, L) or hidden states (B, L, H). Without a mask, rows hold their tokens from position 0 and padding
-    behind them, which causal attention never sees. All but `run_backbone` and `run_head` raise ValueError for a family
-    that `FAMILIES` does not list.
+    behind them, which causal attention never sees. Where a family that `FAMILIES` does not list has its parts is found
+    by `discovery.discover`, which raises `UserError` where it cannot; `prove` says whether that is right.
     """
 
     def __init__(self, model: PreTrainedModel):
@@ -85,9 +86,13 @@ class Decoder:
     def __deepcopy__(self, memo: dict) -> "Decoder":
         return Decoder(copy.deepcopy(self.model, memo))
 
-    @property
+    @functools.cached_property
     def family(self) -> Family:
-        return find_family(self.model)
+        return FAMILIES.get(self.model.config.model_type) or discovery.discover(self.model)
+
+    def prove(self, depth: int | None = None) -> None:
+        """Raise `UserError` unless backbone and head, and with a `depth` trunk and top, give what the model gives."""
+        discovery.prove(self.model, self, depth)
 
     @property
     def module(self) -> nn.Module:
@@ -138,7 +143,7 @@ class Decoder:
         **inputs,
     ) -> Tensor:
         # ZeRO-3 keeps count on a block of its calls, and loses it on a copy: there the last one runs for all tokens.
-        keeps = keep_from > 0 and len(blocks) > 0 and not is_spread(blocks[-1])
+        keeps = keep_from > 0 and len(blocks) > 0 and self.family.attention is not None and not is_spread(blocks[-1])
         key = (*map(id, blocks), start, with_exit, keeps)
         if key not in self._branches:
             self._branches[key] = self._make_branch(blocks, start, with_exit, keeps)
@@ -149,7 +154,7 @@ class Decoder:
     def _make_branch(self, blocks: Sequence[nn.Module], start: int | None, with_exit: bool, keeps: bool) -> list:
         """Make the shallow copies for `_run`; the configuration matches, as some families index it by layer."""
         family = self.family
-        last = [_LastBlock(blocks[-1], family)] if keeps else []
+        last = [_LastBlock(blocks[-1], family.attention, family.mlp)] if keeps else []
         blocks = nn.ModuleList([*list(blocks)[: len(blocks) - len(last)], *(part.copy for part in last)])
         children: dict[str, nn.Module] = {family.blocks: blocks}
         if start is not None:

@@ -16,6 +16,7 @@ Shapes: B rows that are decoded together (b that are prefilled together), Q toke
 longest response, H hidden, V vocabulary.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, TopKLogitsWarper, TopPLogitsWarper
 
 from summarize_rlhf.lm.branches import Decoder
+from summarize_rlhf.lm.discovery import random_ids
 from summarize_rlhf.lm.end_of_response import end_ids
-from summarize_rlhf.lm.families import FAMILIES
+from summarize_rlhf.lm.families import FAMILIES, attends_to_all
 from summarize_rlhf.lm.kv_cache import KVCache
 from summarize_rlhf.lm.last_block import ATTENTION
 from summarize_rlhf.lm.speed import CACHE_TOKENS
@@ -43,14 +45,49 @@ class Response(NamedTuple):
     trunk: Tensor | None  # (Q + R, H), zeros at the last token, which the model has not read
 
 
-def supports(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Whether `decode` can do what `config` asks; all layers must attend to all tokens, by torch's fused attention."""
+def supports(model: PreTrainedModel, config: GenerationConfig, longest: int) -> bool:
+    """Whether `decode` can do what `config` asks for prompts of at most `longest` tokens.
+
+    All layers must attend to all tokens, by an attention that takes a ready mask; a sliding window that is no shorter
+    than prompt and response together does not slide. A family that `FAMILIES` does not list is tried once.
+    """
     options = {name for name, value in config.to_diff_dict().items() if value is not None}
-    own = model.config.to_dict()
-    kinds = own.get("layer_types") or (["sliding"] if own.get("sliding_window") else [])
-    full_context = not any("sliding" in kind for kind in kinds)
-    fused = model.config._attn_implementation in ("sdpa", ATTENTION)
-    return options <= SUPPORTED | NEUTRAL and model.config.model_type in FAMILIES and full_context and fused
+    masked = model.config._attn_implementation in ("sdpa", "eager", ATTENTION)
+    all_seen = attends_to_all(model.config, longest + config.max_new_tokens)
+    if not (options <= SUPPORTED | NEUTRAL and masked and all_seen):
+        return False
+    if model.config.model_type in FAMILIES:
+        return True
+    if model not in _PROVEN:
+        _PROVEN[model] = _proven(model)
+    return _PROVEN[model]
+
+
+_PROVEN: weakref.WeakKeyDictionary[PreTrainedModel, bool] = weakref.WeakKeyDictionary()
+
+
+@torch.no_grad()
+def _proven(model: PreTrainedModel) -> bool:
+    """Whether prefill and two decode steps of rows of 5 and 3 tokens give the states that the rows have alone."""
+    rows = [row.tolist() for row in random_ids(model)[:, :7]]
+    prompts, rows = [rows[0][:5], rows[1][:3]], [rows[0], rows[1][:5]]
+    try:
+        batch = DecodeBatch(
+            model, GenerationConfig(max_new_tokens=3, eos_token_id=0), prompts, torch.zeros(2, 3), 2, None
+        )
+        states = [batch.prefill()]
+        for step in range(2):
+            tokens = torch.tensor([row[len(p) + step] for row, p in zip(rows, prompts, strict=True)])
+            states.append(batch.decode_step(tokens.to(model.device)))
+        for b, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+            whole = batch.decoder.run_backbone(input_ids=torch.tensor([row], device=model.device))
+            expected = whole[0, len(prompt) - 1 :]
+            found = torch.stack([state[b] for state in states])  # (3, H)
+            if not (found - expected).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * expected.abs().max():
+                return False
+    except Exception:  # whatever a family's code does with a cache and a mask that are not its own
+        return False
+    return True
 
 
 @torch.no_grad()
@@ -206,10 +243,17 @@ class DecodeBatch:
         states = self.run_and_keep_trunk(
             input_ids=tokens[:, None],
             position_ids=lengths[:, None],
-            attention_mask=seen[:, None, None],  # (B, 1, 1, width)
+            attention_mask=self.mask(seen[:, None, None]),  # (B, 1, 1, width)
         )
         self.cache.lengths = lengths + 1
         return states[:, 0]
+
+    def mask(self, seen: Tensor) -> Tensor:
+        """Return the mask as the model's attention takes it: what is seen, or numbers that are added to the scores."""
+        if self.model.config._attn_implementation != "eager":
+            return seen
+        least = torch.finfo(self.model.dtype).min
+        return torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device).masked_fill(~seen, least)
 
     def run_and_keep_trunk(self, keep_from: int = 0, **inputs: Tensor) -> Tensor:
         """Return the backbone's output (b, T, H); the input of block `trunk_depth` goes to its place in `trunk`."""

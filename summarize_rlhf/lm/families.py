@@ -4,13 +4,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.last_block import has_keep_from
-
-# Families whose decoder takes positions and a ready mask, and whose blocks all see the whole text.
-PACKABLE = ("gptj", "gpt2", "gpt_neox", "llama", "opt", "gemma", "phi")
 
 
 class NoPositions(nn.Module):
@@ -28,14 +24,14 @@ class Family:
     blocks: its list of blocks.
     entry: applied to `inputs_embeds` before the first block and not to be repeated at a branch (learned position
     embeddings, a projection), with its replacement there. exit: applied behind the last block, and not to a trunk.
-    attention, mlp: these parts of a block; None where the MLP is no module of its own.
+    attention, mlp: these parts of a block; None where the MLP is no module of its own, or where it is not known.
     """
 
     blocks: str
     exit: tuple[str, ...]
     entry: dict[str, type[nn.Module]] = field(default_factory=dict)
     decoder: str = ""
-    attention: str = "self_attn"
+    attention: str | None = "self_attn"
     mlp: str | None = "mlp"
 
 
@@ -57,32 +53,31 @@ FAMILIES = {
     "mistral": _LLAMA,
     "gemma": _LLAMA,
     "gemma2": _LLAMA,
+    "phi": Family(blocks="layers", exit=("final_layernorm",), entry={"embed_dropout": nn.Identity}),
 }
 
 
-def find_family(model: PreTrainedModel) -> Family:
-    """Return the row of `FAMILIES` for a model. Raises ValueError where there is none."""
-    kind = model.config.model_type
-    if kind not in FAMILIES:
-        raise ValueError(
-            f"Freezing the lower blocks of a {kind!r} model needs to know where it keeps them: add a row to "
-            f"FAMILIES in summarize_rlhf/lm/families.py (known: {', '.join(FAMILIES)}), or train all of it with "
-            "model.num_layers_unfrozen = -1, or use LoRA (model.peft_config)."
-        )
-    return FAMILIES[kind]
+def blocks_path(transformer: PreTrainedModel) -> str | None:
+    """Find the blocks of a base model of any family: its first module list with as many entries as the config has
+    layers. None where there is none."""
+    count = transformer.config.to_dict().get("num_hidden_layers") or transformer.config.num_hidden_layers
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return name
+    return None
 
 
 def decoder_blocks(transformer: PreTrainedModel) -> nn.ModuleList:
-    """Return the blocks of a base model of any family: its one module list with as many entries as the config has
-    layers. Raises `UserError` where there is none."""
-    count = transformer.config.num_hidden_layers
-    for module in transformer.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise UserError(f"{type(transformer).__name__} has no list of {count} blocks; train it with trainable_fraction 1")
+    """Return the blocks of a base model of any family. Raises `UserError` where it has no list of them."""
+    path = blocks_path(transformer)
+    if path is None:
+        raise UserError(f"{type(transformer).__name__} has no list of its blocks; train it with trainable_fraction 1")
+    return transformer.get_submodule(path)
 
 
-def can_pack(transformer: PreTrainedModel) -> bool:
-    """Whether packed rows (reward_model/pairs.py) give this model's values: the family is in `PACKABLE`, and the
-    attention takes a boolean mask about the last tokens alone."""
-    return transformer.config.model_type in PACKABLE and has_keep_from(transformer)
+def attends_to_all(config: PretrainedConfig, tokens: int) -> bool:
+    """Whether every layer attends to all of `tokens`: there is no sliding window, or none that is shorter."""
+    own = config.to_dict()
+    window = own.get("sliding_window") or 0
+    kinds = own.get("layer_types") or (["sliding"] if window else [])
+    return window >= tokens or not any("sliding" in kind or "chunked" in kind for kind in kinds)

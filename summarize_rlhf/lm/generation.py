@@ -39,7 +39,7 @@ def sample(
     """
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="sample", leave=False)
     with bar:
-        if decoding.supports(model, config):
+        if prompts and decoding.supports(model, config, max(map(len, prompts))):
             return decoding.decode(model, config, prompts, uniforms, batch_size, trunk_depth, bar.update)
         return sample_by_generate(model, config, prompts, batch_size, bar.update)
 

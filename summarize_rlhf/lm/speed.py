@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.activations import GELUTanh, NewGELUActivation
 
-from summarize_rlhf.lm.families import FAMILIES, PACKABLE
+from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.last_block import use_keep_from
 
 CACHE_TOKENS = 3000  # of a forward pass whose activations stay in a CPU's cache; more at once is slower there
@@ -23,7 +23,7 @@ def tune_model(model: PreTrainedModel) -> PreTrainedModel:
     The activation of GPT-2 and GPT-J runs as one operation, forward and backward, instead of eight. Results stay the
     same to rounding (1e-6 relative in fp32).
     """
-    if model.config.model_type in {*FAMILIES, *PACKABLE}:
+    if model.config.model_type in FAMILIES or model._supports_attention_backend:  # transformers' own mark
         use_keep_from(model)
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -122,14 +122,26 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
 
 
 def check_forward(path: str | Path, model: PreTrainedModel) -> None:
-    """Raise ``UserError`` where two tokens do not go through the model: its config then does not fit together.
+    """Raise ``UserError`` where a few tokens do not go through the model, or where one sees those after it.
 
-    Some numbers (heads, rotary dimensions) enter at the first forward pass alone, which would be after the data is
-    read. Not for a model without its numbers, on the meta device.
+    Some numbers of a config (heads, rotary dimensions) enter at the first forward pass alone, which would be after the
+    data is read. Not for a model without its numbers, on the meta device.
     """
-    if model.device.type != "meta":
-        with reading(path, "model in", "do the numbers in its config.json fit together?"), torch.no_grad():
-            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device))
+    if model.device.type == "meta":
+        return
+    if model.base_model is model and model.get_output_embeddings() is not None:
+        raise UserError(
+            f"{path} holds a {model.config.model_type!r} model, which transformers cannot part from its head"
+        )
+    ids = torch.zeros(2, 4, dtype=torch.long, device=model.device)
+    ids[1, -1] = 1  # two rows that differ in their last token
+    with reading(path, "model in", "do the numbers in its config.json fit together?"), torch.no_grad():
+        one, other = model(input_ids=ids)[0][:, :-1].float()
+    if not (one - other).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * one.abs().max():
+        raise UserError(
+            f"{path} holds a {model.config.model_type!r} model whose tokens see those that come after them: it is no "
+            "causal language model (of a BERT, is_decoder is to be set in config.json, and it to be trained as one)"
+        )
 
 
 def _explained(path: str | Path, error: Exception) -> Exception:

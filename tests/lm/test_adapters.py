@@ -124,7 +124,7 @@ FAULTS = [
     (lambda f: set_base(f, None), "does not name the base model"),
     (edit(lambda w: dict(list(w.items())[1:])), "does not fit its model; missing"),
     (edit(lambda w: w | {"base_model.model.odd.lora_A.weight": torch.zeros(1)}), "not part of it"),
-    (edit(lambda w: w | {name: x[:1] for name, x in w.items()}), "does not fit its model"),
+    (edit(lambda w: w | {name: x[:1] for name, x in w.items()}), "does it fit its model"),
     (lambda f: shutil.copy(f / "sft/config.json", f / "ppo/hf_model"), None),
     (lambda f: [shutil.copy(x, f / "ppo/hf_model") for x in (f / "sft").iterdir()], "and an adapter"),
 ]

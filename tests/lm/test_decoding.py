@@ -11,7 +11,7 @@ from summarize_rlhf.lm.decoding import decode, supports
 from summarize_rlhf.lm.generation import uniforms
 
 EOS, NEW = [7, 13, 26, 31, 40], 9
-WHOLE_CONTEXT = ["gptj", "gpt2", "gpt_neox", "opt", "llama", "qwen3", "gemma"]
+WHOLE_CONTEXT = ["gptj", "gpt2", "gpt_neox", "opt", "llama", "qwen3", "gemma", "phi"]
 PROMPTS = [
     [5, 7, 9],
     [8],
@@ -78,7 +78,7 @@ OPTIONS = [
 @pytest.mark.parametrize("family", WHOLE_CONTEXT)
 def test_tokens_are_those_of_the_slow_way(family: str, options: dict) -> None:
     model, c = peaked(family), config(**options)
-    assert supports(model, c)
+    assert supports(model, c, max(map(len, PROMPTS)))
     numbers = uniforms(len(PROMPTS), c, 4)
     responses = [response.ids for response in decode(model, c, PROMPTS, numbers, 4)]
     assert responses == [slowly(model, c, p, row) for p, row in zip(PROMPTS, numbers.tolist(), strict=True)]
@@ -132,13 +132,37 @@ def test_numbers_at_the_border_find_a_token_that_is_possible(number: float) -> N
     assert chooser(logits, torch.tensor([number], dtype=torch.float64), 0).item() == (20 if number == 0 else 22)
 
 
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "gemma2"])
+def test_a_window_as_long_as_the_text_does_not_slide(family: str) -> None:
+    model, longest = peaked(family), max(map(len, PROMPTS))
+    model.config.sliding_window = longest + NEW  # the masks are made from the config
+    for module in model.modules():
+        if "sliding_window" in vars(module) and module.sliding_window is not None:
+            module.sliding_window = longest + NEW
+    assert supports(model, config(), longest)
+    assert not supports(model, config(), longest + 1)
+    numbers = uniforms(len(PROMPTS), config(), 6)
+    for row, (prompt, response) in enumerate(zip(PROMPTS, decode(model, config(), PROMPTS, numbers, 4), strict=True)):
+        assert response.ids == slowly(model, config(), prompt, numbers[row].tolist())
+
+
 def test_what_it_leaves_to_generate() -> None:
     plain = make_model("gptj")
-    assert supports(plain, config())
+    assert supports(plain, config(), 20)
     for options in ({"repetition_penalty": 1.2}, {"num_beams": 2}, {"no_repeat_ngram_size": 2}):
-        assert not supports(plain, config(**options))
+        assert not supports(plain, config(**options), 20)
     for family in set(FAMILIES) - set(WHOLE_CONTEXT):
-        assert not supports(make_model(family), config()), family
-    eager = make_model("gptj")
-    eager.set_attn_implementation("eager")
-    assert not supports(eager, config())
+        assert not supports(make_model(family), config(), 20), family
+    flexible = make_model("llama")
+    flexible.set_attn_implementation("flex_attention")  # takes masks of its own kind
+    assert not supports(flexible, config(), 20)
+
+
+@pytest.mark.parametrize("family", ["gptj", "llama", "gemma"])
+def test_eager_attention(family: str) -> None:
+    model, c = peaked(family), config()
+    numbers = uniforms(len(PROMPTS), c, 4)
+    expected = [response.ids for response in decode(model, c, PROMPTS, numbers, 4)]
+    model.set_attn_implementation("eager")
+    assert supports(model, c, 20)
+    assert [response.ids for response in decode(model, c, PROMPTS, numbers, 4)] == expected

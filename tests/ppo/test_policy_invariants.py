@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForCausalLM,
 )
 
+from summarize_rlhf import UserError
 from trlx.models.policy import PolicyWithValueHead
 
 
@@ -57,18 +58,19 @@ def test_dropout_never_acts() -> None:
     assert torch.equal(run(policy, batch).logprobs, run(policy, batch).logprobs)
 
 
-def test_unlisted_family_trains_whole_or_by_lora_and_is_refused_by_name_else() -> None:
-    from transformers import BloomConfig
+def test_a_family_that_cannot_be_cut_trains_whole_or_by_lora_and_is_refused_by_name_else() -> None:
+    """CTRL adds its positions in its forward pass, a second time in a branch."""
+    from transformers import CTRLConfig
 
-    def bloom():
-        config = BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)
+    def ctrl():
+        config = CTRLConfig(vocab_size=VOCABULARY, n_positions=64, n_embd=32, dff=48, n_layer=2, n_head=4)
         return AutoModelForCausalLM.from_config(config).eval()
 
-    with pytest.raises(ValueError, match=r"'bloom'.*num_layers_unfrozen = -1.*LoRA"):
-        PolicyWithValueHead(bloom(), num_layers_unfrozen=1)
-    with pytest.raises(ValueError, match="'bloom'"):
-        PolicyWithValueHead(bloom(), num_layers_unfrozen=-1, num_value_layers_unfrozen=1)
-    policy, batch = PolicyWithValueHead(bloom(), num_layers_unfrozen=-1), make_batch()
+    with pytest.raises(UserError, match=r"'ctrl'.*num_layers_unfrozen = -1.*LoRA"):
+        PolicyWithValueHead(ctrl(), num_layers_unfrozen=1)
+    with pytest.raises(UserError, match="'ctrl'"):
+        PolicyWithValueHead(ctrl(), num_layers_unfrozen=-1, num_value_layers_unfrozen=1)
+    policy, batch = PolicyWithValueHead(ctrl(), num_layers_unfrozen=-1), make_batch()
     policy.checkpoint_blocks(False)
     train_steps(policy, batch)
     torch.testing.assert_close(

@@ -68,7 +68,7 @@ def test_checkpoints_own_generation_config_does_not_leak(model, tokenizer) -> No
 
     by_generate = {"repetition_penalty": 1.0, "num_beams": 1, "typical_p": 0.999999}
     assert not decoding.supports(
-        model, generation_options.generation_config(tokenizer, {"max_new_tokens": 8, **by_generate})
+        model, generation_options.generation_config(tokenizer, {"max_new_tokens": 8, **by_generate}), 20
     )
     expected, expected_of_generate = draw(), draw(**by_generate)
     own = GenerationConfig(

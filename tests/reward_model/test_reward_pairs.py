@@ -8,14 +8,14 @@ import copy
 
 import pytest
 import torch
-from reward_models import CONFIGS, LONGEST, V, close, make_model, make_pairs, pair, with_long_posts
-from transformers import AutoModel, BloomConfig
+from reward_models import CONFIGS, DEEP, LONGEST, SMALL, V, close, make_model, make_pairs, pair, with_long_posts
+from transformers import AutoModel, BloomConfig, MistralConfig
 
 from reward_model.encoding import pad_right
 from reward_model.loss import LOSSES
-from reward_model.pairs import PackedPairs, SeparatePairs, packed_mask, packed_positions
+from reward_model.pairs import PackedPairs, SeparatePairs, can_pack, packed_mask, packed_positions
 from reward_model.reward_model import RewardModel
-from summarize_rlhf.lm.families import PACKABLE, can_pack
+from summarize_rlhf.lm.speed import tune_model
 
 
 def test_rows_of_each_kind():
@@ -43,16 +43,11 @@ def test_who_sees_whom_at_which_position():
     assert seen[5][5] == 1  # padding sees something: a softmax over nothing would be NaN
 
 
-def test_every_packable_family_is_tested():
-    assert set(CONFIGS) == set(PACKABLE)
-    assert all(config.model_type == kind for kind, config in CONFIGS.items())
-
-
 @pytest.mark.parametrize("make", [make_pairs, with_long_posts])
-@pytest.mark.parametrize("kind", PACKABLE)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_values_are_those_of_the_texts_alone(kind, make):
     model, pairs = make_model(kind).eval(), make()
-    assert can_pack(model.transformer)
+    assert can_pack(model, LONGEST)
     with torch.no_grad():
         for way in (PackedPairs(0), SeparatePairs(0)):
             batch = way(pairs)
@@ -75,7 +70,7 @@ def test_values_are_those_of_the_texts_alone(kind, make):
     ],
 )
 @pytest.mark.parametrize("make", [make_pairs, with_long_posts])
-@pytest.mark.parametrize("kind", PACKABLE)
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_losses_and_gradients_are_those_of_separate_texts(kind, make, loss, fraction, checkpointing):
     model, pairs = make_model(kind).train(), make()
     model.freeze(fraction)
@@ -116,12 +111,20 @@ def test_a_packed_row_is_little_more_than_one_text():
     assert pad_right([pairs[0]["chosen_ids"], pairs[0]["rejected_ids"]], 0)[0].numel() == 250
 
 
+@pytest.mark.parametrize(("window", "packed"), [(LONGEST - 1, False), (LONGEST, True), (None, True)])
+def test_a_window_that_slides_over_a_text_is_not_packed(window, packed):
+    config = MistralConfig(**SMALL, **DEEP, num_key_value_heads=1, sliding_window=window)
+    model = RewardModel(tune_model(AutoModel.from_config(config)))
+    assert can_pack(model, LONGEST) == packed
+    assert model.training  # as it was
+
+
 def test_what_is_not_packed():
     """Bloom takes no positions; an eager attention would add a boolean mask to its scores."""
     bloom = AutoModel.from_config(BloomConfig(vocab_size=V, hidden_size=32, n_head=2, n_layer=1))
-    assert not can_pack(bloom)
+    assert not can_pack(RewardModel(tune_model(bloom)), LONGEST)
     eager = AutoModel.from_config(copy.deepcopy(CONFIGS["gpt2"]), attn_implementation="eager")
-    assert not can_pack(eager)
+    assert not can_pack(RewardModel(tune_model(eager)), LONGEST)
     pairs = make_pairs()
     values = SeparatePairs(0).values(RewardModel(bloom).eval(), SeparatePairs(0)(pairs))
     assert values.shape == (len(pairs), 2, LONGEST)

@@ -6,9 +6,15 @@ are trained (`bias`). The KL penalty would then be paid against a model that nob
 refused: by their configuration where that tells, else by trying (`check_reference`).
 """
 
+import dataclasses
+import difflib
+
 import peft
 import torch
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from transformers import PreTrainedModel
 
 from summarize_rlhf import UserError
@@ -28,8 +34,15 @@ def refuse_loaded(model: PreTrainedModel, path: object) -> None:
 
 
 def add(model: PreTrainedModel, options: dict | peft.PeftConfig) -> peft.PeftModel:
-    """Put `model` inside peft. Raise UserError with peft's own words where they do not fit each other."""
+    """Put `model` inside peft. Raise UserError with peft's own words where they do not fit each other.
+
+    Without `target_modules` these are peft's choice for the family; LoRA has one for few of them, and takes all linear
+    layers of the blocks for the others.
+    """
     config = read_config(options)
+    if isinstance(config, peft.LoraConfig) and not (config.target_modules or config.target_parameters):
+        chosen = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
+        config = dataclasses.replace(config, target_modules=chosen or INCLUDE_LINEAR_LAYERS_SHORTHAND)
     try:
         return peft.get_peft_model(model, config)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
@@ -40,16 +53,35 @@ def read_config(options: dict | peft.PeftConfig) -> peft.PeftConfig:
     """Read `model.peft_config` as peft's own class. Raise ValueError for what peft does not know or PPO cannot use."""
     if isinstance(options, dict):
         check_init(options.get("init_lora_weights", True))
+        check_names(options)
         try:
             options = peft.get_peft_config({"task_type": "CAUSAL_LM", **options})
-        except KeyError as error:
-            raise ValueError(f"model.peft_config: peft_type is needed, such as 'LORA'; {error} is unknown.") from error
         except (ImportError, TypeError, ValueError) as error:
             raise ValueError(f"model.peft_config: {error}") from error
     if not isinstance(options, peft.PeftConfig):
         raise ValueError(f"model.peft_config should be a dictionary or a peft configuration, but is {options!r}")
     check_config(options)
     return options
+
+
+def check_names(options: dict) -> None:
+    """Raise ValueError for a `peft_type` that peft does not know and for an option that the type does not have."""
+    kinds = {kind.value: known for kind, known in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    kind = options.get("peft_type")
+    if not isinstance(kind, str) or kind not in kinds:
+        hint = nearest(kind, [*kinds])
+        raise ValueError(f"model.peft_config: peft_type should be a type of peft, but is {kind!r}{hint}.")
+    names = [field.name for field in dataclasses.fields(kinds[kind])]
+    for name in options:
+        if name not in names:
+            raise ValueError(f"model.peft_config: {kind} has no option {name!r}{nearest(name, names)}.")
+
+
+def nearest(name: object, names: list[str]) -> str:
+    """Suggest the known name that was meant: the nearest, or one that the given name begins with (`rank` for `r`)."""
+    found = difflib.get_close_matches(str(name).upper() if names[0].isupper() else str(name), names, n=1)
+    found += [x for x in names if len(x) == 1 and str(name).startswith(x)]
+    return f" (did you mean {found[0]!r}?)" if found else " ('LORA' would be one)" if names[0].isupper() else ""
 
 
 def check_config(options: peft.PeftConfig) -> None:

@@ -43,8 +43,8 @@ class PolicyWithValueHead(nn.Module):
     - a peft model: its adapters train; the reference is the model with the adapters switched off.
 
     With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
-    Raises ValueError for a family that cannot be cut into blocks (`families.FAMILIES`), and for adapters
-    whose reference would be another model than the initial one (lora.py).
+    Raises `UserError` for a family that cannot be cut into blocks (discovery.py), ValueError for adapters whose
+    reference would be another model than the initial one (lora.py).
     """
 
     def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
@@ -77,6 +77,7 @@ class PolicyWithValueHead(nn.Module):
             self.depth = min(first_trained, max(len(blocks) - num_value_layers_unfrozen, 0))
             self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)
         self.eval()  # no dropout, ever: the ratio compares like with like
+        self.decoder.prove(self.depth if self.value_blocks is None else self.depth or 0)
 
     @property
     def causal_lm(self) -> PreTrainedModel:
