@@ -120,26 +120,37 @@ def fuzz() -> str:
 
 def families() -> str:
     """Format what each family of transformers' causal language models can do, those that can do the same in a row."""
-    found = json.loads((ROOT / "docs/results/families.json").read_text(encoding="utf-8"))
+    found = json.loads((ROOT / "tests/families.json").read_text(encoding="utf-8"))
     alike: dict[tuple, list[str]] = {}
     for name, row in found["families"].items():
         alike.setdefault(tuple(row.items()), []).append(name)
     rows = [
         {"families": ", ".join(names), **dict(row)} for row, names in sorted(alike.items(), key=lambda x: -len(x[1]))
     ]
-    machine = found["machine"]
     return (
-        f"{format_table(rows)}\n\n{len(found['families'])} families at tiny sizes with random weights; no tiny model of "
-        f"{len(found['skipped'])} more, which the raw file names. `{found['command']}`; commit `{machine['commit'][:10]}`; "
-        f"transformers {machine['versions']['transformers']}, peft {found['peft']}. "
-        "Raw file: [families](results/families.json)."
+        f"{format_table(rows)}\n\n{len(found['families'])} families at tiny sizes with random weights; there is no "
+        f"tiny model of {len(found['skipped'])} more, which the raw file names. `{found['command']}`; commit "
+        f"`{found['machine']['commit'][:10]}`; transformers {found['machine']['versions']['transformers']}, peft "
+        f"{found['peft']}. Raw file: [families](../tests/families.json)."
     )
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "families": families,
     block.__name__: block
-    for block in (quickstart, quickstart_details, speed, stages, phases, limit, libraries, trl, growth, chaos, fuzz)
+    for block in (
+        quickstart,
+        quickstart_details,
+        speed,
+        stages,
+        phases,
+        limit,
+        libraries,
+        trl,
+        growth,
+        chaos,
+        fuzz,
+        families,
+    )
 } | {"overoptimisation": overoptimisation.section}
 
 

@@ -1,6 +1,6 @@
 """A tiny model of random weights for nearly every causal language model of transformers, and what each can do here.
 
-    python tests/any_family.py [--out docs/results/families.json] [FAMILY …]
+    python tests/any_family.py [--out tests/families.json] [FAMILY …]
 
 builds each, tries it in a process of its own model, and prints the table of docs/models.md. lm/test_any_family.py tries
 some of each kind against slow references.

@@ -2,6 +2,8 @@
 """The model, cut, run and sampled: blocks, last block, decoding, weights, summaries."""
 
 BRANCHES = "summarize_rlhf/lm/branches.py"
+DISCOVERY = "summarize_rlhf/lm/discovery.py"
+FAMILIES = "summarize_rlhf/lm/families.py"
 DECODING = "summarize_rlhf/lm/decoding.py"
 END_OF_RESPONSE = "summarize_rlhf/lm/end_of_response.py"
 EVALUATION = "trlx/trainer/evaluation.py"
@@ -19,6 +21,19 @@ WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
 ROWS = [
+    # families that no table lists
+    ("a cut is not proven", "trlx/models/policy.py", "        self.decoder.prove(self.depth if self.value_blocks is None else self.depth or 0)\n", "", "lm/test_any_family.py::test_a_wrong_cut_is_refused"),
+    ("a proof that proves nothing", DISCOVERY, "not ((part - expected).abs() <= bound).all()", "False", "lm/test_any_family.py::test_a_wrong_cut_is_refused"),
+    ("what is behind the blocks stays in the trunk", DISCOVERY, "calls[last + 1 :] if maps", "calls[last + 1 :] if False", "lm/test_any_family.py::test_what_is_found_is_what_the_table_of_families_says"),
+    ("found positions are added twice", DISCOVERY, "            entry[name] = NoPositions\n", "            pass\n", "lm/test_any_family.py::test_what_is_found_is_what_the_table_of_families_says"),
+    ("a proof draws from the run's numbers", DISCOVERY, "generator=stream).to(model.device)", ").to(model.device)", "lm/test_any_family.py::test_a_proof_changes_no_random_number_and_no_mode"),
+    ("a proof leaves evaluation mode", DISCOVERY, "        model.train(training)\n", "        pass\n", "lm/test_any_family.py::test_a_proof_changes_no_random_number_and_no_mode"),
+    ("models that see the future", "summarize_rlhf/lm/weights.py", "    if not (one - other).abs().max() <=", "    if (one - other).abs().max() < 0 and not 1 <=", "lm/test_any_family.py::test_what_sees_the_future_is_no_causal_model"),
+    ("decoding of a family is not proven", "summarize_rlhf/lm/decoding.py", "        _PROVEN[model] = _proven(model)\n", "        _PROVEN[model] = True\n", "lm/test_any_family.py::test_each_can_what_the_table_says"),
+    ("a window that slides is decoded", FAMILIES, "return window >= tokens or not any(", "return True or not any(", "lm/test_decoding.py::test_what_it_leaves_to_generate"),
+    ("a window one too short", FAMILIES, "return window >= tokens or", "return window >= tokens - 1 or", "lm/test_decoding.py::test_a_window_as_long_as_the_text_does_not_slide"),
+    ("eager attention takes what is seen for numbers", "summarize_rlhf/lm/decoding.py", "            return seen\n        least", "            pass\n        return seen\n        least", "lm/test_decoding.py::test_eager_attention"),
+    ("packing is not proven", "reward_model/pairs.py", "                return False\n    return True", "                pass\n    return True", "lm/test_any_family.py::test_each_can_what_the_table_says"),
     # decoding
     ("row writes at its neighbour's length", KV_CACHE, "self.keys[rows, :, cache.lengths]", "self.keys[rows, :, cache.lengths.roll(1)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
     ("row does not see its last token", DECODING, "device=tokens.device) <= lengths", "device=tokens.device) < lengths", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),

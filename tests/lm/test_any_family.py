@@ -21,7 +21,7 @@ from summarize_rlhf.lm.generation import sample_by_generate
 from summarize_rlhf.lm.weights import check_forward
 from trlx.models.policy import PolicyWithValueHead
 
-TABLE = json.loads((Path(__file__).resolve().parents[2] / "docs/results/families.json").read_text())["families"]
+TABLE = json.loads((Path(__file__).resolve().parents[1] / "families.json").read_text())["families"]
 # Rotary, learned and no positions, alibi, scaled embeddings, parallel blocks, windows of some layers, experts.
 CUT = [
     "gpt_neo", "codegen", "gemma3_text", "phi3", "olmo", "olmo2", "smollm3", "granite", "cohere", "glm4", "stablelm",
