@@ -47,8 +47,9 @@ from trlx.data.default_configs import (
     TRLConfig,
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
-from trlx.trainer.setup import join_processes
+from trlx.trainer.setup import check_policy, join_processes
 
+UNFROZEN = 8  # blocks, from the top
 SOURCE = find_model(*SFT_MODEL)  # stage 1's directory, else the published model
 
 config = TRLConfig(
@@ -63,7 +64,7 @@ config = TRLConfig(
         resume_from_checkpoint="auto",
         project_name="summarize_RLHF",
     ),
-    model=ModelConfig(model_path=SOURCE, num_layers_unfrozen=8),
+    model=ModelConfig(model_path=SOURCE, num_layers_unfrozen=UNFROZEN),
     tokenizer=TokenizerConfig(tokenizer_path=SOURCE, truncation_side="right"),
     optimizer=OptimizerConfig(
         name="adamw", kwargs={"lr": 5e-6, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
@@ -158,6 +159,7 @@ def main() -> None:
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
+        check_policy(config, tokenizer, UNFROZEN)
     device = reward_device(state.device, state.num_processes)
     scorer = Scorer.from_pretrained(
         task.reward_model,

@@ -24,7 +24,7 @@ from summarize_rlhf.lm.kl import kl_of_responses
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import Generated, generate
-from summarize_rlhf.lm.weights import check_found, find_model, load_causal_lm
+from summarize_rlhf.lm.weights import check_found, check_positions, find_model, load_causal_lm
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.report import as_csv, format_table, print_samples
 from summarize_rlhf.rouge import rouge
@@ -67,6 +67,7 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
     model = load_causal_lm(path, dtype=dtype_for(device)).to(device)
+    check_positions(model.config, args.max_length, "--max_length")
     room = args.max_length - args.max_new_tokens
     prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places(rows))]
     return {

@@ -10,7 +10,7 @@ import torch
 from good_input import Fault, Values, World
 from safetensors.torch import load_file, save_file
 from tiny import forget_files, make_tokenizer
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
 
 
 def copied(change: Callable[[Path], None]) -> Fault:
@@ -36,6 +36,11 @@ def edit_weights(change: Callable[[dict], dict]) -> Callable[[Path], None]:
         save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
 
     return edit
+
+
+def edit_config(model: Path, **values: object) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | values))
 
 
 class Evil:
@@ -90,7 +95,28 @@ def damaged_since(world: World, tmp: Path) -> Values:
     return {"model": tmp / "model"}
 
 
+def of_pictures(model: Path) -> None:
+    """A configuration of several models, whose weights nobody gets to see."""
+    content = {"model_type": "gemma3", "text_config": {"vocab_size": 400}, "architectures": ["Gemma3Model"]}
+    (model / "config.json").write_text(json.dumps(content))
+
+
+def bidirectional(model: Path) -> None:
+    shutil.rmtree(model)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertLMHeadModel(BertConfig(vocab_size=400, is_decoder=False, **sizes)).save_pretrained(model)
+    make_tokenizer().save_pretrained(model)
+
+
 MODELS = {
+    "of text and pictures": (copied(of_pictures), "of which only a part is a language model"),
+    "no causal one": (copied(bidirectional), "it is no causal language model"),
+    "impossible numbers": (
+        copied(lambda m: edit_config(m, n_head=0)),
+        "cannot read the model's config|no causal language model|cannot read the model in",
+    ),
+    "rotary dimensions that do not fit": (copied(lambda m: edit_config(m, rotary_dim=64)), "do the numbers in its"),
+    "an unknown activation": (copied(lambda m: edit_config(m, activation_function="relu7")), "relu7"),
     "truncated safetensors": (
         copied(truncate),
         "damaged weights|cannot read the weights",

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.integrations import unset_hf_deepspeed_config
 from transformers.utils import logging as transformers_logging
 
@@ -91,6 +98,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, **kwarg
     elif not is_complete(path):
         raise UserError(f"{path} holds no whole model: config.json and one of {', '.join(WEIGHT_FILES)} are needed")
     else:
+        check_is_text_model(Path(path))
         for index in Path(path).glob("*.index.json"):
             weight_map(index)
         refuse_quantised(Path(path))
@@ -137,7 +145,8 @@ def check_forward(path: str | Path, model: PreTrainedModel) -> None:
     ids[1, -1] = 1  # two rows that differ in their last token
     with reading(path, "model in", "do the numbers in its config.json fit together?"), torch.no_grad():
         one, other = model(input_ids=ids)[0][:, :-1].float()
-    if not (one - other).abs().max() <= torch.finfo(model.dtype).eps ** 0.5 * one.abs().max():
+    rounding = 1e-5 if model.dtype == torch.float32 else torch.finfo(model.dtype).eps ** 0.5
+    if not (one - other).abs().max() <= rounding * one.abs().max():
         raise UserError(
             f"{path} holds a {model.config.model_type!r} model whose tokens see those that come after them: it is no "
             "causal language model (of a BERT, is_decoder is to be set in config.json, and it to be trained as one)"
@@ -201,15 +210,31 @@ def fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
             f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the model {config.name_or_path} "
             f"embeds {config.vocab_size}: they do not belong together"
         )
-    positions = getattr(config, "max_position_embeddings", None)  # families without a table have no limit
-    if positions is not None and max_length > positions:
-        raise UserError(
-            f"max_length is {max_length} tokens, but the model {config.name_or_path} reads {positions} at most"
-        )
+    check_positions(config, max_length, "max_length")
     for ids in (config, model.generation_config):
         set_ends(ids, tokenizer)
         if tokenizer.bos_token_id is not None:
             ids.bos_token_id = tokenizer.bos_token_id
+
+
+def check_positions(config: PretrainedConfig, tokens: int, option: str) -> None:
+    """Raise ``UserError`` where texts of ``tokens`` tokens, which an option allows, are longer than the model reads."""
+    positions = config.to_dict().get("max_position_embeddings") or config.to_dict().get("n_positions")
+    if positions is not None and tokens > positions:  # families without a table have no limit
+        raise UserError(
+            f"{option} is {tokens} tokens, but the model {config.name_or_path} reads {positions} at most: lower it"
+        )
+
+
+def check_is_text_model(path: Path) -> None:
+    """Raise ``UserError`` for a model of pictures or sound and text, whose language model is a part of it."""
+    with reading(path / "config.json", "model's config"):
+        config = AutoConfig.from_pretrained(str(path))
+    if config.get_text_config() is not config and not config.is_encoder_decoder:
+        raise UserError(
+            f"{path} holds a {config.model_type!r} model, of which only a part is a language model: save that part "
+            "(transformers' class …ForCausalLM) to a directory of its own, and name that"
+        )
 
 
 def check_keys(path: str | Path, *, missing: Any = (), unexpected: Any = (), mismatched: Any = ()) -> None:

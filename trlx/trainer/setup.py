@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin, PartialState
 from accelerate.utils import GradientAccumulationPlugin, GradScalerKwargs, ProjectConfiguration
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_model
-from summarize_rlhf.lm.weights import clean_config, load_causal_lm
+from summarize_rlhf.lm.weights import check_is_text_model, check_positions, clean_config, load_causal_lm
 from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.run.launch import check_environment, prepare_deepspeed, world_size
@@ -142,6 +143,7 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
             f"tokenizer {config.tokenizer.tokenizer_path} has {len(tokenizer)} tokens, but the model {path} "
             f"knows {vocabulary}: name the tokenizer that belongs to the model (tokenizer.tokenizer_path)"
         )
+    check_positions(model.config, config.train.seq_length, "train.seq_length")
     lora.refuse_loaded(model, path)
     if model_config.peft_config is not None:
         if not isinstance(path, PretrainedConfig) and Path(path).exists():
@@ -157,6 +159,29 @@ def build_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase) -> Polic
     if method.value_model is not None:
         value_head.start_from(policy, method.value_model)
     return policy
+
+
+def check_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase, default_unfrozen: int = 0) -> None:
+    """Raise `UserError` for a policy that could not be built, before anything is scored for it.
+
+    What config.json tells is read from there; a family that no table lists is built once, and dropped again. More
+    unfrozen layers than the model has are refused, but for the default, which is meant for a larger model.
+    """
+    path = config.model.model_path
+    if not (Path(path) / "config.json").is_file() or trlx_checkpoint.is_of_trlx(path):
+        return  # the Hub's, an adapter, an older checkpoint: `build_policy` tells
+    check_is_text_model(Path(path))
+    found = AutoConfig.from_pretrained(path)
+    check_positions(found, config.train.seq_length, "train.seq_length")
+    blocks = found.to_dict().get("num_hidden_layers") or found.num_hidden_layers
+    for name, value in (
+        ("model.num_layers_unfrozen", config.model.num_layers_unfrozen),
+        ("method.num_value_layers_unfrozen", config.method.num_value_layers_unfrozen),
+    ):
+        if value > blocks and value != default_unfrozen:
+            raise UserError(f"{name} is {value}, but the model has {blocks} blocks (-1: all of the model)")
+    if found.model_type not in FAMILIES:
+        build_policy(config, tokenizer)
 
 
 def hold_trained_weights_in_fp32(model: torch.nn.Module) -> None:
