@@ -3,16 +3,15 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import datasets
 
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import is_local, unreachable, use_hub
-from summarize_rlhf.reading import reading, reason
+from summarize_rlhf.row_files import read_files
 
-ENDINGS = (".jsonl", ".json", ".parquet")
 PLACE = "place"  # the column with each row's place, for messages: "train.jsonl, row 13"
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
@@ -20,24 +19,20 @@ SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("valid
 def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
     """Load the first ``max_rows`` rows of a split: ``columns``, every cell text that is not blank, and their ``place``.
 
-    ``name`` is a directory with ``{split}.jsonl`` (or ``.json``, ``.parquet``), one such file (whatever the
-    split), or a Hub id. ``valid`` and ``validation`` name the same split. Raises ``UserError`` naming file,
-    row, column and remedy.
+    ``name`` is a file (whatever the split), a directory that holds the split (`row_files.py`), or a Hub id. ``valid``
+    and ``validation`` name the same split. Raises ``UserError`` naming file, row, column and remedy.
     """
-    if is_local(name):
-        path = _find_file(Path(name).expanduser(), split)
-        where, rows = str(path), _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
-    else:
-        where, rows = f"{name} [{split}]", _read_hub(str(name), split)
+    names = SPLIT_NAMES.get(split, (split,))
+    rows = read_files(Path(name).expanduser(), names) if is_local(name) else _read_hub(str(name), names)
     table: dict[str, list[str]] = {column: [] for column in (*columns, PLACE)}
-    for number, row in rows:
+    for place, row in rows:
         if max_rows is not None and len(table[columns[0]]) >= max_rows:
             break
         for column in columns:
-            table[column].append(_cell(row, column, f"{where}, row {number}"))
-        table[PLACE].append(f"{where}, row {number}")
+            table[column].append(_cell(row, column, place))
+        table[PLACE].append(place)
     if not table[columns[0]]:
-        raise UserError(f"{where} has no rows")
+        raise UserError(f"{name} [{split}] has no rows")
     info = datasets.DatasetInfo(dataset_name=str(name))
     return datasets.Dataset.from_dict(table, info=info, split=datasets.NamedSplit(split))
 
@@ -85,66 +80,17 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _find_file(path: Path, split: str) -> Path:
-    if path.is_file():
-        if path.suffix not in ENDINGS:
-            raise UserError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
-        return path
-    for name in SPLIT_NAMES.get(split, (split,)):
-        for ending in ENDINGS:
-            if (path / (name + ending)).is_file():
-                return path / (name + ending)
-    found = sorted(p.name for p in path.iterdir() if p.suffix in ENDINGS)
-    raise UserError(f"{path} has no {split}.jsonl (nor .json, .parquet); it has {', '.join(found) or 'no data file'}")
-
-
-def _read_json(path: Path) -> Iterator[tuple[int, dict]]:
-    """Read JSON Lines, or one JSON array; rows count from 1, so that in JSON Lines they are line numbers."""
-    start, number = "", 0
-    with reading(path, "rows in"), path.open(encoding="utf-8-sig") as file:  # Windows begins it with a byte order mark
-        try:
-            start = file.read(1)
-            file.seek(0)
-            if start == "[":
-                yield from enumerate(json.load(file), 1)
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            place = f"row {number}" if start != "[" else f"line {error.lineno}"
-            raise UserError(f"{path}, {place}: no valid JSON ({error.msg}); is the file complete?") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a depth of 100,000
-            raise UserError(f"{path}, row {number}: {reason(error)}") from error
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
-    import pyarrow.lib
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pyarrow.lib.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path}: no readable parquet file ({error}); is the file complete?") from error
-
-
-def _read_hub(name: str, split: str) -> Iterator[tuple[int, dict]]:
+def _read_hub(name: str, split_names: Sequence[str]) -> Iterator[tuple[str, dict]]:
     use_hub()
     try:
         splits = datasets.get_dataset_split_names(name)
-        found = next((s for s in SPLIT_NAMES.get(split, (split,)) if s in splits), None)
+        found = next((s for s in split_names if s in splits), None)
         if found is None:
-            raise UserError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
+            raise UserError(f"{name} has no split {split_names[0]!r}; it has {', '.join(splits)}")
         dataset = datasets.load_dataset(name, split=found)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise unreachable("data set", name, error) from error
-    return enumerate(dataset, 1)
+    return ((f"{name} [{found}], row {number}", row) for number, row in enumerate(dataset, 1))
 
 
 def _cell(row: dict, column: str, where: str) -> str:

@@ -11,6 +11,7 @@ import huggingface_hub.constants
 
 from summarize_rlhf import UserError
 
+FILES = (".json", ".jsonl", ".parquet", ".csv", ".gz")
 PROBE_SECONDS = 5  # patience with the one request that decides whether there is a network
 
 
@@ -24,7 +25,11 @@ def is_local(name: str | Path) -> bool:
     if path.exists():
         return True
     text = str(name)
-    if text.startswith((".", "/", "~")) or text.count("/") > 1 or path.suffix in {".json", ".jsonl", ".parquet"}:
+    if (
+        text.startswith((".", "/", "~"))
+        or text.count("/") > 1
+        or path.suffix in {".json", ".jsonl", ".parquet", ".csv", ".gz"}
+    ):
         raise UserError(f"{text!r} does not exist (looked for {path.absolute()})")
     return False
 

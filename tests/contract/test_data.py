@@ -69,7 +69,7 @@ def test_a_truncated_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"train.jsonl, row 5: no valid JSON .*is the file complete"):
         load_rows(tmp_path, "train", COLUMNS)
     (tmp_path / "train.parquet").write_bytes(b"PAR1 half")
-    with pytest.raises(UserError, match="no readable parquet"):
+    with pytest.raises(UserError, match=r"cannot read the rows in .*train\.parquet"):
         load_rows(tmp_path / "train.parquet", "train", COLUMNS)
 
 
@@ -80,9 +80,9 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
     write_rows(tmp_path / "test.jsonl", [])
     with pytest.raises(UserError, match="has no rows"):
         load_rows(tmp_path, "test", COLUMNS)
-    (tmp_path / "rows.csv").write_text("a,b")
+    (tmp_path / "rows.txt").write_text("a,b")
     with pytest.raises(UserError, match="expected a file that ends in"):
-        load_rows(tmp_path / "rows.csv", "test", COLUMNS)
+        load_rows(tmp_path / "rows.txt", "test", COLUMNS)
 
 
 def test_a_hub_id_without_a_network_is_one_line():
