@@ -10,6 +10,7 @@ from summarize_rlhf.run.console import protect_console
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.tokenizer import prefix_ids
 from summarize_rlhf.versions import check_versions
+from trlx import registry
 from trlx.data import arguments
 from trlx.data.configs import TRLConfig, may_change_names
 from trlx.data.default_configs import default_ppo_config
@@ -75,19 +76,21 @@ def train(
 
     join_processes()
     hold_run_directory(config.train.checkpoint_dir, "ppo")
-    trainer = AcceleratePPOTrainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
+    make_trainer = registry.find(registry.TRAINERS, config.train.trainer, AcceleratePPOTrainer)
+    make_prompts = registry.find(registry.PIPELINES, config.train.pipeline, PromptPipeline)
+    trainer = make_trainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
     batch = config.train.batch_size * trainer.accelerator.num_processes
     if prompts is None:
         prompts = [trainer.tokenizer.bos_token] * batch
     if eval_prompts is None:
         eval_prompts = prompts[:batch]
     room = config.train.seq_length - config.method.longest_response()
-    trainer.add_prompt_pipeline(PromptPipeline(prompts, room, trainer.tokenizer))
+    trainer.add_prompt_pipeline(make_prompts(prompts, room, trainer.tokenizer))
     prefix = prefix_ids(trainer.tokenizer)
     if not any(prompt.ids[: len(prefix)] == prefix for prompt in trainer.prompts.items):
         bos = trainer.tokenizer.decode(prefix)
         trainer.say(f"note: no prompt begins with {bos}, as texts of this tokenizer do: put it there if you want it.")
-    trainer.add_eval_pipeline(PromptPipeline(eval_prompts, room, trainer.tokenizer))
+    trainer.add_eval_pipeline(make_prompts(eval_prompts, room, trainer.tokenizer))
     start = config.train.resume_from_checkpoint
     if start in ("auto", "fresh"):
         folder = Path(config.train.checkpoint_dir)

@@ -1,8 +1,11 @@
 """Whether a configuration can run: checked as a whole, before anything is loaded."""
 
+import dataclasses
+
 import torch
 
 from summarize_rlhf.lm import generation_options
+from trlx import registry
 from trlx.data import arguments
 from trlx.data.configs import TRLConfig
 from trlx.data.options import check_options
@@ -15,10 +18,10 @@ from trlx.utils.optimizers import OPTIMIZERS, SCHEDULERS, build_optimizer, build
 def check_config(config: TRLConfig) -> None:
     """Raise ValueError, before anything is loaded, for what this engine does not do and for what cannot work."""
     train, method = config.train, config.method
-    for section, options in vars(config).items():
-        check_options(section, options)
-    check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer",))
-    check_known("train.pipeline", train.pipeline, ("PromptPipeline",))
+    for section in dataclasses.fields(config):
+        check_options(section.name, getattr(config, section.name))
+    check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer", *registry.TRAINERS))
+    check_known("train.pipeline", train.pipeline, ("PromptPipeline", *registry.PIPELINES))
     check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
     if train.tracker not in ("wandb", "tensorboard", None):
         raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")

@@ -18,7 +18,7 @@ from transformers import PretrainedConfig
 
 from summarize_rlhf.run.values import of_type
 from trlx.data.options import REQUIRED, option
-from trlx.data.scope import check_known
+from trlx.data.scope import REPLACED, check_known
 from trlx.models.modeling_ppo import PPOConfig
 
 
@@ -30,6 +30,8 @@ def known_only(cls, values: Mapping[str, Any]):
     """
     names = [f.name for f in fields(cls)]
     for key in values:
+        if key not in names and key in REPLACED:
+            raise ValueError(f"{cls.__name__} has no option {key!r} since trlX 0.7: use {REPLACED[key]}.")
         if key not in names:
             raise ValueError(f"{cls.__name__} has no option {key!r}.{_did_you_mean(key, names)}")
     hints = typing.get_type_hints(cls)
@@ -171,11 +173,15 @@ class TRLConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return one dictionary per section. A transformers or peft configuration inside stays as it is."""
-        return {f.name: copy.deepcopy(vars(getattr(self, f.name))) for f in fields(self)}
+        return {f.name: _options(getattr(self, f.name)) for f in fields(self)}
 
     def evolve(self, **sections) -> "TRLConfig":
         """Copy with some values changed: `config.evolve(train=dict(batch_size=8), method=dict(gamma=0.99))`."""
-        return self.from_dict(_merged(self.to_dict(), sections))
+        changed = self.from_dict(_merged(self.to_dict(), sections))
+        for old, new in ((self, changed), *((getattr(self, f.name), getattr(changed, f.name)) for f in fields(self))):
+            for name in vars(old).keys() - {f.name for f in fields(old)}:  # what a script has hung on it
+                setattr(new, name, vars(old)[name])
+        return changed
 
     @classmethod
     def update(cls, baseconfig: Mapping[str, Any], config: Mapping[str, Any]) -> "TRLConfig":
@@ -194,6 +200,10 @@ class TRLConfig:
         return cls.from_dict(_merged(base, nested))
 
 
+def _options(section: Any) -> dict[str, Any]:
+    return {f.name: copy.deepcopy(getattr(section, f.name)) for f in fields(section)}
+
+
 def may_change_names() -> frozenset[str]:
     """Return the dotted names of the options that a resumed run may change."""
     sections = typing.get_type_hints(TRLConfig).items()
@@ -209,6 +219,8 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], path: str = "")
     for key, value in changes.items():
         if key not in merged and "." not in path:
             where = f"{path}.{key}" if path else key
+            if key in REPLACED:
+                raise ValueError(f"The override {where!r} names no option since trlX 0.7: use {REPLACED[key]}.")
             raise ValueError(f"The override {where!r} names no option.{_did_you_mean(key, merged)}")
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _merged(merged[key], value, f"{path}.{key}" if path else key)

@@ -84,6 +84,10 @@ class PolicyWithValueHead(nn.Module):
         """Return the transformers model inside a peft wrapper, or the model itself."""
         return self.model.get_base_model() if self.is_adapter else self.model
 
+    def generate(self, *args, **kwargs) -> Tensor:
+        """Generate by the causal language model's own `generate`, as trlX's models do."""
+        return self.causal_lm.generate(*args, **kwargs)
+
     @property
     def trunk_depth(self) -> int | None:
         """Return the block that the frozen trunk's output enters; None without a trunk, or where no block follows."""

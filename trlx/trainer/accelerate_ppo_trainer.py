@@ -1,0 +1,5 @@
+"""trlX's import path of the PPO trainer."""
+
+from trlx.trainer.ppo import AcceleratePPOTrainer
+
+__all__ = ["AcceleratePPOTrainer"]
