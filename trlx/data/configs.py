@@ -136,6 +136,9 @@ class TrainConfig:
     )
     max_grad_norm: float | None = option(None, "norm that gradients are clipped to; null: not clipped", above=0)
     gradient_checkpointing: bool = option(False, "recompute activations: less memory, more time", may_change=True)
+    reward_timeout: float | None = option(
+        None, "seconds that a call of reward_fn or metric_fn may take; null: any", above=0, may_change=True
+    )
     reward_on_all_ranks: bool = option(False, "score each rank's samples on that rank, not on rank 0", may_change=True)
 
 

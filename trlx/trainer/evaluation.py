@@ -27,7 +27,7 @@ def evaluate(trainer) -> tuple[dict[str, float], Samples]:
 
 def evaluate_with(trainer, options: dict[str, Any]) -> tuple[dict[str, float], Samples]:
     """Return means and samples under one set of generation options; the same at every call for one policy."""
-    accelerator, start = trainer.accelerator, time.time()
+    accelerator, seconds, start = trainer.accelerator, trainer.config.train.reward_timeout, time.time()
     mine = sample_episodes(trainer, options)
     generated = time.time()
     episodes = gather_object(mine)  # of all ranks
@@ -35,13 +35,15 @@ def evaluate_with(trainer, options: dict[str, Any]) -> tuple[dict[str, float], S
     rows = [{"prompt": e.prompt_text, "output": e.text} for e in episodes]
     if trainer.reward_fn is not None:
         everywhere = trainer.config.train.reward_on_all_ranks
-        scores = rewards.score(accelerator, trainer.reward_fn, mine, trainer.tokenizer, everywhere)
+        scores = rewards.score(accelerator, trainer.reward_fn, mine, trainer.tokenizer, everywhere, seconds)
         totals = torch.tensor(gather_object([row.sum().item() for row in scores]), dtype=torch.float64)
         results |= {"reward/mean": totals.mean().item(), "reward/std": totals.std(correction=0).item()}
         rows = [row | {"reward": reward} for row, reward in zip(rows, totals.tolist(), strict=True)]
     scored = time.time()
     if trainer.metric_fn is not None:
-        columns = rewards.on_main_rank(accelerator, lambda: metrics(trainer.metric_fn, episodes, trainer.tokenizer))
+        columns = rewards.on_main_rank(
+            accelerator, lambda: metrics(trainer.metric_fn, episodes, trainer.tokenizer, seconds)
+        )
         results |= {name: sum(values) / len(values) for name, values in columns.items()}
         for name, values in columns.items():
             if len(values) == len(rows):
@@ -65,10 +67,12 @@ def sample_episodes(trainer, options: dict[str, Any]) -> list[Episode]:
     return rewards.decode(trainer.tokenizer, mine, [response.ids for response in responses], trainer.stop_sequences)
 
 
-def metrics(metric_fn: Callable, episodes: list[Episode], tokenizer) -> dict[str, list[float]]:
-    """Return a list per metric of `metric_fn`. Raises RewardError for what is no number."""
+def metrics(
+    metric_fn: Callable, episodes: list[Episode], tokenizer, seconds: float | None = None
+) -> dict[str, list[float]]:
+    """Return a list per metric of `metric_fn`, which may take `seconds`. Raises RewardError for what is no number."""
     results = {}
-    for name, values in rewards.call_naming_sample(metric_fn, episodes, tokenizer, "metric_fn").items():
+    for name, values in rewards.call_naming_sample(metric_fn, episodes, tokenizer, "metric_fn", seconds).items():
         try:
             results[f"metrics/{name}"] = torch.as_tensor(values, dtype=torch.float64).flatten().tolist()
         except (TypeError, ValueError, RuntimeError) as error:

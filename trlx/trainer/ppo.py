@@ -109,7 +109,8 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
             )
         generated = time.time()
         episodes = rewards.decode(self.tokenizer, prompts, [r.ids for r in responses], self.stop_sequences)
-        scores = rewards.score(accelerator, self.reward_fn, episodes, self.tokenizer, train.reward_on_all_ranks)
+        everywhere, seconds = train.reward_on_all_ranks, train.reward_timeout
+        scores = rewards.score(accelerator, self.reward_fn, episodes, self.tokenizer, everywhere, seconds)
         scored = time.time()
         outputs = logprobs_and_values(
             self.model, episodes, [r.trunk for r in responses], self.temperature, method.chunk_size,

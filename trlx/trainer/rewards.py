@@ -3,7 +3,7 @@
 import inspect
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.lm.end_of_response import cut_at_stop
 from summarize_rlhf.tokenizer import prefix_ids
 from trlx.pipeline.offline_pipeline import Prompt
+from trlx.trainer.deadline import deadline
 
 
 class Episode(NamedTuple):
@@ -52,7 +53,8 @@ class RewardError(UserError, ValueError):
 def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
     """Call `function(samples, prompts, outputs, tokenizer, **metadata)`, each key of the metadata as a list.
 
-    A function with a parameter `output_ids` also gets the sampled ids: what a reward per token should count by.
+    A function with a parameter `output_ids` also gets the sampled ids: what a reward per token should count by. Of one
+    that yields its answers, they are all taken here.
     """
     given = {
         "samples": [e.prompt_text + e.text for e in episodes],
@@ -62,7 +64,8 @@ def call(function: Callable, episodes: list[Episode], tokenizer) -> Any:
     }
     if "output_ids" in inspect.signature(function).parameters:
         given["output_ids"] = [e.response for e in episodes]
-    return function(**given, **{key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata})
+    answer = function(**given, **{key: [e.metadata[key] for e in episodes] for key in episodes[0].metadata})
+    return list(answer) if isinstance(answer, Iterator) else answer
 
 
 def on_all_ranks(accelerator: Accelerator, function: Callable[[], Any], here: bool) -> Any:
@@ -87,34 +90,50 @@ def on_main_rank(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
     return broadcast_object_list([on_all_ranks(accelerator, function, accelerator.is_main_process)])[0]
 
 
-def call_naming_sample(function: Callable, episodes: list[Episode], tokenizer, name: str) -> Any:
-    """Call as `call` does; errors name the sample: the first that the function fails on when it gets one alone."""
+def call_naming_sample(
+    function: Callable, episodes: list[Episode], tokenizer, name: str, seconds: float | None = None
+) -> Any:
+    """Call as `call` does; errors name the sample: the first that the function fails on when it gets one alone.
+
+    A function that ends the process (`sys.exit`) fails, and so does one that takes longer than `seconds`.
+    """
+    limit = f"no answer within {seconds} s (train.reward_timeout)"
     try:
-        return call(function, episodes, tokenizer)
-    except Exception as error:
+        with deadline(seconds, limit):
+            return call(function, episodes, tokenizer)
+    except KeyboardInterrupt as error:
+        raise RewardError(f"{name} was interrupted, on {len(episodes)} samples") from error
+    except (Exception, SystemExit) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{name} failed with {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         for i, episode in enumerate(episodes):
             try:
-                call(function, [episode], tokenizer)
-            except Exception:
+                with deadline(seconds, limit):
+                    call(function, [episode], tokenizer)
+            except (Exception, SystemExit):
                 raise RewardError(f"{told}, on sample {i}: {episode.prompt_text + episode.text!r}") from error
         raise RewardError(f"{told}, on {len(episodes)} samples together, on none of them alone") from error
 
 
 def score(
-    accelerator: Accelerator, reward_fn: Callable, episodes: list[Episode], tokenizer, everywhere: bool
+    accelerator: Accelerator,
+    reward_fn: Callable,
+    episodes: list[Episode],
+    tokenizer,
+    everywhere: bool,
+    seconds: float | None = None,
 ) -> list[Tensor]:
     """Return a score () or one value per response token (R) for each of this rank's episodes.
 
     `reward_fn` sees the episodes of all ranks once, in order, on rank 0; with `everywhere` each rank scores
-    its own. Raises RewardError for a wrong count, type or length, for NaN or inf, and for what it raises.
+    its own. A call may take `seconds`. Raises RewardError for a wrong count, type or length, for NaN or inf, and for
+    what it raises.
     """
 
     def call_and_check(rows: list[Episode]) -> list[Tensor]:
         if not rows:
             return []
-        return check_scores(call_naming_sample(reward_fn, rows, tokenizer, "reward_fn"), rows, tokenizer)
+        return check_scores(call_naming_sample(reward_fn, rows, tokenizer, "reward_fn", seconds), rows, tokenizer)
 
     if everywhere:
         return on_all_ranks(accelerator, lambda: call_and_check(episodes), here=True)
