@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
-from summarize_rlhf.run.values import check_bounds
+from summarize_rlhf.run.values import check_bounds, check_text
 
 T = TypeVar("T")
 NOT_FOR_ARGPARSE = ("may_change", "least", "most", "above", "below")
@@ -82,11 +82,13 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
 def _within_bounds(arguments: T) -> T:
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
-        if isinstance(value, int | float):
-            try:
+        try:
+            if isinstance(value, int | float):
                 check_bounds(f"--{field.name}", value, field.metadata)
-            except ValueError as error:
-                raise UserError(str(error)) from error
+            elif isinstance(value, str):
+                check_text(f"--{field.name}", value)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     return arguments
 
 

@@ -7,6 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+LARGEST = 2**63 - 1
+
 
 def of_type(where: str, value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint`: 1e5 may be an int, 1 a float, a path a str; anything else must have the type.
@@ -24,6 +26,7 @@ def of_type(where: str, value: Any, hint: Any) -> Any:
     kind = origin or hint
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int and number and math.isfinite(value) and value == int(value):
+        check_size(where, value)
         return int(value)
     if kind is float and number:
         if not math.isfinite(value):
@@ -33,9 +36,25 @@ def of_type(where: str, value: Any, hint: Any) -> Any:
         return str(value)
     if kind is list and isinstance(value, tuple):
         return list(value)
+    if kind is str and isinstance(value, str):
+        check_text(where, value)
     if not isinstance(value, kind) or (kind in (int, float) and not number):
         raise ValueError(f"{where} should be {_name(kind)}, but is {value!r}")
     return value
+
+
+def check_size(where: str, value: float) -> None:
+    """Raise ValueError for a number that no counter of torch or datasets can hold."""
+    if abs(value) > LARGEST:
+        raise ValueError(f"{where} is {value:.3g}: at most {LARGEST} (2^63 - 1) can be counted")
+
+
+def check_text(where: str, value: str) -> None:
+    """Raise ValueError for a text that is empty or that can be no name of a file: it has a NUL, or half a character."""
+    if not value.strip():
+        raise ValueError(f"{where} is empty")
+    if "\0" in value or (not value.isascii() and value != value.encode(errors="replace").decode()):
+        raise ValueError(f"{where} holds a NUL or half a character: {value!r}")
 
 
 def _name(kind: type) -> str:
@@ -53,6 +72,7 @@ def check_bounds(where: str, value: float | None, bounds: Mapping[str, float]) -
         return
     if not math.isfinite(value):
         raise ValueError(f"{where} is {value}: a finite number is needed")
+    check_size(where, value)
     for name, holds in (
         ("least", operator.ge),
         ("most", operator.le),

@@ -15,6 +15,7 @@ class Some:
     epochs: int = 5
     rows: int | None = None
     flag: bool = True
+    name: str = "a"
 
 
 def test_flags_and_the_launchers_own():
@@ -60,3 +61,15 @@ def test_a_wrong_value_is_argparses_own_message(capsys):
     with pytest.raises(SystemExit):
         parse_arguments(Some, ["--epochs", "many"])
     assert "argument --epochs: invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--name", ""], ["--name", "  "], ["--name=a\0b"], ["--name", "\ud83d"]])
+def test_texts_that_can_name_nothing(argv):
+    with pytest.raises(UserError, match=r"--name (is empty|holds a NUL or half a character)"):
+        parse_arguments(Some, argv)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, "-" + "9" * 40])
+def test_numbers_that_nothing_can_count(number):
+    with pytest.raises(UserError, match=r"--epochs is -?1e\+\d+: at most 9223372036854775807"):
+        parse_arguments(Some, ["--epochs", number])

@@ -22,6 +22,8 @@ def check_config(config: TRLConfig) -> None:
         check_options(section.name, getattr(config, section.name))
     check_known("train.trainer", train.trainer, ("AcceleratePPOTrainer", *registry.TRAINERS))
     check_known("train.pipeline", train.pipeline, ("PromptPipeline", *registry.PIPELINES))
+    for side in ("truncation_side", "padding_side"):
+        check_known(f"tokenizer.{side}", getattr(config.tokenizer, side), ("left", "right"))
     check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
     if train.tracker not in ("wandb", "tensorboard", None):
         raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
@@ -33,7 +35,11 @@ def check_config(config: TRLConfig) -> None:
     generation_options.check_method(method)
     Guards(train.guards)
     try:
-        build_scheduler(config.scheduler, build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))]))
+        optimizer = build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+        scheduler = build_scheduler(config.scheduler, optimizer)
+        for _ in range(2):  # some numbers, such as a T_max of 0, fail at a step
+            optimizer.step()
+            scheduler.step()
     except Exception as error:  # torch checks its arguments in many ways
         raise ValueError(f"optimizer.kwargs or scheduler.kwargs do not fit: {error!r}.") from error
     if train.seq_length <= method.longest_response():

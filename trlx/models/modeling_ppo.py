@@ -119,7 +119,7 @@ class PPOConfig(MethodConfig):
     init_kl_coef: float = option(0.001, "first coefficient of the KL penalty", least=0)
     target: float | None = option(None, "KL to steer towards, in nats per episode; null: fixed coefficient", above=0)
     horizon: int = option(10000, "episodes over which the coefficient adapts", least=1)
-    gamma: float = option(1.0, "discount per token", least=0)
+    gamma: float = option(1.0, "discount per token", least=0, most=1)
     lam: float = option(0.95, "lambda of the advantage estimate (GAE)", least=0)
     cliprange: float = option(0.2, "ratio is clipped to 1 ± this", above=0)
     cliprange_value: float = option(0.2, "change of a value is clipped to ± this", above=0)

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm import generation_options
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import FAMILIES
 from summarize_rlhf.lm.precision import dtype_for
@@ -167,6 +168,7 @@ def check_policy(config: TRLConfig, tokenizer: PreTrainedTokenizerBase, default_
     What config.json tells is read from there; a family that no table lists is built once, and dropped again. More
     unfrozen layers than the model has are refused, but for the default, which is meant for a larger model.
     """
+    generation_options.check_method(config.method, len(tokenizer))
     path = config.model.model_path
     if not (Path(path) / "config.json").is_file() or trlx_checkpoint.is_of_trlx(path):
         return  # the Hub's, an adapter, an older checkpoint: `build_policy` tells
