@@ -41,6 +41,7 @@ from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer,
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run import launch, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
@@ -196,6 +197,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = RewardModel(language_model.base_model)
     model.freeze(args.trainable_fraction)
+    check_free(training_needs(model, steps_dir, Path(args.output_dir), args.save_total_limit))
     pack = args.pack_pairs and can_pack(model, args.max_length)
     if first and pack != args.pack_pairs:
         print(f"pairs are not packed: it would change the values of a {model.config.model_type} as it is configured")

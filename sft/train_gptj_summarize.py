@@ -34,6 +34,7 @@ from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run import launch, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
@@ -184,6 +185,7 @@ def main() -> None:
     # 2. The model, of which every weight is trained
     model = load_causal_lm(args.model)
     fit_to_tokenizer(model, tokenizer, args.max_length)
+    check_free(training_needs(model, steps_dir, Path(args.output_dir), args.save_total_limit, not keeps_last(args)))
     if args.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
 

@@ -7,6 +7,7 @@ from typing import Any
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.run import checkpoints
 from summarize_rlhf.run.console import protect_console
+from summarize_rlhf.run.disk_space import check_free
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.tokenizer import prefix_ids
 from summarize_rlhf.versions import check_versions
@@ -15,7 +16,7 @@ from trlx.data import arguments
 from trlx.data.configs import TRLConfig, may_change_names
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
-from trlx.trainer.checkpoint import STATE, settings
+from trlx.trainer.checkpoint import STATE, run_needs, settings
 from trlx.trainer.ppo import AcceleratePPOTrainer
 from trlx.trainer.setup import join_processes
 
@@ -79,6 +80,7 @@ def train(
     make_trainer = registry.find(registry.TRAINERS, config.train.trainer, AcceleratePPOTrainer)
     make_prompts = registry.find(registry.PIPELINES, config.train.pipeline, PromptPipeline)
     trainer = make_trainer(config, reward_fn, metric_fn, stop_sequences, **config.train.trainer_kwargs)
+    check_free(run_needs(trainer))
     batch = config.train.batch_size * trainer.accelerator.num_processes
     if prompts is None:
         prompts = [trainer.tokenizer.bos_token] * batch

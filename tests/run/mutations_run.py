@@ -15,6 +15,12 @@ SFT = "sft/train_gptj_summarize.py"
 
 # fmt: off
 ROWS = [
+    # disk space
+    ("needs of a disk do not add up", "summarize_rlhf/run/disk_space.py", "sum(need.bytes for need, _ in same)", "max(need.bytes for need, _ in same)", "run/test_disk_space.py::test_needs_of_one_disk_add_up"),
+    ("disks are one", "summarize_rlhf/run/disk_space.py", "by_device.setdefault(device_of(there), [])", "by_device.setdefault(0, [])", "run/test_disk_space.py::test_two_disks_are_counted_apart"),
+    ("optimizer not counted", "summarize_rlhf/run/disk_space.py", "    checkpoint = FP32 * total + ADAM * trained\n", "    checkpoint = FP32 * total\n", "run/test_disk_space.py::test_by_hand"),
+    ("numbers that nothing can count", "summarize_rlhf/run/values.py", "    if abs(value) > LARGEST:\n", "    if False:\n", "run/test_arguments.py::test_numbers_that_nothing_can_count"),
+    ("empty texts", "summarize_rlhf/run/values.py", "    if not value.strip():\n", "    if False:\n", "run/test_arguments.py::test_texts_that_can_name_nothing"),
     # the launch
     ("launch half set taken", LAUNCH, "    if missing:\n", "    if False:\n", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
     ("WORLD_SIZE of another launch taken", LAUNCH, " or environment.get(\"WORLD_SIZE\", \"\") not in (\"\", \"1\")", "", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),

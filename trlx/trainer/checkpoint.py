@@ -24,6 +24,7 @@ from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import Reader, read_causal_lm, write_model
 from summarize_rlhf.lm.weights import check_shapes, shapes_in, shapes_of
 from summarize_rlhf.run import checkpoints, zero3
+from summarize_rlhf.run.disk_space import ADAM, FP32, Need, checkpoints_at_once, held
 from summarize_rlhf.run.files import recover_directory
 from summarize_rlhf.tokenizer import tokenizer_hash
 from trlx.data.configs import may_change_names, plain
@@ -198,6 +199,20 @@ class Collection:
 
 BEST = "best_checkpoint/hf_model"  # in the checkpoint directory
 STATE = "state"  # weights, optimizer, generators, progress, rollouts
+
+
+def run_needs(trainer) -> list[Need]:
+    """List what a run will have on disk at once: checkpoints and the best policy."""
+    train, folder = trainer.config.train, Path(trainer.config.train.checkpoint_dir)
+    model, policy = trainer.policy.causal_lm, trainer.policy
+    weights = FP32 * sum(p.numel() for p in model.parameters())
+    if policy.is_adapter:
+        weights = FP32 * sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    state = FP32 * sum(p.numel() for p in policy.parameters())
+    state += ADAM * sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    one, kept = weights + (state if train.save_optimizer else 0), checkpoints_at_once(train.save_total_limit)
+    needs = [Need(f"{kept} checkpoints", folder, max(kept * one - held(folder), one))]
+    return [*needs, Need("the best policy", folder, weights)] if train.save_best else needs
 
 
 def settings(trainer) -> dict[str, Any]:
