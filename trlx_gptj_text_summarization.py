@@ -33,7 +33,7 @@ from summarize_rlhf.run.arguments import knob
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.run_directory import hold_run_directory
-from summarize_rlhf.run.values import check_bounds, of_type
+from summarize_rlhf.run.values import check_bounds, check_given, of_type
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 from trlx.data.checks import check_config
@@ -118,6 +118,8 @@ def configure() -> tuple[TRLConfig, Task]:
         for field in fields(task):
             if isinstance(value := getattr(task, field.name), int):
                 check_bounds(f"task.{field.name}", value, field.metadata)
+            elif isinstance(value, str):
+                check_given(f"task.{field.name}", value)
         updated = TRLConfig.update(config.to_dict(), overrides)
         check_config(updated)
     except (TypeError, ValueError) as error:

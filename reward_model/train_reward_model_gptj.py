@@ -86,7 +86,7 @@ class RewardArguments:
     pack_pairs: bool = knob(
         True, "compute a pair's shared post once, where the model allows it; changes no result", may_change=True
     )
-    num_train_epochs: float = knob(5.0, "passes over train", above=0, may_change=rate_is_constant)
+    num_train_epochs: float = knob(5.0, "passes over train", above=0, most=10**6, may_change=rate_is_constant)
     max_steps: int = knob(
         -1, "optimizer steps; if positive, overrides num_train_epochs", least=-1, may_change=rate_is_constant
     )

@@ -71,7 +71,7 @@ class SFTArguments:
     # optimisation
     global_batch_size: int = knob(128, "rows per optimizer step over all devices; sets the accumulation", least=1)
     per_device_train_batch_size: int = knob(16, "rows per device and forward pass", least=1, may_change=True)
-    num_train_epochs: float = knob(5.0, "passes over train", above=0, may_change=rate_is_constant)
+    num_train_epochs: float = knob(5.0, "passes over train", above=0, most=10**6, may_change=rate_is_constant)
     max_steps: int = knob(
         -1, "optimizer steps; if positive, overrides num_train_epochs", least=-1, may_change=rate_is_constant
     )

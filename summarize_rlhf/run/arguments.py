@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
-from summarize_rlhf.run.values import check_bounds, check_text
+from summarize_rlhf.run.values import check_bounds, check_given
 
 T = TypeVar("T")
 NOT_FOR_ARGPARSE = ("may_change", "least", "most", "above", "below")
@@ -86,7 +86,7 @@ def _within_bounds(arguments: T) -> T:
             if isinstance(value, int | float):
                 check_bounds(f"--{field.name}", value, field.metadata)
             elif isinstance(value, str):
-                check_text(f"--{field.name}", value)
+                check_given(f"--{field.name}", value)
         except ValueError as error:
             raise UserError(str(error)) from None
     return arguments

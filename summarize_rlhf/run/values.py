@@ -50,11 +50,16 @@ def check_size(where: str, value: float) -> None:
 
 
 def check_text(where: str, value: str) -> None:
-    """Raise ValueError for a text that is empty or that can be no name of a file: it has a NUL, or half a character."""
-    if not value.strip():
-        raise ValueError(f"{where} is empty")
+    """Raise ValueError for a text that no file can be named by: it has a NUL, or half a character."""
     if "\0" in value or (not value.isascii() and value != value.encode(errors="replace").decode()):
         raise ValueError(f"{where} holds a NUL or half a character: {value!r}")
+
+
+def check_given(where: str, value: str) -> None:
+    """Raise ValueError for a text that is empty, besides what `check_text` refuses: "" would name this directory."""
+    if not value.strip():
+        raise ValueError(f"{where} is empty")
+    check_text(where, value)
 
 
 def _name(kind: type) -> str:
@@ -72,7 +77,8 @@ def check_bounds(where: str, value: float | None, bounds: Mapping[str, float]) -
         return
     if not math.isfinite(value):
         raise ValueError(f"{where} is {value}: a finite number is needed")
-    check_size(where, value)
+    if isinstance(value, int):
+        check_size(where, value)
     for name, holds in (
         ("least", operator.ge),
         ("most", operator.le),

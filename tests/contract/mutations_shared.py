@@ -25,7 +25,7 @@ ROWS = [
     ("tokenizer's hash ignores the pad id", TOKENIZER, "tokenizer.eos_token_id, tokenizer.pad_token_id, ids]", "tokenizer.eos_token_id, ids]", "contract/test_formulas.py::test_hash_sees_each_special_token"),
     ("tokenizer's hash ignores the EOS id", TOKENIZER, "tokenizer.eos_token_id, tokenizer.pad_token_id, ids]", "tokenizer.pad_token_id, ids]", "contract/test_formulas.py::test_hash_sees_each_special_token"),
     ("tokenizer's hash ignores the vocabulary", TOKENIZER, "sorted(tokenizer.get_vocab().items())", "len(tokenizer.get_vocab())", "contract/test_formulas.py::test_hash_sees_a_token_that_no_probe_holds"),
-    ("model of exactly the length refused", WEIGHTS, "if positions is not None and max_length > positions:", "if positions is not None and max_length >= positions:", "contract/test_formulas.py::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
+    ("model of exactly the length refused", WEIGHTS, "if positions is not None and tokens > positions:", "if positions is not None and tokens >= positions:", "contract/test_formulas.py::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
     ("model keeps its own pad id", WEIGHTS, "        set_ends(ids, tokenizer)\n", "        ids.eos_token_id = tokenizer.eos_token_id\n", "contract/test_formulas.py::test_model_gets_the_tokenizers_ids_and_may_be_filled"),
     ("a run goes on at another rate", SFT, "AdamW's peak learning rate\", least=0)", "AdamW's peak learning rate\", least=0, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),
     ("a run goes on with another seed", SFT, "least=0, below=2**32)", "least=0, below=2**32, may_change=True)", "contract/test_formulas.py::test_what_a_run_may_not_change"),

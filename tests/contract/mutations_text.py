@@ -16,6 +16,9 @@ TOKENIZER = "summarize_rlhf/tokenizer.py"
 
 # fmt: off
 ROWS = [
+    # files of rows
+    ("a piece of the data missing", "summarize_rlhf/row_files.py", "if announced != {len(pieces)}:", "if False:", "contract/test_row_files.py::test_what_is_wrong_is_one_line"),
+    ("cells too many are dropped", "summarize_rlhf/row_files.py", "if None in row or None in row.values():", "if False:", "contract/test_row_files.py::test_what_is_wrong_is_one_line"),
     ("text: no prefix", TOKENIZER, "    return encoding.ids[: next(", "    return encoding.ids[:0] or encoding.ids[: 0 * next(", "contract/test_families.py::test_run_json_says_what_stands_before_a_text_and_the_next_stage_checks_it"),
     ("text: specials not split", TOKENIZER, "\"split_special_tokens\": True", "\"split_special_tokens\": False", "contract/test_plain_text.py::test_a_row_that_spells_control_tokens"),
     ("text: suffix kept", TOKENIZER, "{\"add_special_tokens\": False, \"split", "{\"add_special_tokens\": True, \"split", "contract/test_families.py::test_before_the_first_update_ppo_writes_what_the_tables_show_of_the_sft_model"),
@@ -44,9 +47,9 @@ ROWS = [
     ("text: BOS lost by the cut", PROMPTS, "kept = max(unspelt, int(ids[0] == tokenizer.bos_token_id))", "kept = 0", "contract/test_families.py::test_strings_are_read_as_in_trlx_and_bos_is_added_on_request"),
     ("text: EOS behind a prompt", PROMPTS, "tokenizer(texts, add_special_tokens=False)", "tokenizer(texts, add_special_tokens=add_special_tokens)", "contract/test_families.py::test_strings_are_read_as_in_trlx_and_bos_is_added_on_request"),
     ("text: text with BOS", PROMPTS, "decode(ids[unspelt:])", "decode(ids)", "contract/test_families.py::test_strings_are_read_as_in_trlx_and_bos_is_added_on_request"),
-    ("text: row counts without blank lines", DATA, "table[PLACE].append(f\"{where}, row {number}\")", "table[PLACE].append(f\"{where}, row {len(table[PLACE]) + 1}\")", "contract/test_plain_text.py::test_a_row_that_spells_control_tokens"),
+    ("text: row counts without blank lines", DATA, "table[PLACE].append(place)", "table[PLACE].append(f\"{name}, row {len(table[PLACE]) + 1}\")", "contract/test_plain_text.py::test_a_row_that_spells_control_tokens"),
     ("text: place in the fingerprint", DATA, " if name != PLACE}", "}", "contract/test_data.py::test_every_format_gives_the_same_rows"),
-    ("text: BOM", DATA, "utf-8-sig", "utf-8", "contract/test_plain_text.py::test_a_file_from_windows_is_read"),
+    ("text: BOM", "summarize_rlhf/row_files.py", "path.open(encoding=\"utf-8-sig\"", "path.open(encoding=\"utf-8\"", "contract/test_plain_text.py::test_a_file_from_windows_is_read"),
     ("text: handover ignores the prefix", HANDOVER, "!= prefix_ids(tokenizer):", "!= record.get(\"prefix_ids\", prefix_ids(tokenizer)):", "contract/test_families.py::test_run_json_says_what_stands_before_a_text_and_the_next_stage_checks_it"),
     ("text: old template for all", HANDOVER, "if unchanged else (TEMPLATE,)", "if True else (TEMPLATE,)", "contract/test_families.py::test_earlier_checkpoints_are_accepted_where_nothing_has_changed"),
     ("text: old template for none", HANDOVER, "return (TEMPLATE, OLD_TEMPLATE) if", "return (TEMPLATE,) if", "contract/test_families.py::test_earlier_checkpoints_are_accepted_where_nothing_has_changed"),

@@ -36,20 +36,19 @@ from summarize_rlhf.lm.speed import tune_process
 if sys.argv[1] == "tuned":
     tune_process()
 x = torch.ones(2**23)  # 32 MB
-for _ in range(3):
+faults = []
+for _ in range(12):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     y = x * 2
     del y
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
-    y = x * 2
-    del y
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(sorted(faults)[6])  # a hole in the heap is grown once or twice
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="about glibc")
 def test_freed_memory_is_kept():
-    """Four new tensors of 32 MB are 8,192 pages each; where they take an old one's memory, none is faulted in again."""
+    """A new tensor of 32 MB is 8,192 pages; where it takes an old one's memory, none is faulted in again."""
     faults = {
         way: int(subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout)
         for way in ("plain", "tuned")

@@ -17,7 +17,7 @@ FAR = 10**30
     ("override", "told"),
     [
         ({"tokenizer.truncation_side": "up"}, "tokenizer.truncation_side 'up' is unknown; use 'left' or 'right'"),
-        ({"tokenizer.padding_side": ""}, "padding_side is empty"),
+        ({"tokenizer.padding_side": ""}, "tokenizer.padding_side '' is unknown"),
         ({"train.total_steps": FAR}, "total_steps is 1e\\+30: at most"),
         ({"train.seq_length": FAR}, "seq_length is 1e\\+30: at most"),
         ({"method.num_rollouts": FAR}, "num_rollouts is 1e\\+30: at most"),
