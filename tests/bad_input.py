@@ -1,10 +1,13 @@
 """Inputs that are wrong, for each stage, and what the one line of error says; test_bad_input.py tries them."""
 
+import json
 from pathlib import Path
 
 from bad_models import HANDED_OVER, MODELS
 from bad_rows import COLUMN, DATA, PAIRS, SUMMARIES
 from good_input import Fault, Values, World
+
+from summarize_rlhf.versions import ROOT
 
 
 def somebodys_files(_world: World, tmp: Path) -> Values:
@@ -18,6 +21,17 @@ def under_a_file(_world: World, tmp: Path) -> Values:
     return {"output_dir": tmp / "file" / "out"}
 
 
+def deepspeed_file(content: list | None = None, **sections: object) -> Fault:
+    """The stage's DeepSpeed file with other sections, or something else in its place."""
+
+    def fault(world: World, tmp: Path) -> Values:
+        published = json.loads((ROOT / "sft/ds_config_gptj.json").read_text())
+        (tmp / "ds.json").write_text(json.dumps(published | sections if content is None else content))
+        return {"deepspeed_config": tmp / "ds.json"}
+
+    return fault
+
+
 CONFIGS = {
     "a typo": (lambda *_: {"lerning_rate": 1}, "unknown argument --lerning_rate; did you mean --learning_rate?"),
     "no batch": (lambda *_: {"global_batch_size": 0}, "--global_batch_size is 0: it should be at least 1"),
@@ -29,6 +43,15 @@ CONFIGS = {
     "longer than the model reads": (lambda *_: {"max_length": 1000}, "max_length is 1000 tokens, but the model"),
     "somebody's files": (somebodys_files, "holds files that no stage wrote"),
     "a directory in a file": (under_a_file, "Not a directory|cannot write"),
+    "a DeepSpeed file with an optimizer": (
+        deepspeed_file(optimizer={"type": "Adam", "params": {"lr": 1e-3}}),
+        "it has a section 'optimizer', but that is the stage's own",
+    ),
+    "a DeepSpeed file of another batch": (
+        deepspeed_file(train_batch_size=64),
+        "says train_batch_size 64, but the arguments give 8",
+    ),
+    "a DeepSpeed file that is a list": (deepspeed_file([]), "cannot read the DeepSpeed file"),
     "no DeepSpeed file": (lambda *_: {"deepspeed_config": "none.json"}, "cannot read the DeepSpeed file"),
 }
 OVERRIDES = {

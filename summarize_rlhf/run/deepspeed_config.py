@@ -47,6 +47,16 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
     return written_out(config, NAMES[dtype])
 
 
+def check_batch(path: str | Path, config: dict[str, Any], batch: dict[str, int]) -> None:
+    """Raise `UserError` where a DeepSpeed file names another batch than a stage's arguments give."""
+    for name, expected in batch.items():
+        if config.get(name, "auto") not in ("auto", expected):
+            raise UserError(
+                f"the DeepSpeed file {path} says {name} {config[name]}, but the arguments give {expected}: write "
+                '"auto" there, or change the arguments'
+            )
+
+
 def check_sections(config: Any) -> None:
     """Raise `ValueError` unless the sections that are read here have the form that DeepSpeed gives them."""
     if not isinstance(config, dict):
@@ -54,6 +64,9 @@ def check_sections(config: Any) -> None:
     for name in ("fp16", "bf16", "zero_optimization", "data_types", "torch_autocast"):
         if not isinstance(config.get(name, {}), dict):
             raise ValueError(f"{name} should be an object, but is {json.dumps(config[name])}")
+    for name in ("optimizer", "scheduler"):
+        if name in config:
+            raise ValueError(f"it has a section {name!r}, but that is the stage's own: take the section out")
     clip = config.get("gradient_clipping", "auto")
     if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float)):
         raise ValueError(f'gradient_clipping should be a number or "auto", but is {json.dumps(clip)}')

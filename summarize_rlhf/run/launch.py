@@ -20,6 +20,12 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
     Raises `UserError` for variables that are missing, no numbers, or left over from another launch, and where
     ``accelerate launch`` was asked for several processes and has started one.
     """
+    for kind in ("FSDP", "MEGATRON_LM"):
+        if environment.get(f"ACCELERATE_USE_{kind}", "false") == "true":
+            raise UserError(
+                f"the Accelerate configuration asks for {kind}, which is not supported: large models are spread by "
+                "DeepSpeed (configs/default_accelerate_config.yaml, ZeRO-2 or -3 in its DeepSpeed file)"
+            )
     set_here = [name for name in LAUNCHED if environment.get(name, "") != ""]
     remedy = f"start by a launcher (deepspeed, accelerate launch, torchrun), or unset {', '.join(LAUNCHED)}"
     if "RANK" not in set_here:

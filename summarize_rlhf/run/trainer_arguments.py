@@ -9,7 +9,7 @@ from accelerate import PartialState
 from transformers import TrainingArguments
 
 from summarize_rlhf.run import launch
-from summarize_rlhf.run.deepspeed_config import deepspeed_config
+from summarize_rlhf.run.deepspeed_config import check_batch, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import clip_at
 
 SCHEDULES = ["linear", "cosine", "constant_with_warmup", "constant", "polynomial", "inverse_sqrt"]
@@ -37,14 +37,18 @@ def training_arguments(
 
     `steps_dir` gets the checkpoints; `dtype` is the precision to train in; `run_name` is the name at W&B.
     """
+    steps = launch.accumulation(args.global_batch_size, args.per_device_train_batch_size, launch.world_size())
+    batch = {
+        "train_batch_size": args.global_batch_size,
+        "train_micro_batch_size_per_gpu": args.per_device_train_batch_size,
+        "gradient_accumulation_steps": steps,
+    }
     return TrainingArguments(
         output_dir=str(steps_dir),
         num_train_epochs=args.num_train_epochs,
         max_steps=args.max_steps,
         per_device_train_batch_size=args.per_device_train_batch_size,
-        gradient_accumulation_steps=launch.accumulation(
-            args.global_batch_size, args.per_device_train_batch_size, launch.world_size()
-        ),
+        gradient_accumulation_steps=steps,
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler_type,
         warmup_steps=args.warmup_steps,
@@ -62,14 +66,19 @@ def training_arguments(
         run_name=run_name,
         remove_unused_columns=False,
         seed=args.seed,
-        **machine_arguments(args.deepspeed_config, dtype, args.max_grad_norm),
+        **machine_arguments(args.deepspeed_config, dtype, args.max_grad_norm, batch),
     )
 
 
 def machine_arguments(
-    deepspeed_file: str | Path, dtype: torch.dtype, max_grad_norm: float | None = None
+    deepspeed_file: str | Path,
+    dtype: torch.dtype,
+    max_grad_norm: float | None = None,
+    batch: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the TrainingArguments that depend on this machine, and those that are `FIXED`.
+
+    `batch` is what the DeepSpeed file may say of the batch, by its names.
 
     On CPU this joins the processes over gloo first: left alone, Accelerate would see a single one.
     """
@@ -79,6 +88,7 @@ def machine_arguments(
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
         PartialState(backend="gloo")
     config = deepspeed_config(deepspeed_file, dtype)
+    check_batch(deepspeed_file, config, batch or {})
     config["gradient_clipping"] = clip_at(max_grad_norm, config["gradient_clipping"])
     return {
         **FIXED,

@@ -42,6 +42,7 @@ def test_launches_and_none_are_taken(environment):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
+        ({"ACCELERATE_USE_FSDP": "true"}, "the Accelerate configuration asks for FSDP, which is not supported"),
         ({"RANK": "0"}, "RANK is set in the environment, but LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not"),
         ({"WORLD_SIZE": "2"}, "the environment has WORLD_SIZE=2 but no RANK, as if left over"),
         ({"LOCAL_RANK": "0"}, "the environment has LOCAL_RANK=0 but no RANK"),

@@ -75,6 +75,12 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         return BatchPlan(train, config.method, accumulation, world_size()).micro_batches
 
     plugin, dtype = None, dtype_for()
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", NAMES[dtype]):
+        raise UserError(
+            f"the Accelerate configuration asks for mixed_precision {asked}, but {NAMES[dtype]} is trained in here: "
+            "take it out of the file (bf16 is used where the hardware has it, fp16 on older GPUs, fp32 on a CPU)"
+        )
     accumulation = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
     if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
