@@ -83,12 +83,13 @@ def check_files(path: str | Path, record: dict[str, Any]) -> None:
     """Raise ``UserError`` naming the first file of a directory that is not what its ``record`` says was written."""
     with reading(Path(path) / RUN_FILE, "list of files in", "the checkpoint is damaged, write it anew"):
         files = {name: (int(x["bytes"]), str(x["sha256"])) for name, x in record.get("files", {}).items()}
+        sizes = {name: (Path(path) / name).stat().st_size if (Path(path) / name).is_file() else None for name in files}
     for name, (size, sha256) in files.items():
         file = Path(path) / name
-        if not file.is_file():
+        if sizes[name] is None:
             reason = "is missing"
-        elif file.stat().st_size != size:
-            reason = f"has {file.stat().st_size} bytes instead of {size}"
+        elif sizes[name] != size:
+            reason = f"has {sizes[name]} bytes instead of {size}"
         elif sha256_of(file) != sha256:
             reason = "is not what was written (its hash differs)"
         else:

@@ -45,6 +45,7 @@ def load_tokenizer(path: str | Path, **options) -> PreTrainedTokenizerFast:
             AutoConfig.from_pretrained(str(path))
     with reading(path, "tokenizer in") if Path(path).exists() else from_hub("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(str(path), **options)
+        tokenizer.decode(tokenizer(PROBE).input_ids)  # what its files set wrong may show in its first use alone
     if not tokenizer.is_fast:
         raise UserError(f"{path} has only a slow tokenizer; a tokenizer.json (fast tokenizer) is needed")
     if tokenizer.eos_token_id is None:

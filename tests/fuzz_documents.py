@@ -1,6 +1,8 @@
 """Readers of JSON documents and of model directories, tried with documents that parse and with files that are none."""
 
+import atexit
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +98,7 @@ def edited_indices(content: bytes, folder: Path) -> None:
 
 def adapter() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="adapter-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     peft.get_peft_model(load_causal_lm(MODEL), peft.LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(folder)
     return folder
 

@@ -302,7 +302,8 @@ def weight_map(index: Path) -> dict[str, str]:
     with reading(index, "index of the weights", "copy it again"):
         content = json.loads(index.read_text(encoding="utf-8"))
         found = {str(key): str(shard) for key, shard in content["weight_map"].items()}
+        beside = {path.name for path in index.parent.iterdir() if path.is_file()}
     for shard in sorted(set(found.values())):
-        if Path(shard).name != shard or not (index.parent / shard).is_file():
+        if shard not in beside:
             raise UserError(f"{index} names {shard}, which is not beside it: copy it again")
     return found

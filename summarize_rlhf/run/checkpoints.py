@@ -103,17 +103,18 @@ def find_corruption(directory: Path) -> str | None:
             return f"{MANIFEST} is not what was written (its hash differs)"
         manifest["settings"].items()
         beside = [directory.parent / name for name in manifest.get("needs", [])]
+        sizes = {path: path.stat().st_size if path.is_file() else None for path in files}
     except FileNotFoundError:
         return f"{MANIFEST} is missing: it was not finished"
     except PermissionError as error:  # not damage: to pass it over would start the run over
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is damaged"
     for path, (size, _) in files.items():
-        if not path.is_file():
+        if sizes[path] is None:
             return f"{path.relative_to(directory)} is missing"
-        if path.stat().st_size != size:
-            return f"{path.relative_to(directory)} has {path.stat().st_size} bytes instead of {size}"
+        if sizes[path] != size:
+            return f"{path.relative_to(directory)} has {sizes[path]} bytes instead of {size}"
     with ThreadPoolExecutor(8) as pool:
         for path, found in zip(files, pool.map(sha256_of, files), strict=True):
             if found != files[path][1]:

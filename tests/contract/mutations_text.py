@@ -25,6 +25,7 @@ ROWS = [
     ("text: rows not refused", TOKENIZER, "if not control.isdisjoint(encoding.ids):", "if False:", "contract/test_plain_text.py::test_a_row_that_spells_control_tokens"),
     ("text: sample's control token kept", TOKENIZER, "*(i for i in ids if i not in control)]", "*ids]", "contract/test_plain_text.py::test_what_a_model_wrote_is_scored_whatever_it_spells"),
     ("text: byte tokens are control", TOKENIZER, " - single_bytes -", " -", "contract/test_tokenizer.py::test_bytes_and_plain_vocabulary_are_no_control_tokens"),
+    ("text: a tokenizer is not tried", TOKENIZER, "        tokenizer.decode(tokenizer(PROBE).input_ids)", "        pass", "contract/test_tokenizer.py::test_a_setting_that_shows_in_the_first_use_alone"),
     ("text: unknown is control", TOKENIZER, " - {tokenizer.unk_token_id} |", " |", "contract/test_tokenizer.py::test_bytes_and_plain_vocabulary_are_no_control_tokens"),
     ("text: EOS that is unk no control", TOKENIZER, " | {tokenizer.eos_token_id}", "", "contract/test_tokenizer.py::test_bytes_and_plain_vocabulary_are_no_control_tokens"),
     ("text: declared special tokens ignored", TOKENIZER, ", *(number for number, token in added if token.special)}", "}", "contract/test_tokenizer.py::test_bytes_and_plain_vocabulary_are_no_control_tokens"),

@@ -1,6 +1,7 @@
 """One tokenizer rule, and a hash that tells two tokenizers apart and nothing else."""
 
 import copy
+import json
 
 import pytest
 from tiny import make_tokenizer
@@ -60,6 +61,14 @@ def test_no_eos(tmp_path):
     backend = make_tokenizer().backend_tokenizer
     PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="has no EOS token"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_setting_that_shows_in_the_first_use_alone(tmp_path):
+    make_tokenizer().save_pretrained(tmp_path)
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": "512"}))
+    with pytest.raises(UserError, match="cannot read the tokenizer in"):
         load_tokenizer(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_weights_that_do_not_fit_are_named(gptj_dir, tmp_path, edit, message):
         load_causal_lm(change(gptj_dir, tmp_path / "changed", edit))
 
 
-@pytest.mark.parametrize("shard", ["other.safetensors", "../model.safetensors", ""])
+@pytest.mark.parametrize("shard", ["other.safetensors", "../model.safetensors", "", "x" * 300])
 def test_an_index_that_names_what_is_not_there(gptj_dir, tmp_path, shard):
     shutil.copytree(gptj_dir, tmp_path / "model")
     index = {"metadata": {}, "weight_map": {"lm_head.bias": shard}}

@@ -14,6 +14,7 @@ SETUP = "trlx/trainer/setup.py"
 
 # fmt: off
 ROWS = [
+    ("an earlier override is lost", "trlx/data/configs.py", "            merged = _merged(merged, value)\n", "            merged = _merged(baseconfig if isinstance(baseconfig, dict) else baseconfig.to_dict(), value)\n", "ppo/test_configuration.py::test_a_later_override_stands_over_an_earlier_one"),
     # a reward function that ends in a way of its own
     ("a reward that is yielded raises late", "trlx/trainer/rewards.py", "list(answer) if isinstance(answer, Iterator) else answer", "answer", "ppo/test_reward_faults.py::test_a_checkpoint_then_the_sample_then_the_end"),
     ("a reward that exits ends the run", "trlx/trainer/rewards.py", "    except (Exception, SystemExit) as error:\n", "    except Exception as error:\n", "ppo/test_reward_faults.py::test_a_checkpoint_then_the_sample_then_the_end"),

@@ -21,11 +21,22 @@ from trlx.data.default_configs import default_ppo_config
         ({"method.init_kl": 8}, "'method.init_kl' names no option. Did you mean 'init_kl_coef'?"),
         ({"trian.batch_size": 8}, "'trian' names no option. Did you mean 'train'?"),
         ({"model": {"model_pth": "x"}}, "'model.model_pth' names no option. Did you mean 'model_path'?"),
+        ({"train.seed.deep": 8}, "'train.seed.deep' is not possible: 'train.seed' is 1000, without options"),
+        ({"train": 5, "train.seed": 8}, "'train.seed' is not possible: 'train' is 5, without options"),
     ],
 )
 def test_typos_in_overrides_are_refused_by_name(override: dict, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         TRLConfig.update(default_ppo_config().to_dict(), override)
+
+
+def test_a_later_override_stands_over_an_earlier_one() -> None:
+    base, nested = default_ppo_config().to_dict(), {"train": {"seed": 1}}
+    both = TRLConfig.update(base, nested | {"train.batch_size": 3, "optimizer.kwargs": None, "optimizer.kwargs.lr": 2})
+    assert (both.train.seed, both.train.batch_size, both.optimizer.kwargs) == (1, 3, {"lr": 2})
+    assert TRLConfig.update(base, {"train.batch_size": 3} | nested).train.batch_size == 3
+    assert nested == {"train": {"seed": 1}}
+    assert base == default_ppo_config().to_dict()
 
 
 def test_typos_in_a_file_are_refused_by_name(tmp_path) -> None:

@@ -21,6 +21,7 @@ ROWS = [
     ("optimizer not counted", "summarize_rlhf/run/disk_space.py", "    checkpoint = FP32 * total + ADAM * trained\n", "    checkpoint = FP32 * total\n", "run/test_disk_space.py::test_by_hand"),
     ("numbers that nothing can count", "summarize_rlhf/run/values.py", "    if abs(value) > LARGEST:\n", "    if False:\n", "run/test_arguments.py::test_numbers_that_nothing_can_count"),
     ("empty texts", "summarize_rlhf/run/values.py", "    if not value.strip():\n", "    if False:\n", "run/test_arguments.py::test_texts_that_can_name_nothing"),
+    ("an infinite size ends in a traceback", CHECKPOINTS, "(OSError, ValueError, ArithmeticError, ", "(OSError, ValueError, ", "run/test_checkpoints.py::test_a_damaged_marker_is_no_marker"),
     # the launch
     ("launch half set taken", LAUNCH, "    if missing:\n", "    if False:\n", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
     ("WORLD_SIZE of another launch taken", LAUNCH, " or environment.get(\"WORLD_SIZE\", \"\") not in (\"\", \"1\")", "", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),

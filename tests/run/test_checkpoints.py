@@ -18,6 +18,7 @@ from summarize_rlhf.run.checkpoints import (
     newest_complete,
     refuse_changes,
     rotate,
+    signed,
     tensors_only,
     write_checkpoint,
 )
@@ -85,7 +86,11 @@ def test_each_damaged_file_is_named_and_the_checkpoint_before_is_taken(tmp_path,
     assert f"passed over {bad}: {file} " in out
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"files": 3}', b"\xff\xfe"])
+INFINITE = json.dumps(signed({"settings": {}, "files": {"state.json": {"bytes": 1e999, "sha256": ""}}})).encode()
+LONG_NAME = json.dumps(signed({"settings": {}, "files": {"x" * 300: {"bytes": 1, "sha256": ""}}})).encode()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"files": 3}', b"\xff\xfe", INFINITE, LONG_NAME])
 def test_a_damaged_marker_is_no_marker(tmp_path, content):
     good, bad = make(tmp_path, 9), make(tmp_path, 10)
     (bad / MANIFEST).unlink()

@@ -192,15 +192,23 @@ class TRLConfig:
 
         Raises ValueError for an override that names no option.
         """
-        base = baseconfig.to_dict() if isinstance(baseconfig, TRLConfig) else baseconfig
-        nested: dict[str, Any] = {}
-        for name, value in config.items():
-            *parents, last = name.split(".")
-            node = nested
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[last] = value
-        return cls.from_dict(_merged(base, nested))
+        merged = baseconfig.to_dict() if isinstance(baseconfig, TRLConfig) else baseconfig
+        for name, value in config.items():  # a later one over an earlier one
+            *sections, last = name.split(".")
+            held = merged
+            for depth, section in enumerate(sections, 1):
+                held = held.get(section)
+                if held is None:
+                    break  # an option that is off, or a name that `_merged` refuses
+                if not isinstance(held, Mapping):
+                    where = ".".join(sections[:depth])
+                    raise ValueError(
+                        f"The override {name!r} is not possible: {where!r} is {held!r} and has no options."
+                    )
+            for section in (last, *reversed(sections)):
+                value = {section: value}
+            merged = _merged(merged, value)
+        return cls.from_dict(merged)
 
 
 def _options(section: Any) -> dict[str, Any]:
