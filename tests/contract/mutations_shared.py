@@ -59,7 +59,6 @@ ROWS = [
     ("traceback lost", "summarize_rlhf/run/errors.py", "{error}{_kept_traceback(error)}", "{error}", "contract/test_reading.py::test_the_line_names_a_file_with_the_traceback"),
     ("a cell is a formula", "summarize_rlhf/report.py", "value.lstrip(\"'\").startswith(FORMULA) else value", "False else value", "contract/test_reading.py::test_a_cell_is_no_formula_and_comes_back"),
     ("a cell does not come back", "summarize_rlhf/report.py", "return cell[1:] if", "return cell if", "contract/test_reading.py::test_a_cell_is_no_formula_and_comes_back"),
-    ("shards that are not there", "summarize_rlhf/lm/weights.py", "if Path(shard).name != shard or not (index.parent / shard).is_file():", "if False:", "lm/test_weights.py::test_an_index_that_names_what_is_not_there"),
     ("a config that cannot compute", "summarize_rlhf/lm/weights.py", "    check_forward(path, model)\n", "", "lm/test_weights.py::test_a_config_that_loads_and_cannot_compute"),
     ("pairs' interval of 90 per cent", INTERVALS, "method=\"percentile\", rng=0", "method=\"percentile\", confidence_level=0.9, rng=0", "contract/test_intervals.py::test_the_interval_of_pairs_holds_the_truth_nineteen_times_in_twenty"),
     ("too old a version taken", "summarize_rlhf/versions.py", "(faults if below else later)", "later", "contract/test_versions.py::test_all_versions_below_their_range_are_named_at_once"),

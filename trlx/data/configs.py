@@ -202,9 +202,7 @@ class TRLConfig:
                     break  # an option that is off, or a name that `_merged` refuses
                 if not isinstance(held, Mapping):
                     where = ".".join(sections[:depth])
-                    raise ValueError(
-                        f"The override {name!r} is not possible: {where!r} is {held!r} and has no options."
-                    )
+                    raise ValueError(f"The override {name!r} is not possible: {where!r} is {held!r}, without options.")
             for section in (last, *reversed(sections)):
                 value = {section: value}
             merged = _merged(merged, value)
