@@ -60,6 +60,7 @@ def read_config(path: Path) -> peft.PeftConfig:
         config = peft.PeftConfig.from_pretrained(str(path))
         if not isinstance(config.base_model_name_or_path, str | None):
             raise TypeError("base_model_name_or_path should be text")
+        Path(config.base_model_name_or_path or "").exists()  # raises for a name that no path can have
         return config
 
 

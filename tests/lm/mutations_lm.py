@@ -29,6 +29,7 @@ ROWS = [
     ("a proof draws from the run's numbers", DISCOVERY, "generator=stream).to(model.device)", ").to(model.device)", "lm/test_any_family.py::test_a_proof_changes_no_random_number_and_no_mode"),
     ("a proof leaves evaluation mode", DISCOVERY, "        model.train(training)\n", "        pass\n", "lm/test_any_family.py::test_a_proof_changes_no_random_number_and_no_mode"),
     ("an index's names are not looked up", WEIGHTS, "        if shard not in beside:\n", "        if False:\n", "lm/test_weights.py::test_an_index_that_names_what_is_not_there"),
+    ("names that no path can have", "summarize_rlhf/lm/adapters.py", "        Path(config.base_model_name_or_path or \"\").exists()", "        pass", "lm/test_adapters.py::test_damaged_adapters_end_in_one_line"),
     ("models that see the future", "summarize_rlhf/lm/weights.py", "    if not (one - other).abs().max() <=", "    if (one - other).abs().max() < 0 and not 1 <=", "lm/test_any_family.py::test_what_sees_the_future_is_no_causal_model"),
     ("decoding of a family is not proven", "summarize_rlhf/lm/decoding.py", "        _PROVEN[model] = _proven(model)\n", "        _PROVEN[model] = True\n", "lm/test_any_family.py::test_each_can_what_the_table_says"),
     ("a window that slides is decoded", FAMILIES, "return window >= tokens or not any(", "return True or not any(", "lm/test_decoding.py::test_what_it_leaves_to_generate"),

@@ -122,6 +122,7 @@ FAULTS = [
     (lambda f: (f / "ppo/hf_model/adapter_model.safetensors").unlink(), "no weights beside it"),
     (lambda f: (f / "ppo/hf_model/adapter_config.json").write_text("{"), "cannot read the adapter's config"),
     (lambda f: set_base(f, None), "does not name the base model"),
+    (lambda f: set_base(f, "x" * 300), "cannot read the adapter's config"),
     (edit(lambda w: dict(list(w.items())[1:])), "does not fit its model; missing"),
     (edit(lambda w: w | {"base_model.model.odd.lora_A.weight": torch.zeros(1)}), "not part of it"),
     (edit(lambda w: w | {name: x[:1] for name, x in w.items()}), "does it fit its model"),
