@@ -1,4 +1,6 @@
-"""How much of a summary is copied from its post."""
+"""How much of a summary is copied from its post, and from where in it."""
+
+import itertools
 
 
 def copied_share(summary: str, post: str, n: int = 4) -> float:
@@ -11,3 +13,18 @@ def copied_share(summary: str, post: str, n: int = 4) -> float:
     there = {tuple(source[i : i + n]) for i in range(len(source) - n + 1)}
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return sum(gram in there for gram in grams) / len(grams) if grams else 0.0
+
+
+def source_position(summary: str, post: str) -> float | None:
+    """Return from where in the post a summary's words come: 0 its beginning, 1 its end; None where nothing is shared.
+
+    The mean over the summary's pairs of adjoining words that stand in the post, each at its first place there. Words as
+    in `copied_share`.
+    """
+    words, source = summary.lower().split(), post.lower().split()
+    place: dict[tuple[str, str], int] = {}
+    for i, pair in enumerate(itertools.pairwise(source)):
+        place.setdefault(pair, i)
+    found = [place[pair] for pair in itertools.pairwise(words) if pair in place]
+    last = len(source) - 2  # place of the last pair
+    return sum(found) / len(found) / last if found and last else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from summarize_rlhf.evaluation.copying import copied_share
+from summarize_rlhf.evaluation.copying import copied_share, source_position
 
 POST = "My cat moved to the house and my sister lost it."
 
@@ -30,3 +30,14 @@ def test_other_lengths() -> None:
     assert copied_share("sister lost it.", POST, n=3) == 1.0  # the end of the post
     assert copied_share("cat", "a post", n=4) == 0.0
     assert copied_share("one two three four", "one two", n=4) == 0.0
+
+
+def test_position_is_where_shared_pairs_of_words_stand() -> None:
+    """The post's eleven words are ten pairs, at 0 to 9."""
+    assert source_position("My cat", POST) == 0.0
+    assert source_position("sister LOST it.", POST) == pytest.approx((8 + 9) / 2 / 9)
+    assert source_position("my cat or to the", POST) == pytest.approx((0 + 3) / 2 / 9)
+    assert source_position("a b", "a b c a b") == 0.0  # the first of two places
+    assert source_position("cat sister", POST) is None
+    assert source_position("", POST) is None
+    assert source_position("a b", "a b") is None  # a post of one pair has no beginning and end
