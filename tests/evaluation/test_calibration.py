@@ -36,7 +36,8 @@ def test_error_sums_over_the_bins_by_their_pairs() -> None:
 
 
 def test_a_sure_model_falls_into_the_last_bin() -> None:
-    assert [b["pairs"] for b in reliability([50.0, 1e4, -1e4])] == [3]
+    """Confidences .98 and 1."""
+    assert [b["pairs"] for b in reliability([4.0, 50.0, 1e4, -1e4])] == [4]
 
 
 def test_large_margins_do_not_overflow() -> None:
