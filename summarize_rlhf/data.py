@@ -29,7 +29,7 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
         if max_rows is not None and len(table[columns[0]]) >= max_rows:
             break
         for column in columns:
-            table[column].append(_cell(row, column, place))
+            table[column].append(cell(row, column, place))
         table[PLACE].append(place)
     if not table[columns[0]]:
         raise UserError(f"{name} [{split}] has no rows")
@@ -93,14 +93,15 @@ def _read_hub(name: str, split_names: Sequence[str]) -> Iterator[tuple[str, dict
     return ((f"{name} [{found}], row {number}", row) for number, row in enumerate(dataset, 1))
 
 
-def _cell(row: dict, column: str, where: str) -> str:
+def cell(row: dict, column: str, where: str, may_be_blank: bool = False) -> str:
+    """Return a row's text in `column`. Raises ``UserError`` for what is no text, and for a blank unless it may be."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object with columns, found {type(row).__name__}")
     if column not in row:
         raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row)) or 'none'}")
     if not isinstance(row[column], str):
         raise UserError(f"{where}: column {column!r} should be text, but is {type(row[column]).__name__}")
-    if not row[column].strip():
+    if not may_be_blank and not row[column].strip():
         raise UserError(f"{where}: column {column!r} is empty; fill it in or leave out the row")
     try:
         row[column].encode()

@@ -8,7 +8,7 @@ PROBES = "summarize_rlhf/evaluation/probes.py"
 
 # fmt: off
 ROWS = [
-    ("copying: case matters", COPYING, "summary.lower().split(), post.lower().split()", "summary.split(), post.lower().split()", "evaluation/test_copying.py::test_by_hand"),
+    ("copying: case matters", COPYING, "text.lower().split()", "text.split()", "evaluation/test_copying.py::test_by_hand"),
     ("copying: last n-gram of the post left out", COPYING, "range(len(source) - n + 1)", "range(len(source) - n)", "evaluation/test_copying.py::test_other_lengths"),
     ("copying: each n-gram once", COPYING, "grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]", "grams = {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}", "evaluation/test_copying.py::test_by_hand"),
     ("copying: last place instead of first", COPYING, "place.setdefault(pair, i)", "place[pair] = i", "evaluation/test_copying.py::test_position_is_where_shared_pairs_of_words_stand"),
