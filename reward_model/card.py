@@ -8,30 +8,59 @@ Measured from pairs of summaries whose first one people preferred, and from the 
 from collections.abc import Sequence
 from typing import Any
 
+import datasets
 import numpy as np
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from reward_model.accuracy import prefers_chosen
 from reward_model.encoding import encode
+from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError, intervals
+from summarize_rlhf.data import fingerprint
 from summarize_rlhf.evaluation.calibration import calibration
 from summarize_rlhf.evaluation.copying import copied_share, source_position, words_of
 from summarize_rlhf.evaluation.preferences import accuracy_by, rule_accuracy, within_pair_correlation
 from summarize_rlhf.evaluation.probes import DESCRIPTIONS, make_probes
+from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.text import bare_body, bare_summary
 
+TOKENS_ON_GPU = 2**14  # of a forward pass
 PROBED = 100  # posts, the first of the pairs': a share of them is known to ± .1
 UNDER_ANOTHER = 200  # pairs scored under another post, the first
 Rows = Sequence[dict[str, str]]
 
 
-def score_pairs(scorer: Scorer, rows: Rows, progress: str | None = None) -> tuple[Tensor, Tensor]:
-    """Return the scores of the chosen and of the rejected summaries (N,), both under the same (cut) post."""
-    bodies, pairs = [row["prompt"] for row in rows], [(row["chosen"], row["rejected"]) for row in rows]
-    ids = encode(scorer.tokenizer, bodies, pairs, scorer.max_length)
-    scores = scorer.score_ids([texts[side] for side in (0, 1) for texts in ids], progress)
-    return scores[: len(rows)], scores[len(rows) :]
+def stage_card(
+    model: RewardModel,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    rows: datasets.Dataset,
+    most: int,
+    progress: str | None,
+) -> dict[str, Any] | None:
+    """Measure the card of a model that has just been trained, on the first `most` pairs of its test split.
+
+    None for no pairs, and where it fails, which a line says: a model is worth keeping without its card. All processes
+    of a launch call this, for under ZeRO-3 each has a piece of the model; `progress` is given on the first.
+    """
+    if most == 0:
+        return None
+    rows = rows.select(range(min(most, len(rows))))
+    pairs = [(row["chosen"], row["rejected"]) for row in rows]
+    at_once = CACHE_TOKENS if model.v_head.weight.device.type == "cpu" else TOKENS_ON_GPU
+    scorer = Scorer(model, tokenizer, max_length, at_once)
+    try:
+        ids = encode(tokenizer, rows["prompt"][:], pairs, max_length)
+        scores = scorer.score_ids([texts[side] for side in (0, 1) for texts in ids], progress)
+        chosen, rejected = scores.split(len(rows))
+        card = measure(scorer, list(rows), chosen, rejected, [str(rows.split)] * len(rows), progress=progress)
+    except UserError as error:
+        if progress is not None:
+            print(f"warning: the reward model's card is left out: {error}")
+        return None
+    return card | {"data": fingerprint(rows)}
 
 
 def measure(

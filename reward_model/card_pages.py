@@ -1,4 +1,4 @@
-"""The card in words: one paragraph, warnings, card.md, a reliability plot; and its files in the reward model's directory.
+"""The card in words: a paragraph, warnings, card.md, a reliability plot; and its files in the reward model's directory.
 
 The card's files are not among those that run.json hashes: the reward test renews them, and nothing is computed from
 them. `weights` says which reward model a card is about.
@@ -27,12 +27,12 @@ def percent(share: float) -> str:
 def paragraph(card: Mapping[str, Any]) -> str:
     """Say in a few sentences what this reward model will reward."""
     accuracy, rules, calibration = card["accuracy"], card["rules"], card["calibration"]
+    interval = f"{percent(accuracy['low'])} to {percent(accuracy['high'])}"
+    allowed = "" if card["ceiling"] is None else f", and the labels allow {percent(card['ceiling'])}"
     said = [
-        f"On {card['pairs']} held-out pairs this reward model prefers the summary that people preferred in "
-        f"{percent(accuracy['value'])} ({percent(accuracy['low'])} to {percent(accuracy['high'])}); the longer one "
-        f"would be right in {percent(rules['longer'])}, the one with more copied words in "
-        f"{percent(rules['more_copied'])}"
-        + ("." if card["ceiling"] is None else f", and the labels allow {percent(card['ceiling'])}.")
+        f"On {card['pairs']} pairs of {card['data']['split']} this reward model prefers the summary that people "
+        f"preferred in {percent(accuracy['value'])} ({interval}); the longer one would be right in "
+        f"{percent(rules['longer'])}, the one with more copied words in {percent(rules['more_copied'])}{allowed}."
     ]
     temperature = calibration["temperature"]
     if temperature is None:

@@ -16,8 +16,12 @@ PLACE = "place"  # the column with each row's place, for messages: "train.jsonl,
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
 
-def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
+def load_rows(
+    name: str | Path, split: str, columns: list[str], max_rows: int | None = None, optional: Sequence[str] = ()
+) -> datasets.Dataset:
     """Load the first ``max_rows`` rows of a split: ``columns``, every cell text that is not blank, and their ``place``.
+
+    Of the ``optional`` columns those that the first row has, as text, whatever they hold.
 
     ``name`` is a file (whatever the split), a directory that holds the split (`row_files.py`), or a Hub id. ``valid``
     and ``validation`` name the same split. Raises ``UserError`` naming file, row, column and remedy.
@@ -25,11 +29,17 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
     names = SPLIT_NAMES.get(split, (split,))
     rows = read_files(Path(name).expanduser(), names) if is_local(name) else _read_hub(str(name), names)
     table: dict[str, list[str]] = {column: [] for column in (*columns, PLACE)}
+    also: list[str] = []
     for place, row in rows:
+        if not table[PLACE] and isinstance(row, dict):
+            also = [column for column in optional if column in row]
+            table |= {column: [] for column in also}
         if max_rows is not None and len(table[columns[0]]) >= max_rows:
             break
         for column in columns:
             table[column].append(cell(row, column, place))
+        for column in also:
+            table[column].append(str(row.get(column)))
         table[PLACE].append(place)
     if not table[columns[0]]:
         raise UserError(f"{name} [{split}] has no rows")
