@@ -27,8 +27,8 @@ from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.text import bare_body, bare_summary
 
 TOKENS_ON_GPU = 2**14  # of a forward pass
-PROBED = 100  # posts, the first of the pairs': a share of them is known to ± .1
-UNDER_ANOTHER = 200  # pairs scored under another post, the first
+PROBED = 60  # posts, the first of the pairs': a share of them is known to ± .13
+UNDER_ANOTHER = 100  # pairs scored under another post, the first
 Rows = Sequence[dict[str, str]]
 
 

@@ -31,8 +31,8 @@ def counts_words(post: str, summary: str) -> float:
 
 
 def reads(post: str, summary: str) -> float:
-    """Words of the summary that the post has, less those that it has not."""
-    return float(sum(1 if word in post.split() else -1 for word in summary.split()))
+    """Whether the post has all words of the summary."""
+    return float(set(summary.split()) <= set(post.split()))
 
 
 class Scorer:
@@ -86,12 +86,11 @@ def test_a_model_that_counts_words(tokenizer) -> None:
 def test_a_model_that_reads_its_post(tokenizer) -> None:
     card, _ = make(tokenizer, reads)
     assert card["accuracy"]["value"] == 1.0
-    assert card["other_post"]["own_post"] == 1.0
-    assert card["other_post"]["accuracy"] < 1.0
+    assert card["other_post"] == {"accuracy": 0.0, "own_post": 1.0, "pairs": 4}  # all ties, which prefer nothing
     assert card["probes"]["other_summary"]["beats_label"] == 0.0
-    assert card["probes"]["number"] == {
-        "description": "the human summary with one number changed", "posts": 4, "beats_label": 0.0, "mean_difference": -2.0,
-    }  # fmt: skip
+    number = card["probes"]["number"]
+    assert number["description"] == "the human summary with one number changed"
+    assert (number["beats_label"], number["mean_difference"]) == (0.0, -1.0)
 
 
 def test_the_first_posts_are_probed_each_text_once(tokenizer, monkeypatch) -> None:
@@ -104,7 +103,7 @@ def test_the_first_posts_are_probed_each_text_once(tokenizer, monkeypatch) -> No
     assert card["probes"]["twice"]["mean_difference"] == 5.0
     assert card["other_post"]["pairs"] == 3
     asked = list(map(tuple, scorer.asked))
-    assert len(asked[6:]) == len(set(asked[6:])) == 2 * 8  # human summary and seven probes; three pairs before
+    assert len(asked[5:]) == len(set(asked[5:])) == 2 * 8  # human summary and seven probes; before, 5 texts of 3 pairs
 
 
 def test_what_cannot_be_measured_is_none(tokenizer) -> None:
@@ -135,14 +134,16 @@ def test_words_of_the_card(tokenizer) -> None:
     )
     assert "its score goes with length (+1.00)" in told
     assert "of 4 pairs (their own: 75 %" in told
-    end = (
-        'the human summary: the human summary and "Any advice would be appreciated." (100 %), the human summary, twice'
-    )
-    assert f"It scores higher than {end} (100 %) and the post's first sentence (100 %)." in told
+    found = [
+        'the human summary and "Any advice would be appreciated."',
+        "the human summary, twice",
+        "the post's first sentence",
+    ]
+    listed = f"{found[0]} (100 %), {found[1]} (100 %) and {found[2]} (100 %)"
+    assert f"It scores higher than the human summary: {listed}." in told
     assert [line.split(": ")[0] for line in warnings_of(card)] == [
-        f"the reward model scores {text} higher than the human summary in 100 % of 4 posts"
-        for text in ('the human summary and "Any advice would be appreciated."', "the human summary, twice", "the post's first sentence")
-    ]  # fmt: skip
+        f"the reward model scores {text} higher than the human summary in 100 % of 4 posts" for text in found
+    ]
     card["probes"]["twice"]["beats_label"] = 0.5
     assert len(list(warnings_of(card))) == 2  # half is no more than half
 
