@@ -139,7 +139,11 @@ def between_post_spread(chosen: Tensor, posts: Sequence[str]) -> float | None:
 
 
 def first_of_each(posts: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    return list({post: value for post, value in reversed([*zip(posts, values, strict=True)])}.values())[::-1]
+    """Return the value at the first place of each post, in the posts' order."""
+    first: dict[str, Any] = {}
+    for post, value in zip(posts, values, strict=True):
+        first.setdefault(post, value)
+    return list(first.values())
 
 
 def encode_those_that_fit(
@@ -201,10 +205,11 @@ def next_others(bodies: Sequence[str], count: int) -> list[str | None]:
 def probe(
     scorer: Scorer, bodies: Sequence[str], labels: Sequence[str], progress: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Compare the probes of the first posts with the human summary: `description`, `posts`, and over these
+    """Compare the probes of the first posts with the human summary.
 
-    `beats_label`, the share in which the probe scores higher, and `mean_difference`, probe less human summary. A probe
-    that has nothing to change in any post is left out.
+    Returns of each its `description`, the number of `posts` in which it has something to change, and over these
+    `beats_label`, the share in which it scores higher, and `mean_difference`, its score less that of the human summary.
+    A probe without any post is left out.
     """
     labels = first_of_each(bodies, labels)[:PROBED]
     bodies = list(dict.fromkeys(bodies))[:PROBED]

@@ -97,13 +97,13 @@ def test_the_first_posts_are_probed_each_text_once(tokenizer, monkeypatch) -> No
     """Two pairs a post: one probe of its first human summary."""
     monkeypatch.setattr(cards, "PROBED", 2)
     monkeypatch.setattr(cards, "UNDER_ANOTHER", 3)
-    rows = [row | {"chosen": row["chosen"] + more} for row in ROWS for more in ("", " ago")]
+    rows = [row | {"chosen": row["chosen"] + more} for more in ("", " ago") for row in ROWS]
     card, scorer = make(tokenizer, counts_words, rows)
     assert {probe["posts"] for probe in card["probes"].values()} == {2}
     assert card["probes"]["twice"]["mean_difference"] == 5.0
     assert card["other_post"]["pairs"] == 3
     asked = list(map(tuple, scorer.asked))
-    assert len(asked[5:]) == len(set(asked[5:])) == 2 * 8  # human summary and seven probes; before, 5 texts of 3 pairs
+    assert len(asked[6:]) == len(set(asked[6:])) == 2 * 8  # human summary and seven probes; three pairs before
 
 
 def test_what_cannot_be_measured_is_none(tokenizer) -> None:
