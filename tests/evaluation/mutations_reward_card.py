@@ -53,6 +53,6 @@ ROWS = [
     ("card: of any weights", CHECK, "if card.get(\"weights\") != about:", "if False:", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
     ("card: just enough is refused", CHECK, "found[\"value\"] < least_accuracy", "found[\"value\"] <= least_accuracy", "reward_model/test_card_check.py::test_paragraph_and_a_warning_for_each_probe_that_beats_people"),
     ("card: without one any accuracy passes", CHECK, "        if least_accuracy is not None:\n", "        if False:\n", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
-    ("card: written into no hand-over", STAGE2, "                write_card(tmp, card, tmp)", "                pass", "reward_model/test_train_reward_model.py::test_the_card_is_of_this_model_and_outside_the_hashed_files"),
+    ("card: written into no hand-over", STAGE2, "                write_card(tmp, card, tmp)", "                pass", "reward_model/test_formulas_reward_model.py::test_the_card_is_of_these_weights_and_outside_the_hashed_files"),
     ("stage 3: least accuracy ignored", STAGE3, "    told = card_lines(task.reward_model, task.require_rm)\n", "    told = card_lines(task.reward_model, None)\n", "ppo/test_reward_card.py::test_too_low_an_accuracy_is_refused_before_weights_are_read"),
 ]

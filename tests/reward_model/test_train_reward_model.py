@@ -105,17 +105,6 @@ def test_the_record_says_what_was_done(trained, sft_dir, pairs_dir):
     assert record["results"]["eval_accuracy"] == evaluated[-1]["eval_accuracy"]
 
 
-def test_the_card_is_of_this_model_and_outside_the_hashed_files(trained):
-    output, _ = trained
-    card, record = (json.loads((output / name).read_text()) for name in ("card.json", "run.json"))
-    assert record["files"].keys() == FILES - CARD - {"run.json"}
-    assert card["weights"] == record["files"]["model.safetensors"]["sha256"]
-    assert (card["pairs"], card["by_split"].keys()) == (14, {"test"})
-    assert card["accuracy"]["value"] == pytest.approx(record["results"]["eval_accuracy"])
-    assert card["data"] == record["data"]["test"]
-    check_files(output, record)
-
-
 def test_only_the_top_was_trained(trained, sft_dir):
     before, after = load_file(sft_dir / "model.safetensors"), load_file(trained[0] / "model.safetensors")
     changed = {name for name in after if name in before and not torch.equal(after[name], before[name])}
