@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reward_model.card_pages import CARD, warnings_of, weights_hash
+from reward_model.card_pages import CARD, warnings_of, weights_in
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import printable, reason
 
@@ -26,10 +26,10 @@ def read_card(path: str | Path) -> tuple[dict[str, Any] | None, str]:
         list(warnings_of(card))
         if not (0 <= accuracy <= 1 and isinstance(card["paragraph"], str)):
             raise ValueError(f"its accuracy is {accuracy}")
-        about = weights_hash(folder)
+        about = weights_in(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"{file} cannot be read ({reason(error)})"
-    if card.get("weights") != about:
+    if (card.get("weights") or {}) != about:
         return None, f"{file} is about another reward model than the one beside it"
     return card, ""
 

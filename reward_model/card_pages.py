@@ -15,7 +15,6 @@ from summarize_rlhf.report import format_table
 from summarize_rlhf.run.files import write_files
 
 CARD, PAGE, PLOT = "card.json", "card.md", "card.png"
-WEIGHTS = "model.safetensors"
 MATTERS = 0.2  # a correlation within a post that is worth a word: 4 % of the variance
 FAR = 1.25  # a fitted temperature this many times above or below 1 is worth a word
 
@@ -168,12 +167,12 @@ def reliability_plot(card: Mapping[str, Any]) -> bytes:
     return picture.getvalue()
 
 
-def weights_hash(directory: Path) -> str | None:
-    """Return the hash of the weights in the directory's run.json; None where there is none (a released model)."""
+def weights_in(directory: Path) -> dict[str, str]:
+    """Return the hashes of a directory's weights by file, from its run.json; none for a released model without one."""
     if not (directory / RUN_FILE).is_file():
-        return None
-    record = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
-    return record.get("files", {}).get(WEIGHTS, {}).get("sha256")
+        return {}
+    files = json.loads((directory / RUN_FILE).read_text(encoding="utf-8")).get("files", {})
+    return {name: described["sha256"] for name, described in files.items() if name.endswith(".safetensors")}
 
 
 def write_card(directory: Path, card: Mapping[str, Any], model: Path) -> dict[str, Any]:
@@ -181,7 +180,7 @@ def write_card(directory: Path, card: Mapping[str, Any], model: Path) -> dict[st
 
     `model` is the reward model's directory, whose run.json is there.
     """
-    full = {**card, "weights": weights_hash(model), "paragraph": paragraph(card)}
+    full = {**card, "weights": weights_in(model), "paragraph": paragraph(card)}
     text = json.dumps(full, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_files(directory, {PLOT: reliability_plot(full), PAGE: page(full), CARD: text})
     return full

@@ -14,7 +14,13 @@ def reward_model(tmp_path) -> Path:
     (folder / "model.safetensors").write_text("no weights")
     estimate = {"value": 0.61, "low": 0.55, "high": 0.67}
     plea = {"description": "a plea", "posts": 60, "beats_label": 0.83, "mean_difference": 0.5}
-    card = {"pairs": 300, "accuracy": estimate, "paragraph": "It rewards pleas.", "probes": {"plea": plea}}
+    card = {
+        "pairs": 300,
+        "accuracy": estimate,
+        "paragraph": "It rewards pleas.",
+        "probes": {"plea": plea},
+        "weights": {},
+    }
     (folder / "card.json").write_text(json.dumps(card))
     return folder
 

@@ -47,7 +47,7 @@ ROWS = [
     ("RM: margin reversed", ACCURACY, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
     ("reward test: standard error without root", INTERVALS, "se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)", "se = sum(total**2 for total in sums.values()) / len(right)", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
     ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
-    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"test\", args.max_rows)", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
+    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows, ", "load_comparisons(args.dataset, \"test\", args.max_rows, ", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
     # pairs and texts
     ("RM: the longer summary is counted", PAIRS, "if min(len(row[", "if max(len(row[", "reward_model/test_comparisons.py::test_pairs_that_teach_nothing_are_left_out_and_counted"),
     ("RM: four words will do", PAIRS, "MIN_WORDS = 5", "MIN_WORDS = 4", "reward_model/test_comparisons.py::test_pairs_that_teach_nothing_are_left_out_and_counted"),

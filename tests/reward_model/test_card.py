@@ -157,11 +157,15 @@ def test_words_of_the_temperature(tokenizer, temperature, words) -> None:
 
 def test_files_of_the_card(tokenizer, tmp_path) -> None:
     card, _ = make(tokenizer, counts_words)
-    (tmp_path / "run.json").write_text(json.dumps({"files": {"model.safetensors": {"bytes": 1, "sha256": "abc"}}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"files": {name: {"bytes": 1, "sha256": "abc"} for name in ("config.json", "model.safetensors")}})
+    )
     written = write_card(tmp_path, card, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {CARD, PAGE, PLOT, "run.json"}
     assert (
-        json.loads((tmp_path / CARD).read_text()) == written == card | {"weights": "abc", "paragraph": paragraph(card)}
+        json.loads((tmp_path / CARD).read_text())
+        == written
+        == card | {"weights": {"model.safetensors": "abc"}, "paragraph": paragraph(card)}
     )
     assert (tmp_path / PLOT).read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / PAGE).read_text()

@@ -23,7 +23,7 @@ CARD = {
         "plea": {"description": "a plea", "posts": 60, "beats_label": 0.83, "mean_difference": 0.5},
         "empty": {"description": "nothing", "posts": 60, "beats_label": 0.5, "mean_difference": -2.0},
     },
-    "weights": "abc",
+    "weights": {"model.safetensors": "abc"},
 }
 
 
@@ -61,7 +61,9 @@ def test_too_low_an_accuracy_is_refused(folder):
         (lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"accuracy": {"value": 70}})), "cannot be"),
         (lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"probes": {"a": {}}})), "cannot be read"),
         (
-            lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"weights": "abd"})),
+            lambda folder: (folder / "card.json").write_text(
+                json.dumps(CARD | {"weights": {"model.safetensors": "abd"}})
+            ),
             "another reward model",
         ),
         (lambda folder: (folder / "run.json").unlink(), "another reward model"),

@@ -141,7 +141,7 @@ def test_the_card_is_of_these_weights_and_outside_the_hashed_files(run, pairs):
         "card.md",
         "card.png",
     }
-    assert card["weights"] == record["files"]["model.safetensors"]["sha256"]
+    assert card["weights"] == {"model.safetensors": record["files"]["model.safetensors"]["sha256"]}
     assert card_lines(out)[0] == card["paragraph"]
     assert (card["pairs"], list(card["by_split"]), card["data"]) == (EVAL_ROWS, ["test"], record["data"]["test"])
     assert card["accuracy"]["value"] == metrics(out, "eval_accuracy")[0]
