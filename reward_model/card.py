@@ -38,27 +38,24 @@ def stage_card(
     max_length: int,
     rows: datasets.Dataset,
     most: int,
-    progress: str | None,
 ) -> dict[str, Any] | None:
     """Measure the card of a model that has just been trained, on the first `most` pairs of its test split.
 
-    None for no pairs, and where it fails, which a line says: a model is worth keeping without its card. All processes
-    of a launch call this, for under ZeRO-3 each has a piece of the model; `progress` is given on the first.
+    None for no pairs, and where it fails, which a line says: a model is worth keeping without its card.
     """
     if most == 0:
         return None
     rows = rows.select(range(min(most, len(rows))))
     pairs = [(row["chosen"], row["rejected"]) for row in rows]
     at_once = CACHE_TOKENS if model.v_head.weight.device.type == "cpu" else TOKENS_ON_GPU
-    scorer = Scorer(model, tokenizer, max_length, at_once)
     try:
+        scorer = Scorer(model, tokenizer, max_length, at_once)
         ids = encode(tokenizer, rows["prompt"][:], pairs, max_length)
-        scores = scorer.score_ids([texts[side] for side in (0, 1) for texts in ids], progress)
+        scores = scorer.score_ids([texts[side] for side in (0, 1) for texts in ids], "card: pairs")
         chosen, rejected = scores.split(len(rows))
-        card = measure(scorer, list(rows), chosen, rejected, [str(rows.split)] * len(rows), progress=progress)
+        card = measure(scorer, list(rows), chosen, rejected, [str(rows.split)] * len(rows), progress="card")
     except UserError as error:
-        if progress is not None:
-            print(f"warning: the reward model's card is left out: {error}")
+        print(f"warning: the reward model's card is left out: {error}")
         return None
     return card | {"data": fingerprint(rows)}
 

@@ -52,7 +52,7 @@ from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_p
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
-from summarize_rlhf.run.zero3 import gathered_state_dict
+from summarize_rlhf.run.zero3 import gathered_model, gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -232,7 +232,8 @@ def main() -> None:
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
     # 4. Its card: what it will reward
-    card = stage_card(model, tokenizer, args.max_length, rows["test"], args.card_pairs, "card" if first else None)
+    with gathered_model(trainer.model_wrapped) as whole:
+        card = stage_card(whole, tokenizer, args.max_length, rows["test"], args.card_pairs) if first else None
 
     # 5. The directory for stage 3, complete or not at all
     weights = gathered_state_dict(model)
