@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import trlx
+from reward_model.card_check import card_lines
 from reward_model.label_scores import label_scores
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
@@ -96,6 +97,7 @@ class Task:
 
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id with splits train and valid")
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
+    require_rm: float | None = knob(None, "least accuracy on the reward model's card; null: any", least=0, most=1)
     max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
     max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
 
@@ -116,7 +118,7 @@ def configure() -> tuple[TRLConfig, Task]:
                 )
             setattr(task, name.removeprefix("task."), of_type(name, overrides.pop(name), kind))
         for field in fields(task):
-            if isinstance(value := getattr(task, field.name), int):
+            if isinstance(value := getattr(task, field.name), int | float):
                 check_bounds(f"task.{field.name}", value, field.metadata)
             elif isinstance(value, str):
                 check_given(f"task.{field.name}", value)
@@ -157,7 +159,10 @@ def main() -> None:
 
     check_found(config.model.model_path, *SFT_MODEL)
 
-    # 1. The policy's tokenizer, and a reward model that was trained on the same text and tokens.
+    # 1. What the reward model will reward; the policy's tokenizer; both trained on the same text and tokens.
+    told = card_lines(task.reward_model, task.require_rm)
+    if state.is_main_process:
+        print("\n".join(told))
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)

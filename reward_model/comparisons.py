@@ -1,6 +1,7 @@
 """Pairs of summaries of one post, as token ids, for training and for testing the reward model."""
 
 import inspect
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import datasets
@@ -50,9 +51,14 @@ def usable_comparisons(rows: datasets.Dataset) -> tuple[datasets.Dataset, Droppe
     return kept, dropped
 
 
-def load_comparisons(name: str, split: str, max_rows: int | None = None) -> tuple[datasets.Dataset, Dropped]:
-    """Load the usable pairs among the first `max_rows` rows of a split, and count the rows left out."""
-    return usable_comparisons(load_rows(name, split, COLUMNS, max_rows))
+def load_comparisons(
+    name: str, split: str, max_rows: int | None = None, optional: Sequence[str] = ()
+) -> tuple[datasets.Dataset, Dropped]:
+    """Load the usable pairs among the first `max_rows` rows of a split, and count the rows left out.
+
+    `optional` columns as in `load_rows`.
+    """
+    return usable_comparisons(load_rows(name, split, COLUMNS, max_rows, optional))
 
 
 def encode_comparisons(

@@ -23,15 +23,21 @@ def encode(
     summaries: Sequence[Sequence[str]],
     max_length: int,
     places: Sequence[str] | None = None,
+    written_by_model: bool = False,
 ) -> list[list[list[int]]]:
     """Return the token ids `[row][summary]` of `rm_text`, for rows of one body and one or more summaries.
 
     Where a text has more than `max_length` tokens (its EOS counted), the post is cut; all summaries of a row then
-    follow the same cut post. Raises `UserError` if not even an empty post fits. `places` name rows of a data set in
-    errors, and are given for no text that a model wrote (see `token_ids`).
+    follow the same cut post. Raises `UserError` if not even an empty post fits. `places` name rows in errors; those of
+    a data set are refused for a control token that the tokenizer cannot spell, unless they may be `written_by_model`
+    (see `token_ids`).
     """
     texts = [rm_text(body, summary) for body, row in zip(bodies, summaries, strict=True) for summary in row]
-    where = None if places is None else [place for place, row in zip(places, summaries, strict=True) for _ in row]
+    where = (
+        None
+        if places is None or written_by_model
+        else [place for place, row in zip(places, summaries, strict=True) for _ in row]
+    )
     ids = iter(token_ids(tokenizer, texts, where))
     encoded = []
     for number, (body, row) in enumerate(zip(bodies, summaries, strict=True)):

@@ -1,6 +1,6 @@
 """From text to score, for PPO, the tables and the reward test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -107,33 +107,51 @@ class Scorer:
         scores = dict(zip(first, self.score_ids([row[0] for row in ids], progress).tolist(), strict=True))
         return torch.tensor([scores[pair] for pair in pairs])
 
-    @torch.no_grad()
     def score_ids(self, texts: Sequence[Sequence[int]], progress: str | None = None) -> Tensor:
         """Score each text (N,), fp32 on the CPU, from token ids as `encoding.encode` makes them.
 
-        Texts are sorted by length and batched by tokens. Raises `UserError` where a score is no finite
-        number.
+        Raises `UserError` where a score is no finite number.
         """
+        scores = torch.empty(len(texts))
+        with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
+            for rows in self.batches([len(text) for text in texts]):
+                scores[rows] = self.score_batch([texts[i] for i in rows])
+                bar.update(len(rows))
+        check_finite(scores)
+        return scores
+
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the numbers of the texts that are computed together: by length, longest first, batched by tokens.
+
+        The same for the same lengths.
+        """
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)  # memory shows at once
+        start = 0
+        while start < len(order):
+            most = max(1, self.batch_tokens)  # texts, of one token each
+            count = next_batch([lengths[i] for i in order[start : start + most]], self.batch_tokens)
+            yield order[start : start + count]
+            start += count
+
+    @torch.no_grad()
+    def score_batch(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Score texts (B,) in one forward pass; the first must be the longest, the last the shortest."""
         was_training = self.model.training
         self.model.eval()
         device = self.model.v_head.weight.device
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)  # memory shows at once
-        scores = torch.empty(len(texts))
-        with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
-            while order:
-                count = next_batch([len(texts[i]) for i in order], self.batch_tokens)
-                rows, order = order[:count], order[count:]
-                ids, lengths = pad_right([texts[i] for i in rows], self.tokenizer.pad_token_id)
-                ids, lengths = ids.to(device), lengths.to(device)
-                values = self.model(ids, keep_from=len(texts[rows[-1]]) - 1)
-                scores[rows] = end_scores(values, lengths).cpu()
-                bar.update(len(rows))
+        ids, lengths = pad_right(texts, self.tokenizer.pad_token_id)
+        ids, lengths = ids.to(device), lengths.to(device)
+        values = self.model(ids, keep_from=len(texts[-1]) - 1)
         self.model.train(was_training)
-        if not scores.isfinite().all():
-            bad = (~scores.isfinite()).nonzero().flatten().tolist()
-            raise UserError(
-                f"the reward model gave {scores[bad[0]]} for text {bad[0]} and {len(bad) - 1} more of "
-                f"{len(texts)}: its weights are damaged, or its precision is too low (fp16 overflows: try "
-                "bf16 or fp32)"
-            )
-        return scores
+        return end_scores(values, lengths).cpu()
+
+
+def check_finite(scores: Tensor, name: Callable[[int], str] = "text {}".format) -> None:
+    """Raise `UserError` naming the first of the scores (N,) that is no finite number."""
+    if not scores.isfinite().all():
+        bad = (~scores.isfinite()).nonzero().flatten().tolist()
+        raise UserError(
+            f"the reward model gave {scores[bad[0]]} for {name(bad[0])} and {len(bad) - 1} more of "
+            f"{len(scores)}: its weights are damaged, or its precision is too low (fp16 overflows: try "
+            "bf16 or fp32)"
+        )

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reward_model.accuracy import score_figures
+from reward_model.card import stage_card
+from reward_model.card_pages import write_card
 from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.frozen_blocks import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
@@ -50,7 +52,7 @@ from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_p
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
-from summarize_rlhf.run.zero3 import gathered_state_dict
+from summarize_rlhf.run.zero3 import gathered_model, gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -102,6 +104,9 @@ class RewardArguments:
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
     per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result", least=1, may_change=True)
+    card_pairs: int = knob(
+        500, "first pairs of test that the card is measured on; 0: no card", least=0, may_change=True
+    )
     # checkpoints and logs
     save_steps: int = knob(500, "optimizer steps between checkpoints in <output_dir>-steps/", least=1, may_change=True)
     save_minutes: float | None = knob(60.0, "also save after this many minutes; None: never", least=0, may_change=True)
@@ -226,7 +231,11 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=start.checkpoint)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
 
-    # 4. The directory for stage 3, complete or not at all
+    # 4. Its card: what it will reward
+    with gathered_model(trainer.model_wrapped) as whole:
+        card = stage_card(whole, tokenizer, args.max_length, rows["test"], args.card_pairs) if first else None
+
+    # 5. The directory for stage 3, complete or not at all
     weights = gathered_state_dict(model)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
@@ -240,6 +249,8 @@ def main() -> None:
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             save_run(tmp, record)
+            if card is not None:
+                write_card(tmp, card, tmp)
         drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
 

@@ -16,8 +16,12 @@ PLACE = "place"  # the column with each row's place, for messages: "train.jsonl,
 SPLIT_NAMES = {"valid": ("valid", "validation", "valid1"), "validation": ("validation", "valid", "valid1")}
 
 
-def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | None = None) -> datasets.Dataset:
+def load_rows(
+    name: str | Path, split: str, columns: list[str], max_rows: int | None = None, optional: Sequence[str] = ()
+) -> datasets.Dataset:
     """Load the first ``max_rows`` rows of a split: ``columns``, every cell text that is not blank, and their ``place``.
+
+    Of the ``optional`` columns those that the first row has, as text, whatever they hold.
 
     ``name`` is a file (whatever the split), a directory that holds the split (`row_files.py`), or a Hub id. ``valid``
     and ``validation`` name the same split. Raises ``UserError`` naming file, row, column and remedy.
@@ -25,11 +29,17 @@ def load_rows(name: str | Path, split: str, columns: list[str], max_rows: int | 
     names = SPLIT_NAMES.get(split, (split,))
     rows = read_files(Path(name).expanduser(), names) if is_local(name) else _read_hub(str(name), names)
     table: dict[str, list[str]] = {column: [] for column in (*columns, PLACE)}
+    also: list[str] = []
     for place, row in rows:
+        if not table[PLACE] and isinstance(row, dict):
+            also = [column for column in optional if column in row]
+            table |= {column: [] for column in also}
         if max_rows is not None and len(table[columns[0]]) >= max_rows:
             break
         for column in columns:
-            table[column].append(_cell(row, column, place))
+            table[column].append(cell(row, column, place))
+        for column in also:
+            table[column].append(str(row.get(column)))
         table[PLACE].append(place)
     if not table[columns[0]]:
         raise UserError(f"{name} [{split}] has no rows")
@@ -93,14 +103,15 @@ def _read_hub(name: str, split_names: Sequence[str]) -> Iterator[tuple[str, dict
     return ((f"{name} [{found}], row {number}", row) for number, row in enumerate(dataset, 1))
 
 
-def _cell(row: dict, column: str, where: str) -> str:
+def cell(row: dict, column: str, where: str, may_be_blank: bool = False) -> str:
+    """Return a row's text in `column`. Raises ``UserError`` for what is no text, and for a blank unless it may be."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected an object with columns, found {type(row).__name__}")
     if column not in row:
         raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row)) or 'none'}")
     if not isinstance(row[column], str):
         raise UserError(f"{where}: column {column!r} should be text, but is {type(row[column]).__name__}")
-    if not row[column].strip():
+    if not may_be_blank and not row[column].strip():
         raise UserError(f"{where}: column {column!r} is empty; fill it in or leave out the row")
     try:
         row[column].encode()

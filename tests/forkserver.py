@@ -26,6 +26,7 @@ SCRIPTS = {
     "ppo": "trlx_gptj_text_summarization",
     "tables": "trlx_inference_gptj",
     "reward_test": "reward_model.gptj_reward_test",
+    "score": "reward_model.score",
     "download": "reward_model.download",
     "merge": "trlx.merge",
     "epochs": "launched_epochs",

@@ -131,6 +131,7 @@ OURS = {  # name: (value, why it is not the published one)
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
         "per_device_eval_batch_size": (4, "published 1; changes no result"),
+        "card_pairs": (500, NEW),
         "trunk_cache_gb": (64.0, "changes no result: the frozen blocks run once for all epochs"),
         "pack_pairs": (True, "changes no result: a pair's post is computed once"),
         "save_minutes": (60.0, RESUME),
@@ -150,6 +151,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.reward_on_all_ranks": (False, NEW),
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),
+        "task.require_rm": (None, NEW),
     },
 }
 

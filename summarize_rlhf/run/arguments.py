@@ -3,10 +3,12 @@
 All that is known about an argument stands at its knob: default, help, bounds, and whether a resumed run may change it.
 """
 
+import argparse
 import dataclasses
 import difflib
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING as MISSING
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ NOT_FOR_ARGPARSE = ("may_change", "least", "most", "above", "below")
 
 
 def knob(default: Any, help: str, *, may_change: bool | Callable[[Any], bool] = False, **metadata: Any) -> Any:
-    """Define a dataclass field with its help text (unit and scope).
+    """Define a dataclass field with its help text (unit and scope). A `default` of `MISSING` makes it required.
 
     may_change: whether a resumed run may have another value, because this changes nothing that is computed, or rounding
         alone. A function is asked with all arguments, where that depends on others.
@@ -48,15 +50,19 @@ class _Parser(HfArgumentParser):
         return super().add_argument(*names, **{key: x for key, x in options.items() if key not in NOT_FOR_ARGPARSE})
 
 
-def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keep the lines of `about`."""
+
+
+def parse_arguments(kind: type[T], argv: list[str] | None = None, about: str | None = None) -> T:
     """Fill the dataclass `kind` from the command line: `--name value` flags, or one `.json` or `.yaml` file.
 
     The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name,
     with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of
-    the wrong type.
+    the wrong type. `about` stands above the arguments in `--help`.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
-    parser = _Parser(kind, allow_abbrev=False)
+    parser = _Parser(kind, allow_abbrev=False, description=about, formatter_class=_Help)
     fields = [field.name for field in dataclasses.fields(kind)]
     if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
         parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)

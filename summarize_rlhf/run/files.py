@@ -99,15 +99,15 @@ def write_file(path: str | Path, text: str) -> None:
             raise
 
 
-def write_files(directory: str | Path, texts: Mapping[str, str]) -> None:
-    """Write text files into a directory, all of them or none; earlier ones of these names stay until then."""
+def write_files(directory: str | Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write files into a directory, all of them or none; earlier ones of these names stay until then."""
     directory = Path(directory)
-    made = {directory / f".{name}.tmp": directory / name for name in texts}
+    made = {directory / f".{name}.tmp": directory / name for name in contents}
     with disk_errors(directory):
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            for (tmp, _), text in zip(made.items(), texts.values(), strict=True):
-                tmp.write_text(text, encoding="utf-8", newline="")
+            for tmp, content in zip(made, contents.values(), strict=True):
+                tmp.write_bytes(content if isinstance(content, bytes) else content.encode())
                 sync_file(tmp)
             for tmp, path in made.items():
                 tmp.replace(path)
@@ -117,14 +117,14 @@ def write_files(directory: str | Path, texts: Mapping[str, str]) -> None:
             raise
 
 
-def check_results_dir(path: str | Path) -> None:
-    """Check before any work that results may be written here. Raises ``UserError`` where they cannot."""
+def check_results_dir(path: str | Path, option: str = "--output_dir") -> None:
+    """Check before any work that results may be written here. Raises ``UserError`` naming the option if they cannot."""
     path = Path(path).resolve()
     if path.exists() and not path.is_dir():
         raise UserError(f"the output directory {path} is a file")
     parent = next(p for p in (path, *path.parents) if p.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write to {parent}: choose another --output_dir")
+        raise UserError(f"cannot write to {parent}: choose another {option}")
 
 
 @contextlib.contextmanager

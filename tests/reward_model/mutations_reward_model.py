@@ -47,7 +47,7 @@ ROWS = [
     ("RM: margin reversed", ACCURACY, "\"margin\": float((chosen - rejected).mean())", "\"margin\": float((rejected - chosen).mean())", "reward_model/test_formulas_reward_model.py::test_figures_are_those_of_the_first_rows_of_test"),
     ("reward test: standard error without root", INTERVALS, "se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)", "se = sum(total**2 for total in sums.values()) / len(right)", "reward_model/test_formulas_reward_model.py::test_a_tie_is_no_preference"),
     ("reward test: max_length ignored", TEST, "        max_length=args.max_length,\n", "", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
-    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows)", "load_comparisons(args.dataset, \"test\", args.max_rows)", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
+    ("reward test: another split", TEST, "load_comparisons(args.dataset, args.split, args.max_rows, ", "load_comparisons(args.dataset, \"test\", args.max_rows, ", "reward_model/test_formulas_reward_model.py::test_reward_test_cuts_where_it_is_told"),
     # pairs and texts
     ("RM: the longer summary is counted", PAIRS, "if min(len(row[", "if max(len(row[", "reward_model/test_comparisons.py::test_pairs_that_teach_nothing_are_left_out_and_counted"),
     ("RM: four words will do", PAIRS, "MIN_WORDS = 5", "MIN_WORDS = 4", "reward_model/test_comparisons.py::test_pairs_that_teach_nothing_are_left_out_and_counted"),
@@ -55,7 +55,7 @@ ROWS = [
     # scores
     ("scorer: max_length of training ignored", SCORING, "record[\"max_length\"] if record else MAX_LENGTH", "MAX_LENGTH", "reward_model/test_scoring.py::test_max_length_comes_from_training"),
     ("scorer: text limit ignored", SCORING, "[(s,) for _, s in first], self.max_length, where)", "[(s,) for _, s in first], MAX_LENGTH, where)", "reward_model/test_scoring.py::test_a_too_long_post_is_cut_never_the_summary"),
-    ("scorer: batch_tokens ignored", SCORING, "for i in order], self.batch_tokens)", "for i in order], 16384)", "reward_model/test_formulas_reward_scores.py::test_a_forward_pass_holds_no_more_than_batch_tokens"),
+    ("scorer: batch_tokens ignored", SCORING, "[start : start + most]], self.batch_tokens)", "[start : start + most]], 16384)", "reward_model/test_formulas_reward_scores.py::test_a_forward_pass_holds_no_more_than_batch_tokens"),
     ("scorer: batch_tokens counts without padding", SCORING, "fit = max(1, most // longest)", "fit = max(1, 2 * most // longest)", "reward_model/test_scoring.py::test_batches_hold_little_padding"),
     ("scorer: in training mode", SCORING, "        self.model.eval()\n        device", "        device", "reward_model/test_formulas_reward_scores.py::test_scores_have_no_dropout"),
     ("labels: of another row", LABEL_SCORES, "[labels[i] for i in mine]", "[labels[i - 1] for i in mine]", "reward_model/test_label_scores.py::test_scores_are_the_scorers_and_the_second_start_computes_none"),

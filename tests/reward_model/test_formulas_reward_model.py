@@ -1,6 +1,7 @@
 """Stage 2 gives the weights, rates and figures that its formulas give, computed the slow way."""
 
 import csv
+import json
 import math
 import random
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from reward_model import gptj_reward_test
 from reward_model import train_reward_model_gptj as stage
+from reward_model.card_check import card_lines
 from reward_model.encoding import encode
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.handover import run_record, save_run
@@ -127,6 +129,33 @@ def test_figures_are_those_of_the_first_rows_of_test(run, pairs):
     assert metrics(out, "eval_accuracy") == [np.mean(scores[:, 0] > scores[:, 1])]
     assert metrics(out, "eval_margin") == pytest.approx([np.mean(scores[:, 0] - scores[:, 1])], abs=1e-5)
     assert metrics(out, "eval_loss") == pytest.approx([np.mean(losses)], abs=1e-5)
+
+
+def test_the_card_is_of_these_weights_and_outside_the_hashed_files(run, pairs):
+    """Its margins are those of the first rows of test, as evaluated; a probe's too, against one text at a time."""
+    out, _ = run
+    card, record = (json.loads((out / name).read_text()) for name in ("card.json", "run.json"))
+    assert record["files"].keys() == {path.name for path in out.iterdir()} - {
+        "run.json",
+        "card.json",
+        "card.md",
+        "card.png",
+    }
+    assert card["weights"] == {"model.safetensors": record["files"]["model.safetensors"]["sha256"]}
+    assert card_lines(out)[0] == card["paragraph"]
+    assert (card["pairs"], list(card["by_split"]), card["data"]) == (EVAL_ROWS, ["test"], record["data"]["test"])
+    assert card["accuracy"]["value"] == metrics(out, "eval_accuracy")[0]
+    model, tokenizer, rows = RewardModel.from_pretrained(out), load_tokenizer(out), pairs[1]["test"][:EVAL_ROWS]
+
+    def score(*pair: list[int]) -> list[float]:
+        with torch.no_grad():
+            return [values_of(model.transformer, model.v_head, ids)[-1].item() for ids in pair]
+
+    margins = [a - b for a, b in (score(*pair) for pair in as_ids(tokenizer, rows))]
+    assert card["calibration"]["log_loss"] == pytest.approx(np.mean(np.logaddexp(0, np.negative(margins))), abs=1e-5)
+    empty = as_ids(tokenizer, [row | {"rejected": row["chosen"], "chosen": ""} for row in rows])
+    expected = np.mean([a - b for a, b in (score(*pair) for pair in empty)])
+    assert card["probes"]["empty"]["mean_difference"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_tie_is_no_preference():

@@ -14,10 +14,12 @@ from tiny import make_model_dir, make_tokenizer, sentence, write_rows
 from transformers import BloomConfig
 
 from reward_model.scoring import Scorer
-from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.handover import check_files, run_record, save_run
 from summarize_rlhf.tokenizer import load_tokenizer
 
+CARD = {"card.json", "card.md", "card.png"}
 FILES = {"config.json", "metrics.jsonl", "model.safetensors", "run.json", "tokenizer.json", "tokenizer_config.json"}
+FILES |= CARD
 TINY = {
     "max_length": 120,
     "max_steps": 8,
@@ -125,13 +127,14 @@ def test_two_processes_other_micro_batches_and_no_packing_train_the_same_model(
     packed pair taught something else than its two texts.
     """
     values = TINY | {"model": str(sft_dir), "dataset": str(pairs_dir), "output_dir": str(tmp_path / "rm")}
-    values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3, "pack_pairs": False}
+    values |= {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 3, "pack_pairs": False, "card_pairs": 5}
     (tmp_path / "arguments.json").write_text(json.dumps(values))
     script = "reward_model/train_reward_model_gptj.py"
     done = deepspeed(script, [tmp_path / "arguments.json"], root, processes=2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert warnings_of(done) == []
     assert json.loads((tmp_path / "rm" / "run.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "rm" / "card.json").read_text())["pairs"] == 5
     alone, together = load_file(trained[0] / "model.safetensors"), load_file(tmp_path / "rm" / "model.safetensors")
     for name, tensor in alone.items():
         if name != "transformer.ln_f.bias":  # the same in both scores: its gradient is rounding, which Adam enlarges
@@ -147,10 +150,11 @@ def test_a_family_that_cannot_be_packed_says_so_and_trains(server, pairs_dir, tm
     config = BloomConfig(vocab_size=len(make_tokenizer()), hidden_size=32, n_head=2, n_layer=2)
     make_model_dir(tmp_path / "bloom", config)
     values = TINY | {"model": tmp_path / "bloom", "dataset": pairs_dir, "output_dir": tmp_path / "rm", "max_steps": 1}
+    values["card_pairs"] = 0
     ended = server.run("rm", flags(values), tmp_path)
     assert ended.code == 0, ended.err
     assert "pairs are not packed: it would change the values of a bloom" in ended.out
-    assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "rm").iterdir()} == FILES - CARD
 
 
 @pytest.mark.parametrize("folder", ["reward_model", "."])
@@ -160,7 +164,12 @@ def test_the_reward_test_measures_what_training_reported(trained, root, pairs_di
     done = python(script, arguments, root / folder)
     assert done.returncode == 0, done.stderr
     assert warnings_of(done) == []
+    assert {path.name for path in trained[0].iterdir()} == FILES
     result = json.loads((tmp_path / "reward_test.json").read_text())
+    card = json.loads((trained[0] / "card.json").read_text())
+    assert (card["accuracy"]["value"], card["accuracy"]["low"]) == (result["accuracy"], result["accuracy_low"])
+    assert card["paragraph"] in done.stdout
+    check_files(trained[0], json.loads((trained[0] / "run.json").read_text()))
     reported = json.loads((trained[0] / "run.json").read_text())["results"]
     assert result["pairs"] == 14
     for key in ("accuracy", "chosen", "rejected", "margin"):
