@@ -3,12 +3,14 @@
 A judge is a function of a post and two summaries: 1 where the first is better, 0 where the second is, ½ for a tie.
 """
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from summarize_rlhf import UserError
 from summarize_rlhf.evaluation.estimates import Estimate, bootstrapped
+from summarize_rlhf.evaluation.record import compare
 
 Judge = Callable[[str, str, str], float]
 Question = tuple[str, str, str]  # post, the summary shown first, the one shown second
@@ -59,3 +61,37 @@ def kappa(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
         return np.divide(agreed - chance, 1 - chance, out=np.zeros_like(agreed), where=chance < 1)
 
     return bootstrapped(len(a), of)
+
+
+def agreement(name: str, judge: Judge, pairs: Sequence[Mapping[str, str]]) -> Estimate:
+    """Estimate the judge's agreement (κ) with pairs whose verdict is known, and its interval over pairs.
+
+    Each pair has `prompt`, `chosen` and `rejected`; every second one is shown to it the other way round, else one side
+    would always be right. Nothing is taken from a cache: who answers under a name may have changed since.
+    """
+    ours, theirs = [], []
+    for number, pair in enumerate(pairs):
+        sides = [pair["chosen"], pair["rejected"]][:: -1 if number % 2 else 1]
+        ours.append(preference(name, judge, pair["prompt"], *sides, {})[0])
+        theirs.append(1.0 - number % 2)
+    return kappa(ours, theirs)
+
+
+def judged(
+    name: str,
+    judge: Judge,
+    bodies: Sequence[str],
+    texts: Mapping[str, Sequence[str]],
+    opponents: Sequence[tuple[str, str]],
+    answers: MutableMapping[Question, float],
+) -> tuple[list[dict[str, Any]], float]:
+    """Compare `texts` (N) of pairs of `opponents`; return the comparisons, and how often both orders agree, 0 to 1."""
+    found, consistent = [], []
+    for first, second in opponents:
+        rows = [*zip(bodies, texts[first], texts[second], strict=True)]
+        asked = [preference(name, judge, *row, answers) for row in rows]
+        longer = [[len(ours) - len(theirs)] for _, ours, theirs in rows]
+        outcomes = np.array([[won] for won, _ in asked])
+        found.append(compare(first, second, outcomes, longer, None))
+        consistent += [same for _, same in asked]
+    return found, float(np.mean(consistent))

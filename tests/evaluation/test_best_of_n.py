@@ -47,9 +47,9 @@ def test_one_is_the_mean_and_all_the_best():
 
 def test_unbiased():
     """Uniform rewards: the best of N is N/(N + 1) in the mean, from eight samples a post as well."""
-    rewards = np.random.default_rng(0).random((20_000, 8))
+    rewards = np.random.default_rng(0).random((5_000, 8))
     for n in (1, 2, 4, 8):
-        assert expected(rewards, n).mean() == pytest.approx(n / (n + 1), abs=0.003)
+        assert expected(rewards, n).mean() == pytest.approx(n / (n + 1), abs=0.006)
 
 
 def test_the_bound_is_met_where_all_responses_differ_and_far_off_where_few_do():

@@ -10,8 +10,15 @@ from summarize_rlhf.evaluation.estimates import bootstrapped, level, mean, per_p
 
 @pytest.mark.parametrize("world", [worlds.normal(40), worlds.clustered(40)], ids=lambda world: world.data)
 def test_the_interval_of_a_mean_holds_it_nineteen_times_in_twenty(world):
-    """1000 intervals, so 95 % ± 1.4 %. (docs/evaluation.md has 4000 of each kind.)"""
-    assert 0.935 <= worlds.simulated(world, 1000, resamples=1000) <= 0.965
+    """As often as Student's, which is exact here, but for one in a hundred. (docs/evaluation.md: 4000 of each.)"""
+
+    def student(values, resamples):
+        x = per_post(values)
+        low, high = stats.t.interval(0.95, len(x) - 1, x.mean(), x.std(ddof=1) / len(x) ** 0.5)
+        return {"low": low, "high": high}
+
+    ours = worlds.simulated(world, 500, resamples=2000)
+    assert ours == pytest.approx(worlds.simulated(world._replace(estimate=student), 500, resamples=0), abs=0.012)
 
 
 def test_without_expansion_and_clusters_the_truth_is_missed():
@@ -20,9 +27,9 @@ def test_without_expansion_and_clusters_the_truth_is_missed():
         return {"low": low, "high": high}
 
     few, many = worlds.normal(15), worlds.clustered(100)
-    assert worlds.simulated(few._replace(estimate=plain), 800, resamples=600) < 0.93
+    assert worlds.simulated(few._replace(estimate=plain), 400, resamples=600) < 0.93
     flat = many._replace(estimate=lambda x, **options: mean(x.ravel(), **options))
-    assert worlds.simulated(flat, 200, resamples=600) < 0.6
+    assert worlds.simulated(flat, 60, resamples=600) < 0.7
 
 
 @pytest.mark.parametrize("posts", [40, 100])
