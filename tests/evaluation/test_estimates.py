@@ -10,7 +10,7 @@ from summarize_rlhf.evaluation.estimates import bootstrapped, level, mean, per_p
 
 @pytest.mark.parametrize("world", [worlds.normal(40), worlds.clustered(40)], ids=lambda world: world.data)
 def test_the_interval_of_a_mean_holds_it_nineteen_times_in_twenty(world):
-    """As often as Student's, which is exact here, but for one in a hundred. (docs/evaluation.md: 4000 of each.)"""
+    """As often as Student's, which is exact here, but for one in a hundred. (docs/evaluation.md: more of each.)"""
 
     def student(values, resamples):
         x = per_post(values)

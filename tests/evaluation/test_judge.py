@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from summarize_rlhf import UserError
-from summarize_rlhf.evaluation.judge import ask, kappa, preference
+from summarize_rlhf.evaluation.judge import agreement, ask, judged, kappa, preference
 
 
 def longer(post: str, first: str, second: str) -> float:
@@ -66,3 +66,21 @@ def test_kappa_against_slow_counting():
     agreed = sum(x == y for x, y in zip(a, b, strict=True)) / 60
     chance = sum((list(a).count(v) / 60) * (list(b).count(v) / 60) for v in (0, 0.5, 1))
     assert kappa(a, b)["value"] == pytest.approx((agreed - chance) / (1 - chance))
+
+
+# ------------------------------------------------------------------------------------------------ a whole comparison
+def test_agreement_shows_each_second_pair_the_other_way_round():
+    pairs = [{"prompt": "post", "chosen": "a long one", "rejected": "short"}] * 6
+    assert agreement("longer", longer, pairs)["value"] == 1.0
+    assert agreement("shorter", lambda *q: 1 - longer(*q), pairs)["value"] == -1.0
+    assert agreement("position", lambda *_: 1.0, pairs)["value"] == 0.0
+
+
+def test_a_judge_compares_texts_of_the_same_post():
+    texts = {"sft": ["aa", "bbbb", "c"], "ppo": ["aaa", "bb", "ccc"], "label": ["a", "b", "c"]}
+    answers = {}
+    found, consistent = judged("longer", longer, ["p", "q", "r"], texts, [("ppo", "sft"), ("sft", "label")], answers)
+    assert [row["win_rate"]["value"] for row in found] == [pytest.approx(2 / 3), pytest.approx(2.5 / 3)]
+    assert [row["difference"] for row in found] == [None, None]
+    assert consistent == 1.0
+    assert ("q", "bb", "bbbb") in answers

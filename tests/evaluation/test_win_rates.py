@@ -83,7 +83,7 @@ def test_the_unit_of_length_does_not_matter():
 
 
 def test_the_interval_of_the_fit_holds_the_truth():
-    """100 times 60 posts, so 95 % ± 4.5 %. (docs/evaluation.md: 4000.)"""
+    """100 times 60 posts, so 95 % ± 4.5 %. (docs/evaluation.md: more.)"""
     assert 0.90 <= worlds.simulated(worlds.length(60), 100, resamples=300) <= 0.99
 
 
