@@ -60,7 +60,7 @@ def length(posts: int) -> World:
     return World("length-controlled win rate", posts, "length matters", draw, length_controlled, expit(0.4).item())
 
 
-WORLDS = (*(world(n) for world in (normal, skewed, clustered, length) for n in (40, 200)),)
+WORLDS = (normal(40), skewed(40), skewed(200), clustered(40), length(40), length(200))
 
 
 def simulated(world: World, times: int, **options: Any) -> float:
@@ -83,7 +83,7 @@ def of_rates(posts: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--times", type=int, default=1000, help="intervals of each world")
+    parser.add_argument("--times", type=int, default=2000, help="intervals of each world")
     args = parser.parse_args()
     rows = []
     for world in WORLDS:
