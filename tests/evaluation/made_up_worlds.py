@@ -83,7 +83,7 @@ def of_rates(posts: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--times", type=int, default=2000, help="intervals of each world")
+    parser.add_argument("--times", type=int, default=4000, help="intervals of each world")
     args = parser.parse_args()
     rows = []
     for world in WORLDS:

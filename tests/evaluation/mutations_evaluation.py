@@ -2,9 +2,18 @@
 """Statistics of an evaluation: intervals, win rates, best-of-N, verdicts, judges."""
 
 BEST_OF_N = "summarize_rlhf/evaluation/best_of_n.py"
+ANSWERS = "summarize_rlhf/run/kept_answers.py"
 ESTIMATES = "summarize_rlhf/evaluation/estimates.py"
+FIGURES = "summarize_rlhf/lm/test_set_figures.py"
+GOLD = "summarize_rlhf/evaluation/gold.py"
 JUDGE = "summarize_rlhf/evaluation/judge.py"
+KEPT_ROWS = "summarize_rlhf/run/kept_rows.py"
+NAMED = "summarize_rlhf/run/named_function.py"
+RECORD = "summarize_rlhf/evaluation/record.py"
 REPETITION = "summarize_rlhf/evaluation/repetition.py"
+SUMMARISER = "summarize_rlhf/lm/summariser.py"
+TABLES = "trlx_inference_gptj.py"
+TEST_SET = "summarize_rlhf/lm/test_set.py"
 VERDICT = "summarize_rlhf/evaluation/verdict.py"
 WIN_RATES = "summarize_rlhf/evaluation/win_rates.py"
 
@@ -39,4 +48,29 @@ ROWS = [
     ("judge: asked again", JUDGE, "if question not in answers:", "if True:", "evaluation/test_judge.py::test_an_answer_is_asked_for_once"),
     ("judge: any number is an answer", JUDGE, "if not 0 <= answer <= 1:", "if False:", "evaluation/test_judge.py::test_a_judge_that_fails_is_named"),
     ("judge: agreement for κ", JUDGE, "np.divide(agreed - chance, 1 - chance,", "np.divide(agreed, np.ones_like(chance),", "evaluation/test_judge.py::test_kappa_by_hand"),
+    ("judge: each pair the same way round", JUDGE, "[:: -1 if number % 2 else 1]", "[::1]", "evaluation/test_judge.py::test_agreement_shows_each_second_pair_the_other_way_round"),
+    ("judge: texts of other posts", JUDGE, "zip(bodies, texts[first], texts[second], strict=True)", "zip(bodies, texts[first], texts[second][::-1], strict=True)", "evaluation/test_judge.py::test_a_judge_compares_texts_of_the_same_post"),
+    ("gold: of another post", GOLD, "prompts[row % len(prompts)]", "prompts[row // len(texts)]", "evaluation/test_record.py::test_gold_is_of_each_text_under_its_own_post"),
+    ("gold: NaN", GOLD, "if not math.isfinite(found[-1]):", "if False:", "evaluation/test_record.py::test_gold_is_of_each_text_under_its_own_post"),
+    ("evaluation: rows post by post", RECORD, ".reshape(-1, posts).T", ".reshape(posts, -1)", "evaluation/test_record.py::test_rows_are_sample_by_sample"),
+    ("evaluation: copied from another post", RECORD, "copied_share(text, bodies[row % n])", "copied_share(text, bodies[0])", "evaluation/test_record.py::test_texts_are_measured_against_their_own_posts"),
+    ("evaluation: stemmed or other ROUGE", RECORD, "rouge_rows(texts, [labels[row % n]", "rouge_rows([text.lower()[:-1] for text in texts], [labels[row % n]", "evaluation/test_record.py::test_rouge_is_rouge_scores_to_the_last_digit"),
+    ("evaluation: reward over the mean label", RECORD, "mean(per_post(model[\"reward\"]) - per_post(label[\"reward\"]))", "mean(model[\"reward\"])", "evaluation/test_record.py::test_figures"),
+    ("evaluation: difference reversed", RECORD, "mean(per_post(ours[\"reward\"]) - per_post(theirs[\"reward\"]))", "mean(per_post(theirs[\"reward\"]) - per_post(ours[\"reward\"]))", "evaluation/test_record.py::test_comparisons"),
+    ("evaluation: label left out", RECORD, " + [(name, LABEL) for name in models]", "", "evaluation/test_record.py::test_who_is_compared_with_whom"),
+    ("rouge: average of four", "summarize_rlhf/rouge.py", "sum(row[kind] for kind in KINDS)", "sum(row.values())", "evaluation/test_record.py::test_the_average_is_of_three"),
+    ("kept rows: from another model", KEPT_ROWS, "content.get(\"made_from\") == key", "True", "run/test_kept_rows.py::test_what_was_made_from_something_else_is_made_again"),
+    ("kept rows: nothing kept", KEPT_ROWS, "kept.write_value(file, {\"made_from\"", "kept.drop(file) and (file, {\"made_from\"", "run/test_kept_rows.py::test_a_stopped_run_goes_on_at_its_chunk"),
+    ("kept rows: every process does all", KEPT_ROWS, "rows[state.process_index :: state.num_processes]", "rows[state.process_index * 0 :]", "run/test_kept_rows.py::test_processes_share_a_chunk"),
+    ("kept rows: in the order of arrival", KEPT_ROWS, "in sorted(shares, key=lambda share: share[0])]", "in shares]", "run/test_kept_rows.py::test_processes_share_a_chunk"),
+    ("kept rows: a model is its name", KEPT_ROWS, "[str(file), file.stat().st_size, file.stat().st_mtime_ns]", "[str(file)]", "run/test_kept_rows.py::test_a_model_that_was_written_again_is_another"),
+    ("answers: a changed line counts", ANSWERS, "if row[\"sha256\"] == _hash(question, answer) else None", "", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
+    ("answers: a torn line takes the next", ANSWERS, "if content and not content.endswith(b\"\\n\"):", "if False:", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
+    ("named function: any object", NAMED, "if not callable(found):", "if False:", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
+    ("tables: samples all alike", SUMMARISER, "uniforms=draws[list(rows)]", "uniforms=draws[[row % len(prompts) for row in rows]]", "evaluation/test_evaluation_files.py::test_two_samples_of_a_post_differ_and_each_has_its_own_reward"),
+    ("tables: best-of-N of the summaries' stream", TEST_SET, "\"sample\", samples, kept, stream=1)", "\"sample\", samples, kept)", "evaluation/test_evaluation_files.py::test_best_of_n_is_of_samples_of_the_first_model"),
+    ("tables: unfinished rows stay", TABLES, "    kept.drop()\n", "", "evaluation/test_evaluation_files.py::test_the_files"),
+    ("tables: one name twice", TABLES, "if name.lower() in map(str.lower, models):", "if name in models:", "evaluation/test_evaluation_arguments.py::test_wrong_arguments_are_one_line"),
+    ("tables: samples of other posts", FIGURES, "summary = results.summaries[model.name, way][i]", "summary = results.summaries[model.name, way][-1 - i]", "evaluation/test_evaluation_files.py::test_samples_are_the_first_summaries"),
+    ("tables: a post of blanks", TABLES, "if not body.strip():", "if False:", "evaluation/test_evaluation_arguments.py::test_one_post"),
 ]

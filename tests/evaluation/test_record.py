@@ -18,6 +18,7 @@ from summarize_rlhf.evaluation.record import (
     opponents,
     text_columns,
 )
+from summarize_rlhf.rouge import ALL_KINDS, rouge_rows
 
 BODIES = ["my cat is lost since monday and I cry", "the car broke down in the rain"]
 LABELS = ["my cat is lost", "car broke\ndown"]
@@ -36,6 +37,12 @@ def test_rouge_is_rouge_scores_to_the_last_digit():
         for kind, score in scores.items():
             assert found[kind][row % 2, row // 2] == score.fmeasure
     assert found["rougeL"][1, 0] != found["rougeLsum"][1, 0]  # over lines
+
+
+def test_the_average_is_of_three():
+    row = rouge_rows(["broke\nthe car"], [LABELS[1]], ALL_KINDS)[0]
+    assert row["rougeAvg"] == pytest.approx((row["rouge1"] + row["rouge2"] + row["rougeL"]) / 3)
+    assert row["rougeLsum"] > 0
 
 
 def test_texts_are_measured_against_their_own_posts():
