@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 
 from reward_model.comparisons import load_comparisons
@@ -174,7 +175,7 @@ def main() -> None:
     if args.models is None:
         check_found(args.sft_model, *SFT_MODEL)
         check_found(args.ppo_model, *PPO_MODEL)
-    state = PartialState()
+    state = PartialState(cpu=not torch.cuda.is_available())  # without that, no process of a CPU knows of others
     judge = load_function(args.judge, "--judge") if args.judge else None
     known = check_judge(judge, args) if judge and state.is_main_process else None
     require(args.reward_model)

@@ -28,9 +28,9 @@ def shown(estimate: Mapping[str, Any] | None, digits: int = 3, percent: bool = F
 def sentence(row: Mapping[str, Any]) -> str:
     """Say in one line how a comparison ended."""
     second = "the human summary" if row["second"] == "label" else row["second"]
-    parts = [
-        f"wins {shown(row['win_rate'], percent=True)}, {shown(row['length_controlled'], percent=True)} at equal length"
-    ]
+    parts = [f"wins {shown(row['win_rate'], percent=True)}"]
+    if row["length_controlled"] is not None:
+        parts.append(f"at equal length {shown(row['length_controlled'], percent=True)}")
     if row["difference"] is not None:
         parts.append(f"reward {shown(row['difference'])} higher")
     return f"{row['first']} against {second}: {row['verdict']}. {'; '.join(parts)}. {row['power']}."

@@ -14,6 +14,7 @@ from summarize_rlhf.evaluation.estimates import Estimate, bootstrapped, per_post
 FIT_RESAMPLES = 1000
 STEPS = 30  # of Newton, of which a handful is needed
 LONGEST_STEP = 2.0  # of a coefficient, in log-odds
+OVERLAP = 2  # posts on either side of equal length, below which there is no fit
 NEAR = 0.1  # raw and length-controlled win rates that differ by more get a warning
 
 
@@ -34,7 +35,7 @@ def win_rate(outcomes: Any) -> Estimate:
     return rate(outcomes)
 
 
-def length_controlled(outcomes: Any, longer: Any, resamples: int = FIT_RESAMPLES) -> Estimate:
+def length_controlled(outcomes: Any, longer: Any, resamples: int = FIT_RESAMPLES) -> Estimate | None:
     """Estimate the win rate that would have been, had both summaries been of the same length.
 
     AlpacaEval 2's model (Dubois et al. 2024, arXiv 2404.04475) without its term for the difficulty of an
@@ -45,9 +46,11 @@ def length_controlled(outcomes: Any, longer: Any, resamples: int = FIT_RESAMPLES
     `outcomes` (N, P) are `wins`; Δ, `longer` (N, P), is the length of the first summary less that of the second, in any
     unit. Each resample of posts is fitted anew, standard deviation included: the error of the predictions alone would
     leave out that θ and φ are estimates. Where all outcomes agree, resamples do as well, so the interval is that of the
-    raw win rate.
+    raw win rate. None where one model is longer on all posts but one: nothing is known of equal length then.
     """
     y, delta = (np.asarray(x, dtype=np.float64).reshape(len(x), -1) for x in (outcomes, longer))
+    if min((per_post(delta) <= 0).sum(), (per_post(delta) >= 0).sum()) < OVERLAP:
+        return None
     found = bootstrapped(len(y), lambda drawn: equal_length(y[drawn], delta[drawn]), resamples)
     if per_post(y).std() == 0:
         found |= {edge: win_rate(y)[edge] for edge in ("low", "high")}
@@ -93,8 +96,10 @@ def fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return theta, phi
 
 
-def warning(raw: Estimate, controlled: Estimate) -> str | None:
-    """Return a sentence where length accounts for more than 10 points of the win rate; else None."""
+def warning(raw: Estimate, controlled: Estimate | None) -> str | None:
+    """Return a sentence where length accounts for more than 10 points of the win rate, or cannot be told; else None."""
+    if controlled is None:
+        return "one model's summaries are longer on nearly all posts: the win rate at equal length cannot be told"
     apart = raw["value"] - controlled["value"]
     if abs(apart) <= NEAR:
         return None

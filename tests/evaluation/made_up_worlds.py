@@ -60,12 +60,12 @@ def length(posts: int) -> World:
     return World("length-controlled win rate", posts, "length matters", draw, length_controlled, expit(0.4).item())
 
 
-WORLDS = (normal(40), skewed(40), skewed(200), clustered(40), length(40), length(200))
+WORLDS = (normal(40), skewed(40), clustered(40), length(40))
 
 
 def simulated(world: World, times: int, **options: Any) -> float:
     """How often the interval holds the truth; `options` are the estimate's."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([*(world.figure + world.data).encode()])  # each world has a stream of its own
     found = [world.estimate(*world.draw(rng), **options) for _ in range(times)]
     return sum(e["low"] <= world.truth <= e["high"] for e in found) / times
 

@@ -34,6 +34,8 @@ ROWS = [
     ("length: an unvarying length counts", WIN_RATES, "flat = determinant <= 1e-9 * a * a", "flat = determinant < 0", "evaluation/test_win_rates.py::test_without_differences_in_length_it_is_the_raw_rate_with_half_a_win_and_half_a_loss"),
     ("length: fitted once", WIN_RATES, "lambda drawn: equal_length(y[drawn], delta[drawn])", "lambda drawn: np.full(len(drawn), equal_length(y[None], delta[None])[0])", "evaluation/test_win_rates.py::test_the_interval_of_the_fit_holds_the_truth"),
     ("length: all won is certain", WIN_RATES, "if per_post(y).std() == 0:", "if False:", "evaluation/test_win_rates.py::test_all_won_is_not_certain"),
+    ("length: fitted far from equal length", WIN_RATES, "OVERLAP = 2  #", "OVERLAP = 0  #", "evaluation/test_win_rates.py::test_nothing_is_known_of_equal_length_where_one_model_is_always_longer"),
+    ("tables: each process for itself", TABLES, "PartialState(cpu=not torch.cuda.is_available())", "PartialState()", "evaluation/test_evaluation_files.py::test_two_processes_write_the_same"),
     ("length: no warning", WIN_RATES, "if abs(apart) <= NEAR:", "if apart <= 1:", "evaluation/test_win_rates.py::test_a_lead_by_length_alone_vanishes"),
     ("best of N: drawn with replacement", BEST_OF_N, "return comb(np.arange(samples), n - 1) / comb(samples, n)", "return np.diff((np.arange(samples + 1) / samples) ** n)", "evaluation/test_best_of_n.py::test_against_all_subsets"),
     ("best of N: the worst", BEST_OF_N, "order = r.argsort(1, kind=\"stable\")", "order = (-r).argsort(1, kind=\"stable\")", "evaluation/test_best_of_n.py::test_one_is_the_mean_and_all_the_best"),

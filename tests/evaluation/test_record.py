@@ -53,7 +53,7 @@ def test_texts_are_measured_against_their_own_posts():
 
 @pytest.fixture
 def columns():
-    """60 posts: sft, and ppo with rewards higher by about ½, twice as long; two samples each."""
+    """60 posts: sft, and ppo with rewards higher by about 1.5 and a little longer; two samples each."""
     rng = np.random.default_rng(0)
 
     def model(shift: float, length: float) -> dict[str, np.ndarray]:
@@ -67,7 +67,7 @@ def columns():
         }
 
     label = {name: values[:, :1] for name, values in model(0.0, 100).items() if name not in ("ended", "repetition")}
-    ppo = model(0.5, 200) | {"kl_to_first": rng.random((60, 2)), "kl_to_first_sampled": rng.random((60, 2))}
+    ppo = model(1.5, 104) | {"kl_to_first": rng.random((60, 2)), "kl_to_first_sampled": rng.random((60, 2))}
     return {"sft": model(0.0, 100), "ppo": ppo, LABEL: label}
 
 
@@ -98,7 +98,7 @@ def test_comparisons(columns):
     assert found[0]["verdict"] == "better"
     assert found[1]["verdict"] == "undecided"
     assert 0.1 < found[0]["detectable"] < 0.2
-    # ppo is always about as much longer: what length explains within these posts is little
+    # length explains nothing here
     assert found[0]["length_controlled"]["value"] == pytest.approx(found[0]["win_rate"]["value"], abs=0.08)
 
 

@@ -55,9 +55,16 @@ def test_length_that_separates_has_a_finite_fit():
 
 def test_without_differences_in_length_it_is_the_raw_rate_with_half_a_win_and_half_a_loss():
     outcomes = np.array([1.0] * 7 + [0.5] * 2 + [0.0] * 3)[:, None]
-    for longer in (np.zeros((12, 1)), np.full((12, 1), 9.0)):
-        found = length_controlled(outcomes, longer, 50)
-        assert found["value"] == pytest.approx((8 + 0.5) / 13)
+    assert length_controlled(outcomes, np.zeros((12, 1)), 50)["value"] == pytest.approx((8 + 0.5) / 13)
+
+
+def test_nothing_is_known_of_equal_length_where_one_model_is_always_longer():
+    won, longer = np.ones((20, 1)), np.full((20, 1), 9.0)
+    for few, known in ((0, False), (1, False), (2, True)):
+        longer[:few] = -1
+        for signed in (longer, -longer):
+            assert (length_controlled(won, signed, 50) is not None) == known
+    assert "cannot be told" in warning(win_rate(won), None)
 
 
 def test_a_lead_by_length_alone_vanishes():
@@ -96,7 +103,7 @@ def test_samples_of_a_post_are_drawn_together():
 
 
 def test_all_won_is_not_certain():
-    found = length_controlled(np.ones((30, 1)), np.arange(30.0)[:, None], 50)
+    found = length_controlled(np.ones((30, 1)), np.arange(-5.0, 25.0)[:, None], 50)
     assert found["value"] > 0.85
     assert found["low"] == win_rate(np.ones((30, 1)))["low"] < 0.95
 
