@@ -39,7 +39,7 @@ from summarize_rlhf.lm.published_tables import published_tables, title
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summariser import Summariser
 from summarize_rlhf.lm.test_set import Results, best_of, compute
-from summarize_rlhf.lm.test_set_figures import best_of_n, columns_by_way, sample_rows, way_record
+from summarize_rlhf.lm.test_set_figures import best_of_n, columns_by_way, gain_record, sample_rows, way_record
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.reading import printable, reading
@@ -187,7 +187,8 @@ def main() -> None:
     source = {"model": models[0].path, "device": state.device, "dtype": dtype_for(state.device)}
     scorer = cache(partial(Scorer.from_pretrained, args.reward_model, **source))  # read when there is a text to score
     if args.post is not None:
-        show_post(models, scorer(), args)
+        if state.is_main_process:
+            show_post(models, scorer(), args)
         return
 
     # What takes long, on all processes; a stopped run goes on from what is kept.
@@ -218,7 +219,7 @@ def main() -> None:
     columns = columns_by_way(results, models, ways(args), gold)
     by_way = {each: way_record(columns[each], models) for each in columns}
     evaluation = {"posts": len(rows), "seed": args.seed, "confidence": CONFIDENCE, "settings": asdict(args)}
-    evaluation |= by_way[way] | {"decoding": way, "ways": by_way, "gain": None}
+    evaluation |= by_way[way] | {"decoding": way, "ways": by_way, "gain": gain_record(columns[way], names)}
     evaluation["best_of_n"] = best_of_n(drawn, names[0], few, gold) if drawn else None
     evaluation["judge"] = judge_summaries(judge, known, results, names, args) if known else None
     evaluation |= {name: provenance[name] for name in ("data", "commit", "versions")}

@@ -32,7 +32,7 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["length_controlled"] is not None:
         parts.append(f"at equal length {shown(row['length_controlled'], percent=True)}")
     if row["difference"] is not None:
-        parts.append(f"reward {shown(row['difference'])} higher")
+        parts.append(f"difference in reward {shown(row['difference'])}")
     return f"{row['first']} against {second}: {row['verdict']}. {'; '.join(parts)}. {row['power']}."
 
 
@@ -88,7 +88,7 @@ def best_of_n_section(best: Mapping[str, Any]) -> list[str]:
 def judge_section(judge: Mapping[str, Any]) -> list[str]:
     told = (
         f"Agreement with {judge['pairs']} pairs that were judged before: κ = {shown(judge['kappa'], 2)}. Asked in both "
-        f"orders; the same answer in both: {judge['consistent']:.0%}. Not comparable with any other judge."
+        f"orders; the same answer in both: {100 * judge['consistent']:.0f} %. Not comparable with any other judge."
     )
     return [f"## Judged by {judge['name']}", told, comparisons_table(judge["comparisons"])]
 

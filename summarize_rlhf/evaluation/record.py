@@ -32,14 +32,21 @@ def by_post(rows: Sequence[float], posts: int) -> np.ndarray:
     return np.asarray(rows, dtype=np.float64).reshape(-1, posts).T
 
 
-def text_columns(texts: Sequence[str], bodies: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Measure summaries, in rows (K·N), by their text alone: ROUGE to the label, repetition, copying, characters."""
-    n = len(bodies)
+def rouge_columns(texts: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Measure ROUGE of summaries, in rows (K·N), to the human summaries (N)."""
+    n = len(labels)
     scores = rouge_rows(texts, [labels[row % n] for row in range(len(texts))], ALL_KINDS)
-    rows = {kind: [score[kind] for score in scores] for kind in ALL_KINDS}
-    rows["repetition"] = [repeated_share(text) for text in texts]
-    rows["copied_4grams"] = [copied_share(text, bodies[row % n]) for row, text in enumerate(texts)]
-    rows["characters"] = [len(text) for text in texts]
+    return {kind: by_post([score[kind] for score in scores], n) for kind in ALL_KINDS}
+
+
+def text_columns(texts: Sequence[str], bodies: Sequence[str]) -> dict[str, np.ndarray]:
+    """Measure summaries, in rows (K·N), of posts (N) by their text alone: repetition, copying, length in characters."""
+    n = len(bodies)
+    rows = {
+        "repetition": [repeated_share(text) for text in texts],
+        "copied_4grams": [copied_share(text, bodies[row % n]) for row, text in enumerate(texts)],
+        "characters": [len(text) for text in texts],
+    }
     return {name: by_post(values, n) for name, values in rows.items()}
 
 

@@ -104,6 +104,6 @@ def warning(raw: Estimate, controlled: Estimate | None) -> str | None:
     if abs(apart) <= NEAR:
         return None
     return (
-        f"the win rate of {raw['value']:.0%} would be {controlled['value']:.0%} at equal length: "
+        f"the win rate of {100 * raw['value']:.0f} % would be {100 * controlled['value']:.0f} % at equal length: "
         f"the length of the summaries accounts for {abs(apart) * 100:.0f} points"
     )

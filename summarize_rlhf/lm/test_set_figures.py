@@ -7,7 +7,17 @@ import numpy as np
 from datasets import Dataset
 
 from summarize_rlhf.evaluation.best_of_n import curve
-from summarize_rlhf.evaluation.record import LABEL, by_post, comparisons, figures, label_figures, text_columns
+from summarize_rlhf.evaluation.estimates import per_post
+from summarize_rlhf.evaluation.gain import gain
+from summarize_rlhf.evaluation.record import (
+    LABEL,
+    by_post,
+    comparisons,
+    figures,
+    label_figures,
+    rouge_columns,
+    text_columns,
+)
 from summarize_rlhf.lm.summariser import Summariser
 from summarize_rlhf.lm.test_set import BestOf, Key, Results
 from summarize_rlhf.tokenizer import prefix_ids, token_ids
@@ -40,10 +50,11 @@ def model_columns(results: Results, key: Key, gold: Gold | None = None) -> Colum
     rows = {name: table[name] for name in ("reward", "tokens", "ended")}
     if key in results.divergences:
         rows["kl_to_first"] = table["kl"]
-        rows["kl_to_first_sampled"] = [found.log_ratio for found in results.divergences[key]]
+        if key[1] == "sample":  # of greedy summaries it estimates nothing
+            rows["kl_to_first_sampled"] = [found.log_ratio for found in results.divergences[key]]
     if gold is not None:
         rows["gold"] = gold(results.rows["prompt"][:], table["summary"])
-    columns = text_columns(table["summary"], results.bodies, results.labels)
+    columns = text_columns(table["summary"], results.bodies) | rouge_columns(table["summary"], results.labels)
     return columns | {name: by_post(values, len(results.rows)) for name, values in rows.items()}
 
 
@@ -54,7 +65,7 @@ def label_columns(results: Results, first: Summariser, gold: Gold | None = None)
     rows["reward"] = results.label_rewards.tolist()
     if gold is not None:
         rows["gold"] = gold(results.rows["prompt"][:], results.labels)
-    columns = text_columns(results.labels, results.bodies, results.labels)
+    columns = text_columns(results.labels, results.bodies)
     return columns | {name: by_post(values, len(results.rows)) for name, values in rows.items()}
 
 
@@ -77,6 +88,17 @@ def way_record(columns: dict[str, Columns], models: Sequence[Summariser]) -> dic
         "label": label_figures(label),
         "comparisons": comparisons(columns),
     }
+
+
+def gain_record(columns: dict[str, Columns], names: Sequence[str]) -> dict[str, Any] | None:
+    """Return `gain` of evaluation.json: why the second model has more reward than the first; None for one model."""
+    if len(names) < 2:
+        return None
+    both = [
+        {name: per_post(columns[model][name]) for name in ("reward", "tokens", "copied_4grams")}
+        for model in names[1::-1]
+    ]
+    return {"first": names[1], "second": names[0], **gain(*both)}
 
 
 def sample_rows(results: Results, columns: dict[str, Columns], models: Sequence[Summariser], way: str) -> list[dict]:

@@ -29,7 +29,10 @@ def test_the_files(out):
 
 
 def test_figures_are_those_of_the_summaries(folder, out, record):
-    assert (record["posts"], record["seed"], record["confidence"], record["gain"]) == (POSTS, 4, 0.95, None)
+    assert (record["posts"], record["seed"], record["confidence"]) == (POSTS, 4, 0.95)
+    gain = record["models"]["ppo"]["reward"]["value"] - record["models"]["sft"]["reward"]["value"]
+    assert (record["gain"]["first"], record["gain"]["second"]) == ("ppo", "sft")
+    assert record["gain"]["total"]["value"] == pytest.approx(gain)
     assert record["models"] == record["ways"]["greedy"]["models"]
     for way, samples in (("greedy", 1), ("sample", 2)):
         for name in MODELS:
@@ -46,6 +49,7 @@ def test_figures_are_those_of_the_summaries(folder, out, record):
             assert found["gold"]["value"] == pytest.approx(np.mean(gold))
             if name != "sft":
                 assert found["kl_to_first"]["value"] == pytest.approx(np.mean([float(row["kl"]) for row in rows]))
+                assert (found["kl_to_first_sampled"] is None) == (way == "greedy")
     assert record["models"]["sft"]["kl_to_first"] is None
 
 

@@ -16,6 +16,7 @@ from summarize_rlhf.evaluation.record import (
     figures,
     label_figures,
     opponents,
+    rouge_columns,
     text_columns,
 )
 from summarize_rlhf.rouge import ALL_KINDS, rouge_rows
@@ -30,7 +31,7 @@ def test_rows_are_sample_by_sample():
 
 def test_rouge_is_rouge_scores_to_the_last_digit():
     texts = ["cat is lost since monday", "broke\nthe car in rain", "I cry", "car broke\ndown"]
-    found = text_columns(texts, BODIES, LABELS)
+    found = rouge_columns(texts, LABELS)
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=False)
     for row, text in enumerate(texts):
         scores = scorer.score(target=LABELS[row % 2], prediction=text)
@@ -46,7 +47,7 @@ def test_the_average_is_of_three():
 
 
 def test_texts_are_measured_against_their_own_posts():
-    found = text_columns(["cat is lost since", "cat is lost since", "", "broke down in the"], BODIES, LABELS)
+    found = text_columns(["cat is lost since", "cat is lost since", "", "broke down in the"], BODIES)
     assert found["copied_4grams"].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert found["characters"].tolist() == [[17, 0], [17, 17]]
 
