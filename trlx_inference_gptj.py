@@ -22,14 +22,14 @@ import torch
 from accelerate import PartialState
 
 from reward_model.comparisons import load_comparisons
-from reward_model.kept_scores import kept_scores
+from reward_model.kept_rewards import kept_rewards
 from reward_model.reward_model import require
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError, versions
 from summarize_rlhf.data import fingerprint, load_rows
 from summarize_rlhf.evaluation.copying import copied_share
 from summarize_rlhf.evaluation.estimates import CONFIDENCE
-from summarize_rlhf.evaluation.gold import gold_scores
+from summarize_rlhf.evaluation.gold import gold_values
 from summarize_rlhf.evaluation.judge import Judge, agreement, judged
 from summarize_rlhf.evaluation.page import page, sentence, shown
 from summarize_rlhf.evaluation.record import LABEL, opponents
@@ -168,7 +168,7 @@ def main() -> None:
     args = parse_arguments(InferenceArguments)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
-    gold = partial(gold_scores, args.gold, load_function(args.gold, "--gold")) if args.gold else None
+    gold = partial(gold_values, args.gold, load_function(args.gold, "--gold")) if args.gold else None
     named = named_models(args)
     if args.post is None:
         check_results_dir(args.output_dir)
@@ -193,11 +193,11 @@ def main() -> None:
 
     # What takes long, on all processes; a stopped run goes on from what is kept.
     kept = KeptRows(Path(args.output_dir) / UNFINISHED)
-    score = partial(kept_scores, scorer, kept, identity(args.reward_model))
+    rewards_of = partial(kept_rewards, scorer, kept, identity(args.reward_model))
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
-    results = compute(models, rows, score, ways(args), args.samples, args.kl, kept)
+    results = compute(models, rows, rewards_of, ways(args), args.samples, args.kl, kept)
     few = rows.select(range(min(len(rows), args.best_of_posts)))
-    drawn = best_of(models[0], few, score, args.best_of, kept) if args.best_of else None
+    drawn = best_of(models[0], few, rewards_of, args.best_of, kept) if args.best_of else None
     if not state.is_main_process:
         return
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks import measure, published, workload
 from benchmarks.raw import FUSED, OURS, PUBLISHED
-from reward_model.kept_scores import kept_scores
+from reward_model.kept_rewards import kept_rewards
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.lm.published_tables import published_tables
@@ -47,8 +47,8 @@ def ours(folder: Path, rows: Dataset) -> dict[str, float]:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         kept = KeptRows(directory + "/kept")
-        score = partial(kept_scores, lambda: scorer, kept, "benchmark")
-        results = compute([model], rows, score, ["greedy"], 1, False, kept)
+        rewards_of = partial(kept_rewards, lambda: scorer, kept, "benchmark")
+        results = compute([model], rows, rewards_of, ["greedy"], 1, False, kept)
         _, tables = published_tables(results, ["sft"], "test")
         record = way_record(columns_by_way(results, [model], ["greedy"])["greedy"], [model])
         json.dumps([tables, record])

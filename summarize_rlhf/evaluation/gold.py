@@ -8,7 +8,7 @@ from summarize_rlhf import UserError
 Gold = Callable[[str, str], float]
 
 
-def gold_scores(name: str, gold: Gold, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+def gold_values(name: str, gold: Gold, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     """Score texts in rows, sample by sample (K·N), under their prompts (N): (K·N).
 
     Raises `UserError` that names the function where it raises, or returns no finite number.

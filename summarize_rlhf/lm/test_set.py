@@ -15,7 +15,7 @@ from summarize_rlhf.text import split_labels, split_prompts
 
 Key = tuple[str, str]  # a model's name and a way of decoding: "greedy" or "sample"
 # Scores texts in rows (K·N) under their posts (N): name in the progress bar, bodies, texts, places in a data set.
-Score = Callable[[str, Sequence[str], Sequence[str], Sequence[str] | None], Tensor]
+RewardsOf = Callable[[str, Sequence[str], Sequence[str], Sequence[str] | None], Tensor]
 
 
 class BestOf(NamedTuple):
@@ -71,7 +71,7 @@ def divergences_to_first(
 def compute(
     models: Sequence[Summariser],
     rows: Dataset,
-    score: Score,
+    rewards_of: RewardsOf,
     ways: Sequence[str],
     samples: int,
     kl: bool,
@@ -81,17 +81,18 @@ def compute(
     bodies, labels = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))
     summaries = summarise(models, rows, ways, samples, kept)
     divergences = divergences_to_first(models, summaries, ways, kept) if kl else {}
-    label_rewards = score("labels", bodies, labels, places(rows))
+    label_rewards = rewards_of("labels", bodies, labels, places(rows))
     rewards = {
-        key: score(" ".join(key), bodies, [summary.text for summary in given], None) for key, given in summaries.items()
+        key: rewards_of(" ".join(key), bodies, [summary.text for summary in given], None)
+        for key, given in summaries.items()
     }
     return Results(rows, bodies, labels, label_rewards, summaries, rewards, divergences)
 
 
-def best_of(model: Summariser, rows: Dataset, score: Score, samples: int, kept: KeptRows) -> BestOf:
+def best_of(model: Summariser, rows: Dataset, rewards_of: RewardsOf, samples: int, kept: KeptRows) -> BestOf:
     """Draw `samples` of each post from a model, and score them."""
     prompts = model.prompts(rows["prompt"], places(rows))
     summaries = model.write(prompts, "sample", samples, kept, stream=1)
     model.release()
     bodies, texts = split_prompts(rows["prompt"], places(rows)), [summary.text for summary in summaries]
-    return BestOf(summaries, score(f"{model.name} best of {samples}", bodies, texts, None), len(rows))
+    return BestOf(summaries, rewards_of(f"{model.name} best of {samples}", bodies, texts, None), len(rows))

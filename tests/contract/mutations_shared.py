@@ -4,7 +4,7 @@
 HANDOVER = "summarize_rlhf/handover.py"
 READING = "summarize_rlhf/reading.py"
 INTERVALS = "summarize_rlhf/intervals.py"
-KEPT_SCORES = "reward_model/kept_scores.py"
+KEPT_REWARDS = "reward_model/kept_rewards.py"
 PUBLISHED_TABLES = "summarize_rlhf/lm/published_tables.py"
 SAMPLER = "summarize_rlhf/run/sampler.py"
 SFT = "sft/train_gptj_summarize.py"
@@ -50,7 +50,7 @@ ROWS = [
     ("tables: rows unlimited", TABLES, "[\"prompt\", \"label\"], args.max_rows)", "[\"prompt\", \"label\"], None)", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
     ("tables: gain reversed", PUBLISHED_TABLES, "for n in (second, first))", "for n in (first, second))", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: delta reversed", PUBLISHED_TABLES, "(scores - label_scores).mean()", "(label_scores - scores).mean()", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
-    ("tables: rewards of other posts", KEPT_SCORES, "[bodies[post] for post in posts]", "[bodies[post - 1] for post in posts]", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: rewards of other posts", KEPT_REWARDS, "[bodies[post] for post in posts]", "[bodies[post - 1] for post in posts]", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
     # input from outside

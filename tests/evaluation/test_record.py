@@ -7,7 +7,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from summarize_rlhf import UserError
-from summarize_rlhf.evaluation.gold import gold_scores
+from summarize_rlhf.evaluation.gold import gold_values
 from summarize_rlhf.evaluation.page import page, sentence, shown
 from summarize_rlhf.evaluation.record import (
     LABEL,
@@ -131,11 +131,11 @@ def test_estimates_are_shown_with_their_intervals():
 
 
 def test_gold_is_of_each_text_under_its_own_post():
-    found = gold_scores(
+    found = gold_values(
         "mine:gold", lambda prompt, text: len(prompt) * 10 + len(text), ["a", "bb"], ["", "x", "yy", "z"]
     )
     assert found == [10.0, 21.0, 12.0, 21.0]
     with pytest.raises(UserError, match="mine:gold failed: ZeroDivisionError"):
-        gold_scores("mine:gold", lambda *_: 1 / 0, ["a"], ["x"])
+        gold_values("mine:gold", lambda *_: 1 / 0, ["a"], ["x"])
     with pytest.raises(UserError, match="mine:gold returned nan for 'x'"):
-        gold_scores("mine:gold", lambda *_: float("nan"), ["a"], ["x"])
+        gold_values("mine:gold", lambda *_: float("nan"), ["a"], ["x"])

@@ -10,7 +10,7 @@ from reward_model.scoring import Scorer
 from summarize_rlhf.run.kept_rows import KeptRows
 
 
-def kept_scores(
+def kept_rewards(
     scorer: Callable[[], Scorer],
     kept: KeptRows,
     made_from: Any,
