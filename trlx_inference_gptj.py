@@ -1,7 +1,8 @@
 """The tables: ROUGE and reward of generated summaries, any number of models side by side.
 
     python trlx_inference_gptj.py
-    accelerate launch --num_processes 4 trlx_inference_gptj.py --models sft=DIR ppo=DIR other=DIR
+    accelerate launch --num_processes 4 --config_file configs/default_accelerate_config.yaml \\
+        trlx_inference_gptj.py --models sft=DIR ppo=DIR other=DIR
 
 summarises the TL;DR test set with the model of stage 1 and that of stage 3 (or those given), scores these and the human
 summaries (labels) with the reward model of stage 2, measures how far the models have moved from the first one (KL), and

@@ -74,6 +74,6 @@ ROWS = [
     ("tables: unfinished rows stay", TABLES, "    kept.drop()\n", "", "evaluation/test_evaluation_files.py::test_the_files"),
     ("tables: one name twice", TABLES, "if name.lower() in map(str.lower, models):", "if name in models:", "evaluation/test_evaluation_arguments.py::test_wrong_arguments_are_one_line"),
     ("tables: samples of other posts", FIGURES, "summary = results.summaries[model.name, way][i]", "summary = results.summaries[model.name, way][-1 - i]", "evaluation/test_evaluation_files.py::test_samples_are_the_first_summaries"),
-    ("tables: gain reversed", FIGURES, "for model in names[1::-1]", "for model in names[:2]", "evaluation/test_evaluation_files.py::test_figures_are_those_of_the_summaries"),
+    ("evaluation: why the reward fell", FIGURES, "for model in names[1::-1]", "for model in names[:2]", "evaluation/test_evaluation_files.py::test_figures_are_those_of_the_summaries"),
     ("tables: a post of blanks", TABLES, "if not body.strip():", "if False:", "evaluation/test_evaluation_arguments.py::test_one_post"),
 ]
