@@ -144,7 +144,7 @@ def check_judge(judge: Judge, args: InferenceArguments) -> dict[str, Any]:
     pairs, _ = load_comparisons(args.judge_pairs, "test", args.judge_rows)
     kappa = agreement(args.judge, judge, [{name: bare_summary(pair[name]) for name in pair} for pair in pairs])
     print(f"judge {args.judge}: κ {shown(kappa, 2)} on {len(pairs)} pairs with known verdicts", flush=True)
-    known = {"name": args.judge, "version": version_of(judge)}
+    known = {"name": args.judge, "version": version_of(args.judge)}
     return known | {"kappa": kappa, "pairs": len(pairs), "data": fingerprint(pairs)}
 
 
@@ -178,7 +178,6 @@ def main() -> None:
         check_found(args.ppo_model, *PPO_MODEL)
     state = PartialState(cpu=not torch.cuda.is_available())  # without that, no process of a CPU knows of others
     judge = load_function(args.judge, "--judge") if args.judge else None
-    known = check_judge(judge, args) if judge and state.is_main_process else None
     require(args.reward_model)
     options = ("max_length", "max_new_tokens", "temperature", "seed", "batch_size")
     models = [
@@ -191,6 +190,7 @@ def main() -> None:
         if state.is_main_process:
             show_post(models, scorer(), args)
         return
+    known = check_judge(judge, args) if judge and state.is_main_process else None
 
     # What takes long, on all processes; a stopped run goes on from what is kept.
     kept = KeptRows(Path(args.output_dir) / UNFINISHED)

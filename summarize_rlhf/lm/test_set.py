@@ -1,11 +1,13 @@
 """Everything of an evaluation that takes long: summaries of the test set, their divergences and rewards; resumable."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from datasets import Dataset
 from torch import Tensor
 
+from summarize_rlhf import UserError
 from summarize_rlhf.data import places
 from summarize_rlhf.lm.kl import Divergence
 from summarize_rlhf.lm.summaries import Generated
@@ -63,6 +65,11 @@ def divergences_to_first(
             continue
         for way in ways:
             found[model.name, way] = model.divergences(first, summaries[model.name, way], kept, way)
+            if not all(math.isfinite(figure) for both in found[model.name, way] for figure in both):
+                raise UserError(
+                    f"the KL of {model.name} to {first.name} is no finite number: weights are damaged, or their precision "
+                    "is too low. --kl false leaves it out"
+                )
         model.release()
     first.release()
     return found

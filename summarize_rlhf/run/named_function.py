@@ -1,5 +1,6 @@
 """A function of the user's that a flag names: ``package.module:function``."""
 
+import hashlib
 import importlib
 import inspect
 import os
@@ -30,6 +31,7 @@ def load_function(name: str, option: str) -> Callable:
     return found
 
 
-def version_of(function: Callable) -> str:
-    """Return the SHA-256 of the file that defines a function: after any change there it counts as another one."""
-    return sha256_of(Path(inspect.getfile(inspect.unwrap(function))))
+def version_of(name: str) -> str:
+    """Return a hash of a loaded function's name and its module's file: after a change of either it is another one."""
+    module = sys.modules[name.partition(":")[0]]
+    return hashlib.sha256(f"{name} {sha256_of(Path(inspect.getfile(module)))}".encode()).hexdigest()

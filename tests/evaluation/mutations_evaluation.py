@@ -68,6 +68,7 @@ ROWS = [
     ("kept rows: a model is its name", KEPT_ROWS, "[str(file), file.stat().st_size, file.stat().st_mtime_ns]", "[str(file)]", "run/test_kept_rows.py::test_a_model_that_was_written_again_is_another"),
     ("answers: a changed line counts", ANSWERS, "if row[\"sha256\"] == _hash(question, answer) else None", "", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
     ("answers: a torn line takes the next", ANSWERS, "if content and not content.endswith(b\"\\n\"):", "if False:", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
+    ("named function: two of one file are one", NAMED, "f\"{name} {sha256_of", "f\"{sha256_of", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
     ("named function: any object", NAMED, "if not callable(found):", "if False:", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
     ("tables: samples all alike", SUMMARISER, "uniforms=draws[list(rows)]", "uniforms=draws[[row % len(prompts) for row in rows]]", "evaluation/test_evaluation_files.py::test_two_samples_of_a_post_differ_and_each_has_its_own_reward"),
     ("tables: best-of-N of the summaries' stream", TEST_SET, "\"sample\", samples, kept, stream=1)", "\"sample\", samples, kept)", "evaluation/test_evaluation_files.py::test_best_of_n_is_of_samples_of_the_first_model"),

@@ -7,7 +7,8 @@ import torch
 from tiny import make_model_dir, make_tokenizer
 from transformers import AutoModelForCausalLM
 
-from summarize_rlhf.lm.kl import divergences, kl_of_logits, kl_of_responses
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.kl import Divergence, divergences, kl_of_logits, kl_of_responses
 from summarize_rlhf.lm.summaries import generate
 from summarize_rlhf.lm.summariser import Summariser
 from summarize_rlhf.lm.test_set import divergences_to_first
@@ -97,6 +98,14 @@ def test_the_mean_over_samples_is_the_kl_between_the_distributions_of_responses(
     )
     assert values.mean().item() == pytest.approx(exact, abs=4 * values.std().item() / 2000**0.5)
     assert values.std() > 0
+
+
+def test_a_kl_that_is_no_number_is_told(gptj_dir, tmp_path, monkeypatch):
+    options = {"max_length": 70, "max_new_tokens": 9, "temperature": 1.0, "seed": 0, "batch_size": 4}
+    one, other = (Summariser(name, str(gptj_dir), torch.device("cpu"), **options) for name in ("sft", "ppo"))
+    monkeypatch.setattr(other, "divergences", lambda *_: [Divergence(0.5, 0.4), Divergence(math.nan, 0.1)])
+    with pytest.raises(UserError, match="KL of ppo to sft is no finite number"):
+        divergences_to_first([one, other], {("ppo", "greedy"): []}, ["greedy"], KeptRows(tmp_path / "kept"))
 
 
 def test_models_of_different_tokenizers_have_no_kl(gptj_dir, tmp_path, capsys):

@@ -112,9 +112,10 @@ def test_a_function_beside_the_user_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = load_function("of_mine_17:judge", "--judge")
     assert found(1) == 2
-    before = version_of(found)
-    (tmp_path / "of_mine_17.py").write_text("def judge(a):\n    return a + 2\n")
-    assert version_of(found) != before
+    before = version_of("of_mine_17:judge")
+    assert version_of("of_mine_17:other") != before  # of the same file
+    (tmp_path / "of_mine_17.py").write_text("def judge(a):\n    return a + 2\n\nnumber = 1\n")
+    assert version_of("of_mine_17:judge") != before
     for name, told in (
         ("of_mine_17", "should be module:function"),
         ("of_mine_17:", "should be module:function"),
