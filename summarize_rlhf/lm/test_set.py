@@ -67,8 +67,8 @@ def divergences_to_first(
             found[model.name, way] = model.divergences(first, summaries[model.name, way], kept, way)
             if not all(math.isfinite(figure) for both in found[model.name, way] for figure in both):
                 raise UserError(
-                    f"the KL of {model.name} to {first.name} is no finite number: weights are damaged, or their precision "
-                    "is too low. --kl false leaves it out"
+                    f"the KL of {model.name} to {first.name} is no finite number: weights are damaged, or their "
+                    "precision is too low. --kl false leaves it out"
                 )
         model.release()
     first.release()
