@@ -1,47 +1,74 @@
-"""The tables: ROUGE and reward of generated summaries, SFT against PPO.
+"""The tables: ROUGE and reward of generated summaries, any number of models side by side.
 
     python trlx_inference_gptj.py
+    accelerate launch --num_processes 4 --config_file configs/default_accelerate_config.yaml \\
+        trlx_inference_gptj.py --models sft=DIR ppo=DIR other=DIR
 
-summarises the TL;DR test set with the model of stage 1 and that of stage 3, scores these and the human summaries
-(labels) with the reward model of stage 2, measures how far stage 3 has moved from stage 1 (KL), prints both tables
-and writes them with every summary as CSV.
+summarises the TL;DR test set with the model of stage 1 and that of stage 3 (or those given), scores these and the human
+summaries (labels) with the reward model of stage 2, measures how far the models have moved from the first one (KL), and
+writes the published tables, every summary as CSV, and an evaluation with intervals and verdicts: evaluation.md for
+people, evaluation.json and samples.jsonl. docs/evaluation.md explains each figure. Run the same command again to take
+up a run that was stopped. `--post FILE` summarises one post instead.
 """
 
 import json
+import re
+import sys
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from datasets import Dataset
+from accelerate import PartialState
 
+from reward_model.comparisons import load_comparisons
+from reward_model.kept_rewards import kept_rewards
+from reward_model.reward_model import require
 from reward_model.scoring import Scorer
-from summarize_rlhf import versions
-from summarize_rlhf.data import fingerprint, load_rows, places
-from summarize_rlhf.handover import check_handover
-from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
+from summarize_rlhf import UserError, versions
+from summarize_rlhf.data import fingerprint, load_rows
+from summarize_rlhf.evaluation.copying import copied_share
+from summarize_rlhf.evaluation.estimates import CONFIDENCE
+from summarize_rlhf.evaluation.gold import gold_values
+from summarize_rlhf.evaluation.judge import Judge, agreement, judged
+from summarize_rlhf.evaluation.page import page, sentence, shown
+from summarize_rlhf.evaluation.record import LABEL, opponents
 from summarize_rlhf.lm.generation_options import check_options
-from summarize_rlhf.lm.kl import kl_of_responses
 from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.published_tables import published_tables, title
 from summarize_rlhf.lm.speed import tune_process
-from summarize_rlhf.lm.summaries import Generated, generate
-from summarize_rlhf.lm.weights import check_found, check_positions, find_model, load_causal_lm
+from summarize_rlhf.lm.summariser import Summariser
+from summarize_rlhf.lm.test_set import Results, best_of, compute
+from summarize_rlhf.lm.test_set_figures import best_of_n, columns_by_way, gain_record, sample_rows, way_record
+from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_MODEL, REWARD_MODEL_DIR, SFT_MODEL
-from summarize_rlhf.report import as_csv, format_table, print_samples
-from summarize_rlhf.rouge import rouge
+from summarize_rlhf.reading import printable, reading
+from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_results_dir, write_files
-from summarize_rlhf.text import cut_prompts, prompt_text, split_labels, split_prompts
-from summarize_rlhf.tokenizer import load_tokenizer, tokenizer_hash
+from summarize_rlhf.run.kept_answers import KeptAnswers
+from summarize_rlhf.run.kept_rows import KeptRows, identity
+from summarize_rlhf.run.named_function import load_function, version_of
+from summarize_rlhf.text import bare_body, bare_summary, prompt_text
 
 HERE = Path(__file__).resolve().parent
+UNFINISHED = "unfinished"  # folder of what a stopped run goes on from
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}")
+TAKEN = {LABEL, "post", "prompt", "rouge", "reward"}  # no names of models
 
 
 @dataclass
 class InferenceArguments:
+    models: list[str] | None = knob(
+        None, "any number of NAME=directory or NAME=Hub id; the first is what the others are compared with. None: the "
+        "next two, as sft and ppo",
+    )  # fmt: skip
     sft_model: str = knob(find_model(*SFT_MODEL), "stage 1's directory or a Hub id")
     ppo_model: str = knob(find_model(*PPO_MODEL), "stage 3's hf_model directory or a Hub id")
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
+    post: str | None = knob(None, "a text file with one post, or - for stdin: show its summary by each model and stop")
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id")
     split: str = knob("test", "split of the data set")
     max_rows: int | None = knob(None, "number of first rows of the split to use; None: all", least=1)
@@ -51,7 +78,16 @@ class InferenceArguments:
         "greedy", "greedy, sampled from the model's own distribution, or both", choices=["greedy", "sample", "both"]
     )
     temperature: float = knob(1.0, "divides the logits when sampling; 0: greedy", least=0)
-    kl: bool = knob(True, "measure the KL of PPO to SFT along PPO's summaries; holds both models in memory")
+    samples: int = knob(1, "sampled summaries of each post; intervals count posts all the same", least=1)
+    kl: bool = knob(True, "measure the KL of each model to the first along its summaries; holds both in memory")
+    best_of: int | None = knob(None, "measure best-of-N of the first model for N up to this; None: not", least=2)
+    best_of_posts: int = knob(200, "number of first posts that best-of-N is measured on", least=1)
+    gold: str | None = knob(None, "module:function that knows how good a summary is: (prompt, summary) to a number")
+    judge: str | None = knob(
+        None, "module:function that judges: (post, summary, other summary) to 1, 0 or 0.5 for a tie"
+    )
+    judge_pairs: str | None = knob(None, "pairs with known verdicts to check the judge on: comparisons, file or Hub id")
+    judge_rows: int = knob(100, "number of first pairs to check the judge on, at each start", least=2)
     batch_size: int = knob(32, "prompts generated at once; changes memory and speed only", least=1)
     seed: int = knob(0, "seed of the samples", least=0, below=2**32)
     output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
@@ -61,52 +97,70 @@ def ways(args: InferenceArguments) -> list[str]:
     return ["greedy", "sample"] if args.decoding == "both" else [args.decoding]
 
 
-def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, device) -> dict[str, list[Generated]]:
-    """Return the model's summary of each post, by way of decoding. `name` is for the progress bar."""
-    tokenizer = load_tokenizer(path)
-    if Path(path).is_dir():
-        check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
-    model = load_causal_lm(path, dtype=dtype_for(device)).to(device)
-    check_positions(model.config, args.max_length, "--max_length")
-    room = args.max_length - args.max_new_tokens
-    prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places(rows))]
-    return {
-        way: generate(
-            model,
-            tokenizer,
-            prompts,
-            max_new_tokens=args.max_new_tokens,
-            batch_size=args.batch_size,
-            do_sample=way == "sample",
-            temperature=args.temperature,
-            seed=args.seed,
-            progress=f"{name} {way}",
-        )
-        for way in ways(args)
-    }
+def named_models(args: InferenceArguments) -> dict[str, str]:
+    """Return directory or Hub id by the name that its model has in tables and files."""
+    if args.models is None:
+        return {"sft": args.sft_model, "ppo": args.ppo_model}
+    models: dict[str, str] = {}
+    for given in args.models:
+        name, _, path = given.partition("=")
+        if not NAME.fullmatch(name) or not path or name.lower() in TAKEN:
+            raise UserError(
+                f"--models: {given!r} should be NAME=directory or NAME=Hub id, where NAME is made of letters, digits, "
+                f"_ . and -, and is none of {', '.join(sorted(TAKEN))}"
+            )
+        if name.lower() in map(str.lower, models):
+            raise UserError(f"--models names {name!r} twice: the files of both would have one name")
+        models[name] = path
+    return models
 
 
-def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, device) -> dict[str, list[float]]:
-    """Return KL(PPO ‖ SFT) in nats along each of PPO's summaries, by way of decoding; empty if undefined."""
-    if not args.kl:
-        return {}
-    if len({tokenizer_hash(load_tokenizer(path)) for path in (args.sft_model, args.ppo_model)}) == 2:
-        print("KL of PPO to SFT is left out: they have different tokenizers")
-        return {}
-    ppo, sft = (
-        load_causal_lm(path, dtype=dtype_for(device)).to(device).eval() for path in (args.ppo_model, args.sft_model)
-    )
-    return {
-        way: kl_of_responses(
-            ppo,
-            sft,
-            [summary.prompt for summary in given],
-            [summary.response for summary in given],
-            args.batch_size,
-            f"KL {way}",
-        )
-        for way, given in summaries.items()
-    }
+def show_post(models: list[Summariser], scorer: Scorer, args: InferenceArguments) -> None:
+    """Print the summary of one post by each model, with its score."""
+    with reading("stdin" if args.post == "-" else args.post, "post in", "it should be text in UTF-8"):
+        text = sys.stdin.read() if args.post == "-" else Path(args.post).read_text(encoding="utf-8-sig")
+    body, place = bare_body(text), "the post"
+    if not body.strip():
+        raise UserError(f"--post {args.post}: the post is empty")
+    rows = []
+    for model in models:
+        prompts = model.prompts([prompt_text(body)], [place])
+        for way in ways(args):
+            for written in model.write(prompts, way, args.samples if way == "sample" else 1):
+                rows.append({
+                    "model": model.name if args.decoding != "both" else f"{model.name} ({way})",
+                    "summary": printable(written.text), "reward": scorer.score([body], [written.text]).item(),
+                    "tokens": len(written.response), "ended by EOS": "yes" if written.ended else "no",
+                    "copied": copied_share(written.text, body),
+                })  # fmt: skip
+        model.release()
+    print(format_table(rows))
+
+
+def check_judge(judge: Judge, args: InferenceArguments) -> dict[str, Any]:
+    """Compare the judge's answers with known verdicts; return what evaluation.json says of it."""
+    if not args.judge_pairs:
+        raise UserError("--judge needs --judge_pairs: pairs with known verdicts, on which it is checked at each start")
+    pairs, _ = load_comparisons(args.judge_pairs, "test", args.judge_rows)
+    kappa = agreement(args.judge, judge, [{name: bare_summary(pair[name]) for name in pair} for pair in pairs])
+    print(f"judge {args.judge}: κ {shown(kappa, 2)} on {len(pairs)} pairs with known verdicts", flush=True)
+    known = {"name": args.judge, "version": version_of(args.judge)}
+    return known | {"kappa": kappa, "pairs": len(pairs), "data": fingerprint(pairs)}
+
+
+def judge_summaries(
+    judge: Judge, known: dict[str, Any], results: Results, names: list[str], args: InferenceArguments
+) -> dict[str, Any]:
+    """Let the judge compare the first summary of each post; return `judge` of evaluation.json.
+
+    Its answers are kept in a file of its own, named by the code that defines it: no table is of two judges.
+    """
+    way, posts = ways(args)[0], len(results.rows)
+    texts = {name: [summary.text for summary in results.summaries[name, way][:posts]] for name in names}
+    texts[LABEL] = results.labels
+    answers = KeptAnswers(Path(args.output_dir) / f"judge_{known['version'][:12]}.jsonl")
+    found, consistent = judged(args.judge, judge, results.bodies, texts, opponents(names), answers)
+    return known | {"consistent": consistent, "decoding": way, "comparisons": found}
 
 
 @main_guard
@@ -115,81 +169,69 @@ def main() -> None:
     args = parse_arguments(InferenceArguments)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
-    check_results_dir(args.output_dir)
-    check_found(args.sft_model, *SFT_MODEL)
-    check_found(args.ppo_model, *PPO_MODEL)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gold = partial(gold_values, args.gold, load_function(args.gold, "--gold")) if args.gold else None
+    named = named_models(args)
+    if args.post is None:
+        check_results_dir(args.output_dir)
+    if args.models is None:
+        check_found(args.sft_model, *SFT_MODEL)
+        check_found(args.ppo_model, *PPO_MODEL)
+    state = PartialState(cpu=not torch.cuda.is_available())  # without that, no process of a CPU knows of others
+    judge = load_function(args.judge, "--judge") if args.judge else None
+    require(args.reward_model)
+    options = ("max_length", "max_new_tokens", "temperature", "seed", "batch_size")
+    models = [
+        Summariser(name, path, state.device, **{option: getattr(args, option) for option in options})
+        for name, path in named.items()
+    ]
+    source = {"model": models[0].path, "device": state.device, "dtype": dtype_for(state.device)}
+    scorer = cache(partial(Scorer.from_pretrained, args.reward_model, **source))  # read when there is a text to score
+    if args.post is not None:
+        if state.is_main_process:
+            show_post(models, scorer(), args)
+        return
+    known = check_judge(judge, args) if judge and state.is_main_process else None
+
+    # What takes long, on all processes; a stopped run goes on from what is kept.
+    kept = KeptRows(Path(args.output_dir) / UNFINISHED)
+    rewards_of = partial(kept_rewards, scorer, kept, identity(args.reward_model))
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
-    bodies, labels = split_prompts(rows["prompt"], places(rows)), split_labels(rows["label"], places(rows))
+    results = compute(models, rows, rewards_of, ways(args), args.samples, args.kl, kept)
+    few = rows.select(range(min(len(rows), args.best_of_posts)))
+    drawn = best_of(models[0], few, rewards_of, args.best_of, kept) if args.best_of else None
+    if not state.is_main_process:
+        return
 
-    summaries = {
-        name: summarise(name, path, rows, args, device)
-        for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
-    }
-    kl = divergence(summaries["PPO"], args, device)
-    scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device))
-    label_rewards = scorer.score(bodies, labels, progress="score labels", places=places(rows))
-
-    files: dict[str, str] = {}
-    rouge_table, reward_table, rewards = [], [], {}
-    for name, way in ((name, way) for name in summaries for way in ways(args)):
-        given = summaries[name][way]
-        texts = [summary.text for summary in given]
-        scores = rewards[name, way] = scorer.score(bodies, texts, progress=f"score {name} {way}")
-        title = f"{name} ({way})" if args.decoding == "both" else name
-        figures = rouge(texts, labels)
-        keys = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
-        rouge_table.append({"model": title} | {head: figures[key] for head, key in keys.items()})
-        columns = {
-            "prompt": rows["prompt"],
-            "label": labels,
-            "summary": texts,
-            "reward": scores.tolist(),
-            "label_reward": label_rewards.tolist(),
-            "tokens": [len(summary.response) for summary in given],
-            "ended": [int(summary.ended) for summary in given],
-        }
-        if name == "PPO" and way in kl:
-            columns["kl"] = kl[way]
-        table = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        files[f"{name.lower()}_{way}.csv"] = as_csv(table)
-        reward_table.append(
-            {
-                "model": title,
-                "reward": scores.mean().item(),
-                "Δ": (scores - label_rewards).mean().item(),
-                "tokens": sum(columns["tokens"]) / len(given),
-                "ended by EOS": sum(columns["ended"]) / len(given),
-            }
-        )
-
-    way = ways(args)[0]
+    # The published tables.
+    way, names = ways(args)[0], list(named)
     print_samples(
         [
-            {
-                "post": bodies[i],
-                "label": labels[i],
-                "SFT": summaries["SFT"][way][i].text,
-                "PPO": summaries["PPO"][way][i].text,
-            }
+            {"post": results.bodies[i], "label": results.labels[i]}
+            | {title(name): results.summaries[name, way][i].text for name in names}
             for i in range(min(3, len(rows)))
         ]
     )
-    print(f"\nROUGE on {len(rows)} rows of {args.split}\n{format_table(rouge_table)}")
-    print(f"\nReward (Δ: less that of the label)\n{format_table(reward_table)}")
-    gains = {way: paired_bootstrap(rewards["PPO", way].tolist(), rewards["SFT", way].tolist()) for way in ways(args)}
-    for way, gain in gains.items():
-        print(f"PPO − SFT, {way}: {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}")
-    divergences = {way: dict(zip(("mean", "se"), mean_and_se(values), strict=True)) for way, values in kl.items()}
-    for way, found in divergences.items():
-        print(f"KL of PPO to SFT, {way}: {found['mean']:.2f} ± {found['se']:.2f} nats a summary")
-    record = {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}
-    record |= {"data": fingerprint(rows), "arguments": asdict(args)}
-    record |= {"commit": versions.commit(), "versions": versions.versions()}
-    files |= {"rouge.csv": as_csv(rouge_table), "reward.csv": as_csv(reward_table)}
-    files["inference.json"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    files, record = published_tables(results, names, args.split)
+    provenance = {"data": fingerprint(rows), "arguments": asdict(args)}
+    provenance |= {"commit": versions.commit(), "versions": versions.versions()}
+    files["inference.json"] = json.dumps(record | provenance, indent=2, ensure_ascii=False) + "\n"
+
+    # The evaluation, with intervals and verdicts.
+    columns = columns_by_way(results, models, ways(args), gold)
+    by_way = {each: way_record(columns[each], models) for each in columns}
+    evaluation = {"posts": len(rows), "seed": args.seed, "confidence": CONFIDENCE, "settings": asdict(args)}
+    evaluation |= by_way[way] | {"decoding": way, "ways": by_way, "gain": gain_record(columns[way], names)}
+    evaluation["best_of_n"] = best_of_n(drawn, names[0], few, gold) if drawn else None
+    evaluation["judge"] = judge_summaries(judge, known, results, names, args) if known else None
+    evaluation |= {name: provenance[name] for name in ("data", "commit", "versions")}
+    print("\n" + "\n".join(sentence(row) for row in evaluation["comparisons"]))
+    samples = sample_rows(results, columns[way], models, way)
+    files["samples.jsonl"] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in samples)
+    files["evaluation.json"] = json.dumps(evaluation, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    files["evaluation.md"] = page(evaluation)
     write_files(args.output_dir, files)
-    print(f"wrote {args.output_dir}/: rouge.csv, reward.csv, inference.json and the summaries")
+    kept.drop()
+    print(f"\nwrote {args.output_dir}/: evaluation.md, evaluation.json, rouge.csv, reward.csv and the summaries")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART, RELIABILITY = "docs/results/quickstart", "docs/results/reliability"
+EVALUATION = "docs/results/evaluation"
 DOCUMENTS = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -135,6 +136,20 @@ def families() -> str:
     )
 
 
+def coverage() -> str:
+    """Format how often intervals of an evaluation hold the truth of made-up worlds."""
+    found = load("coverage", EVALUATION)
+    rows = [
+        {"figure": row["figure"], "posts": row["posts"], "data": row["data"], "held by": f"{row['held']:.1%}"}
+        for row in found["rows"]
+    ]
+    return (
+        f"{format_table(rows)}\n\n{found['times']} intervals of each, but the win rates' are exact. "
+        f"`python tests/evaluation/made_up_worlds.py`; commit `{found['commit'][:10]}`; scipy "
+        f"{found['versions']['scipy']}. Raw file: [coverage]({EVALUATION}/coverage.json)."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
     for block in (
@@ -150,6 +165,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         chaos,
         fuzz,
         families,
+        coverage,
     )
 } | {"overoptimisation": overoptimisation.section}
 

@@ -7,6 +7,7 @@ import evaluate
 from rouge_score.rouge_scorer import RougeScorer
 
 KINDS = ("rouge1", "rouge2", "rougeL")
+ALL_KINDS = (*KINDS, "rougeLsum")  # the last line by line: as rougeL where neither text has several lines
 
 
 class Rouge(evaluate.Metric):
@@ -26,16 +27,18 @@ class Rouge(evaluate.Metric):
         return {kind: sum(row[kind] for row in rows) / len(rows) for kind in rows[0]}
 
 
-def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-    """Return one row per pair: ``rouge1``, ``rouge2``, ``rougeL`` in [0, 1] and ``rougeAvg``, the mean of the three."""
+def rouge_rows(
+    predictions: Sequence[str], references: Sequence[str], kinds: Sequence[str] = KINDS
+) -> list[dict[str, float]]:
+    """Return one row per pair: each of `kinds` in [0, 1], and ``rougeAvg``, the mean of ``rouge1``, ``2`` and ``L``."""
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but {len(references)} references")
-    scorer = RougeScorer(list(KINDS), use_stemmer=False)
+    scorer = RougeScorer(list(kinds), use_stemmer=False)
     rows = []
     for prediction, reference in zip(predictions, references, strict=True):
         scores = scorer.score(target=reference, prediction=prediction)
-        row = {kind: scores[kind].fmeasure for kind in KINDS}
-        rows.append(row | {"rougeAvg": sum(row.values()) / len(KINDS)})
+        row = {kind: scores[kind].fmeasure for kind in kinds}
+        rows.append(row | {"rougeAvg": sum(row[kind] for kind in KINDS) / len(KINDS)})
     return rows
 
 

@@ -4,6 +4,7 @@ Shapes: R tokens of a response, V vocabulary.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,26 +18,36 @@ def kl_of_logits(logits: Tensor, reference_logits: Tensor) -> Tensor:
     return (logprobs.exp() * (logprobs - reference)).sum(-1)
 
 
+class Divergence(NamedTuple):
+    """How far a policy is from its reference along one response, in nats."""
+
+    kl: float  # Σ_t KL(π(· | x, y_<t) ‖ π_ref(· | x, y_<t)), over the whole vocabulary at each step
+    log_ratio: float  # log π(y | x) − log π_ref(y | x), of the tokens of the response alone
+
+
+def kl_of_responses(*args, **options) -> list[float]:
+    """Return the `kl` of `divergences`; same arguments."""
+    return [found.kl for found in divergences(*args, **options)]
+
+
 @torch.no_grad()
-def kl_of_responses(
+def divergences(
     policy: PreTrainedModel,
     reference: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     batch_size: int = 16,
     progress: str | None = None,
-) -> list[float]:
-    """Return KL(π ‖ π_ref) in nats along each of `responses` (ids with EOS) to `prompts` (ids), in the order given:
+) -> list[Divergence]:
+    """Measure how far π is from π_ref along each of `responses` (ids with EOS) to `prompts` (ids), in the order given.
 
-        Σ_t KL(π(· | x, y_<t) ‖ π_ref(· | x, y_<t))
-
-    On responses sampled from π at temperature 1 the mean is an unbiased estimate of the KL between the two
-    distributions of responses, with less variance than that of log π(y) − log π_ref(y), whose expectation at each step
-    it is. On greedy responses it is the divergence met on the way, and no KL between distributions of responses.
+    On responses sampled from π at temperature 1 the means of both figures are unbiased estimates of the KL between the
+    two distributions of responses; `kl` has less variance, for at each step it is the expectation of `log_ratio`'s
+    term. On greedy responses `kl` is the divergence met on the way, and neither is a KL between distributions.
     `progress` names the bar; None shows none.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)  # memory shows at once
-    values = [0.0] * len(prompts)
+    found: list[Divergence | None] = [None] * len(prompts)
     with tqdm(total=len(order), desc=progress, disable=progress is None, unit="sample", leave=False) as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -48,9 +59,12 @@ def kl_of_responses(
             for row, i in enumerate(rows):
                 begin = len(prompts[i]) - 1 - first
                 steps = slice(begin, begin + len(responses[i]))
-                values[i] = kl_of_logits(ours[row, steps], theirs[row, steps].to(ours.device)).sum().item()
+                both = ours[row, steps], theirs[row, steps].to(ours.device)  # (R, V)
+                tokens = torch.tensor(responses[i], device=ours.device)[:, None]
+                chosen = [logits.float().log_softmax(-1).gather(1, tokens).sum().item() for logits in both]
+                found[i] = Divergence(kl_of_logits(*both).sum().item(), chosen[0] - chosen[1])
             bar.update(len(rows))
-    return values
+    return found
 
 
 def _logits(model: PreTrainedModel, ids: Tensor, mask: Tensor, first: int) -> Tensor:

@@ -37,13 +37,15 @@ def generate(
     do_sample: bool = False,
     temperature: float = 1.0,
     seed: int = 0,
+    uniforms: torch.Tensor | None = None,
     progress: str | None = "generate",
 ) -> list[Generated]:
     """Generate a summary for each of `prompts` (which end with "TL;DR:"), its text stripped, in the order given.
 
     Greedy by default; with `do_sample` from the model's own distribution (no top-k, no top-p), divided by
     `temperature` (0: greedy), reproducible by `seed` whatever the `batch_size`, which is of prompts read at once.
-    `max_new_tokens` is in tokens, EOS included. `progress` names the bar; None shows none.
+    `max_new_tokens` is in tokens, EOS included. `uniforms` (N, max_new_tokens), fp64 in [0, 1), decide the tokens in
+    place of those that `seed` draws: for some of the rows of a larger draw. `progress` names the bar; None shows none.
     """
     options = {"max_new_tokens": max_new_tokens, "do_sample": do_sample, "temperature": temperature}
     generation_options.check_options(options, "generate_summaries", vocabulary=len(tokenizer))
@@ -52,7 +54,8 @@ def generate(
     ids = token_ids(tokenizer, prompts)
     was_training = model.training
     model.eval()
-    uniforms = generation.uniforms(len(prompts), config, seed)
+    if uniforms is None:
+        uniforms = generation.uniforms(len(prompts), config, seed)
     responses = generation.sample(model, config, ids, uniforms, batch_size, progress)
     model.train(was_training)
     texts = tokenizer.batch_decode([r.ids for r in responses], skip_special_tokens=True)

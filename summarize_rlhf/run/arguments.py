@@ -64,6 +64,7 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None, about: str | N
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
     parser = _Parser(kind, allow_abbrev=False, description=about, formatter_class=_Help)
     fields = [field.name for field in dataclasses.fields(kind)]
+    lists = {field.name for field in dataclasses.fields(kind) if "list" in str(field.type)}
     if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
         parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
         if rest:
@@ -79,20 +80,27 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None, about: str | N
     for name in content:
         if name not in fields:
             raise UserError(f"{file}: unknown argument {name!r}{_nearest(str(name), fields)}")
-        if isinstance(content[name], list | dict):
+        several = isinstance(content[name], list) and name in lists and content[name]
+        if isinstance(content[name], list | dict) and not several:
             raise UserError(f"{file}: {name} should be one value, but is {content[name]!r}")
-    flags = [f"--{name}={value}" for name, value in content.items() if value is not None]  # one set of rules for both
+    flags = []  # one set of rules for both
+    for name, value in content.items():
+        if isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            flags.append(f"--{name}={value}")
     return _within_bounds(parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[0])
 
 
 def _within_bounds(arguments: T) -> T:
     for field in dataclasses.fields(arguments):
-        value = getattr(arguments, field.name)
+        given = getattr(arguments, field.name)
         try:
-            if isinstance(value, int | float):
-                check_bounds(f"--{field.name}", value, field.metadata)
-            elif isinstance(value, str):
-                check_given(f"--{field.name}", value)
+            for value in given if isinstance(given, list) else [given]:
+                if isinstance(value, int | float):
+                    check_bounds(f"--{field.name}", value, field.metadata)
+                elif isinstance(value, str):
+                    check_given(f"--{field.name}", value)
         except ValueError as error:
             raise UserError(str(error)) from None
     return arguments

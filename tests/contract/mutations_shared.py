@@ -4,9 +4,12 @@
 HANDOVER = "summarize_rlhf/handover.py"
 READING = "summarize_rlhf/reading.py"
 INTERVALS = "summarize_rlhf/intervals.py"
+KEPT_REWARDS = "reward_model/kept_rewards.py"
+PUBLISHED_TABLES = "summarize_rlhf/lm/published_tables.py"
 SAMPLER = "summarize_rlhf/run/sampler.py"
 SFT = "sft/train_gptj_summarize.py"
 STAGE3 = "trlx_gptj_text_summarization.py"
+SUMMARISER = "summarize_rlhf/lm/summariser.py"
 TABLES = "trlx_inference_gptj.py"
 TOKENIZER = "summarize_rlhf/tokenizer.py"
 TRAINER_ARGUMENTS = "summarize_rlhf/run/trainer_arguments.py"
@@ -39,15 +42,15 @@ ROWS = [
     ("stage 3: another run's task goes on", STAGE3, "        \"max_eval_prompts\": task.max_eval_prompts,\n", "", "contract/test_formulas_tables.py::test_reward_is_the_sample_less_its_own_label"),
     ("stage 3: reward model's tokenizer unchecked", STAGE3, "    check_handover(task.reward_model, expects_stage=\"rm\", tokenizer=tokenizer)\n", "", "contract/test_formulas_tables.py::test_a_reward_model_of_another_tokenizer_is_refused"),
     # tables
-    ("tables: greedy samples, samples are greedy", TABLES, "do_sample=way == \"sample\"", "do_sample=way != \"sample\"", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
-    ("tables: temperature ignored", TABLES, "            temperature=args.temperature,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
-    ("tables: seed ignored", TABLES, "            seed=args.seed,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
-    ("tables: prompts take the summary's room", TABLES, "room = args.max_length - args.max_new_tokens", "room = args.max_length", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
-    ("tables: max_new_tokens ignored", TABLES, "            max_new_tokens=args.max_new_tokens,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: greedy samples, samples are greedy", SUMMARISER, "do_sample=way == \"sample\"", "do_sample=way != \"sample\"", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: temperature ignored", SUMMARISER, "                temperature=self.temperature,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: seed ignored", SUMMARISER, "seeds = [self.seed] if stream is None", "seeds = [0] if stream is None", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: prompts take the summary's room", SUMMARISER, "room = self.max_length - self.max_new_tokens", "room = self.max_length", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
+    ("tables: max_new_tokens ignored", SUMMARISER, "                max_new_tokens=self.max_new_tokens,\n", "", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
     ("tables: rows unlimited", TABLES, "[\"prompt\", \"label\"], args.max_rows)", "[\"prompt\", \"label\"], None)", "contract/test_formulas_tables.py::test_each_summary_is_its_own_models_by_its_own_way"),
-    ("tables: gain reversed", TABLES, "paired_bootstrap(rewards[\"PPO\", way].tolist(), rewards[\"SFT\", way].tolist())", "paired_bootstrap(rewards[\"SFT\", way].tolist(), rewards[\"PPO\", way].tolist())", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
-    ("tables: delta reversed", TABLES, "(scores - label_rewards).mean()", "(label_rewards - scores).mean()", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
-    ("tables: rewards of other posts", TABLES, "scorer.score(bodies, texts, progress", "scorer.score(bodies[1:] + bodies[:1], texts, progress", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: gain reversed", PUBLISHED_TABLES, "for n in (second, first))", "for n in (first, second))", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: delta reversed", PUBLISHED_TABLES, "(scores - label_scores).mean()", "(label_scores - scores).mean()", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
+    ("tables: rewards of other posts", KEPT_REWARDS, "[bodies[post] for post in posts]", "[bodies[post - 1] for post in posts]", "contract/test_formulas_tables.py::test_rewards_and_their_difference_are_those_of_each_row"),
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
     # input from outside

@@ -11,51 +11,31 @@ import sys
 from pathlib import Path
 
 import pytest
+import stage_models
 import torch
 from forked import forked, run_main
-from tiny import make_model_dir, make_tldr, make_tokenizer
-from torch import nn
+from tiny import make_tldr, make_tokenizer
 
 import trlx_gptj_text_summarization as stage3
 import trlx_inference_gptj as tables
-from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf.data import load_rows, places
-from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.summaries import generate_summaries
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.text import cut_prompts, prompt_text
 from summarize_rlhf.tokenizer import load_tokenizer
 
-ROWS, ROOM, NEW = 5, 70, 9  # rows of the tables; tokens of prompt and summary; of the summary
-
-
-def model_of_stage(folder: Path, stage: str, seed: int) -> Path:
-    make_model_dir(folder, seed=seed)
-    save_run(folder, run_record(stage, {}, load_tokenizer(folder), 0, ROOM, {}))
-    return folder
-
-
-def reward_model(folder: Path, base: Path, tokenizer=None) -> Path:
-    """Its head scaled so that scores differ clearly."""
-    model, tokenizer = RewardModel.from_causal_lm(base), tokenizer or load_tokenizer(base)
-    nn.init.normal_(model.v_head.weight, generator=torch.Generator().manual_seed(0))
-    with write_directory(folder) as tmp:
-        model.save(tmp)
-        tokenizer.save_pretrained(tmp)
-        save_run(tmp, run_record("rm", {}, tokenizer, 0, 150, {}))
-    return folder
+ROWS, ROOM, NEW = 5, stage_models.ROOM, 9  # rows of the tables; tokens of prompt and summary; of the summary
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """sft/, ppo/, rm/ and data/ whose posts are too long for ROOM."""
     folder = tmp_path_factory.mktemp("stages")
-    model_of_stage(folder / "sft", "sft", 1)
-    model_of_stage(folder / "ppo", "ppo", 2)
-    reward_model(folder / "rm", folder / "sft")
+    stage_models.model_of_stage(folder / "sft", "sft", 1)
+    stage_models.model_of_stage(folder / "ppo", "ppo", 2)
+    stage_models.reward_model(folder / "rm", folder / "sft")
     make_tldr(folder / "data", train=8, valid=6, test=7, words=30)
     return folder
 
@@ -180,6 +160,6 @@ def test_a_reward_model_of_another_tokenizer_is_refused(folder, tmp_path) -> Non
     """Its ids would mean other text than the policy's, though both decode and encode without complaint."""
     other = make_tokenizer(vocab_size=350)
     other.pad_token = other.eos_token
-    reward_model(tmp_path / "rm", folder / "sft", other)
+    stage_models.reward_model(tmp_path / "rm", folder / "sft", other)
     error = forked(ppo, overrides(folder, tmp_path / "out") | {"task.reward_model": str(tmp_path / "rm")})
     assert f"trained with another tokenizer than the one given ({folder / 'sft'})" in error

@@ -96,6 +96,9 @@ ROWS = [
     ("summaries from a nucleus", GENERATE, "\"temperature\": temperature}", "\"temperature\": temperature, \"top_p\": 0.9}", "lm/test_formulas_policy.py::test_summaries_are_sampled_from_the_whole_distribution_at_a_temperature"),
     # intervals and divergence
     ("KL one position late", KL, "len(prompts[i]) - 1 - first", "len(prompts[i]) - first", "lm/test_kl.py::test_against_a_slow_sum"),
+    ("KL: ratio of all tokens", KL, ".gather(1, tokens).sum()", ".sum()", "lm/test_kl.py::test_the_ratio_of_the_tokens_chosen_against_a_slow_sum"),
+    ("KL: NaN passes", "summarize_rlhf/lm/test_set.py", "if not all(math.isfinite(figure)", "if False and not all(math.isfinite(figure)", "lm/test_kl.py::test_a_kl_that_is_no_number_is_told"),
+    ("KL: ratio reversed", KL, "chosen[0] - chosen[1]", "chosen[1] - chosen[0]", "lm/test_kl.py::test_the_ratio_of_the_tokens_chosen_against_a_slow_sum"),
     ("KL of the reference to the policy", KL, "(logprobs - reference)", "(reference - logprobs)", "lm/test_kl.py::test_two_tokens_by_hand"),
     ("text: reward of BOS shifts all", SCORING, "first = len(prefix_ids(tokenizer))", "first = 0", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),
     ("text: reward of the tokenizer's own blank shifts all", SCORING, "        first += 1\n", "        pass\n", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),

@@ -7,9 +7,12 @@ import torch
 from tiny import make_model_dir, make_tokenizer
 from transformers import AutoModelForCausalLM
 
-from summarize_rlhf.lm.kl import kl_of_logits, kl_of_responses
+from summarize_rlhf import UserError
+from summarize_rlhf.lm.kl import Divergence, divergences, kl_of_logits, kl_of_responses
 from summarize_rlhf.lm.summaries import generate
-from trlx_inference_gptj import InferenceArguments, divergence
+from summarize_rlhf.lm.summariser import Summariser
+from summarize_rlhf.lm.test_set import divergences_to_first
+from summarize_rlhf.run.kept_rows import KeptRows
 
 PROMPTS = [[5, 6, 7], [8, 9, 10, 11, 12, 13], [14, 15]]
 RESPONSES = [[20, 21, 22, 0], [23, 0], [24, 25, 26, 27, 28]]  # two ended by EOS, one cut off
@@ -50,6 +53,28 @@ def test_against_a_slow_sum(models, batch_size):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_ratio_of_the_tokens_chosen_against_a_slow_sum(models):
+    """log π(y) − log π_ref(y), whose expectation at each step is the KL."""
+    found = [each.log_ratio for each in divergences(*models, PROMPTS, RESPONSES, 2)]
+    for prompt, response, ratio in zip(PROMPTS, RESPONSES, found, strict=True):
+        total = 0.0
+        for t, token in enumerate(response):
+            ids = torch.tensor([prompt + response[:t]])
+            with torch.no_grad():
+                p, q = (model(ids).logits[0, -1].double().log_softmax(-1)[token].item() for model in models)
+            total += p - q
+        assert ratio == pytest.approx(total, rel=1e-4)
+
+
+def test_both_estimates_have_the_same_mean_and_the_exact_one_varies_less(models, tokenizer):
+    sampled = generate(models[0], tokenizer, ["my cat"] * 1500, max_new_tokens=3, do_sample=True, progress=None)
+    found = divergences(*models, [s.prompt for s in sampled], [s.response for s in sampled], 500)
+    kl, ratio = (torch.tensor([each[i] for each in found]) for i in (0, 1))
+    difference = kl - ratio
+    assert difference.mean().abs() < 4 * difference.std() / 1500**0.5
+    assert kl.std() < 0.5 * ratio.std()
+
+
 def test_a_model_is_at_no_distance_from_itself(models):
     assert kl_of_responses(models[0], models[0], PROMPTS, RESPONSES) == [0.0] * 3
 
@@ -75,8 +100,17 @@ def test_the_mean_over_samples_is_the_kl_between_the_distributions_of_responses(
     assert values.std() > 0
 
 
+def test_a_kl_that_is_no_number_is_told(gptj_dir, tmp_path, monkeypatch):
+    options = {"max_length": 70, "max_new_tokens": 9, "temperature": 1.0, "seed": 0, "batch_size": 4}
+    one, other = (Summariser(name, str(gptj_dir), torch.device("cpu"), **options) for name in ("sft", "ppo"))
+    monkeypatch.setattr(other, "divergences", lambda *_: [Divergence(0.5, 0.4), Divergence(math.nan, 0.1)])
+    with pytest.raises(UserError, match="KL of ppo to sft is no finite number"):
+        divergences_to_first([one, other], {("ppo", "greedy"): []}, ["greedy"], KeptRows(tmp_path / "kept"))
+
+
 def test_models_of_different_tokenizers_have_no_kl(gptj_dir, tmp_path, capsys):
     other = make_model_dir(tmp_path / "other", tokenizer=make_tokenizer(vocab_size=300))
-    args = InferenceArguments(sft_model=str(gptj_dir), ppo_model=str(other))
-    assert divergence({"greedy": []}, args, torch.device("cpu")) == {}
+    options = {"max_length": 70, "max_new_tokens": 9, "temperature": 1.0, "seed": 0, "batch_size": 4}
+    both = [Summariser(path.name, str(path), torch.device("cpu"), **options) for path in (gptj_dir, other)]
+    assert divergences_to_first(both, {}, ["greedy"], KeptRows(tmp_path / "kept")) == {}
     assert "they have different tokenizers" in capsys.readouterr().out

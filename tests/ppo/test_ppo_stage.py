@@ -159,6 +159,9 @@ def test_tables(trained, sft_dir, reward_dir, tldr_dir, root, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert {p.name for p in tmp_path.iterdir()} == {
         "inference.json",
+        "evaluation.json",
+        "evaluation.md",
+        "samples.jsonl",
         "rouge.csv",
         "reward.csv",
         *(f"{model}_{way}.csv" for model in ("sft", "ppo") for way in ("greedy", "sample")),

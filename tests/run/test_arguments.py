@@ -16,6 +16,7 @@ class Some:
     rows: int | None = None
     flag: bool = True
     name: str = "a"
+    several: list[str] | None = None
 
 
 def test_flags_and_the_launchers_own():
@@ -30,6 +31,20 @@ def test_one_file(tmp_path, ending):
     file = tmp_path / f"run.{ending}"
     file.write_text(json.dumps({"learning_rate": 2e-4, "epochs": 3, "rows": None, "flag": False}))
     assert parse_arguments(Some, ["--local_rank=0", str(file)]) == Some(2e-4, 3, None, False)
+
+
+def test_several_values_of_one_argument(tmp_path):
+    """As words behind a flag, or as a list in a file; a list of none, or for one value, is refused."""
+    assert parse_arguments(Some, ["--several", "a=1", "b=2", "--epochs", "3"]) == Some(epochs=3, several=["a=1", "b=2"])
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"several": ["a=1", "b=2"], "epochs": 3}))
+    assert parse_arguments(Some, [str(file)]) == Some(epochs=3, several=["a=1", "b=2"])
+    for content in ({"several": []}, {"epochs": [3]}, {"several": {"a": 1}}):
+        file.write_text(json.dumps(content))
+        with pytest.raises(UserError, match="should be one value"):
+            parse_arguments(Some, [str(file)])
+    with pytest.raises(UserError, match="--several is empty"):
+        parse_arguments(Some, ["--several", "a", " "])
 
 
 def test_yaml_numbers_are_read_as_flags_are(tmp_path):

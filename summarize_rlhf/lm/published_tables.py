@@ -1,0 +1,72 @@
+"""The tables of the published example: ROUGE, and reward with its difference to the human summary's, a row a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from summarize_rlhf.evaluation.estimates import per_post
+from summarize_rlhf.evaluation.record import by_post
+from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
+from summarize_rlhf.lm.test_set import Results
+from summarize_rlhf.lm.test_set_figures import csv_columns
+from summarize_rlhf.report import as_csv, format_table
+from summarize_rlhf.rouge import rouge
+
+HEADS = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "average": "rougeAvg"}
+TITLES = {"sft": "SFT", "ppo": "PPO"}  # as published; other models go by their name
+Columns = Mapping[str, Sequence[Any]]
+
+
+def rouge_row(title: str, columns: Columns) -> dict[str, Any]:
+    """Return the mean ROUGE of the column `summary` against `label`."""
+    found = rouge(columns["summary"], columns["label"])
+    return {"model": title} | {head: found[key] for head, key in HEADS.items()}
+
+
+def reward_row(title: str, columns: Columns) -> dict[str, Any]:
+    """Return mean reward, Δ (less the label's), length in tokens and the share that ended by EOS."""
+    scores, label_scores = torch.tensor(columns["reward"]), torch.tensor(columns["label_reward"])
+    count = len(scores)
+    return {
+        "model": title,
+        "reward": scores.mean().item(),
+        "Δ": (scores - label_scores).mean().item(),
+        "tokens": sum(columns["tokens"]) / count,
+        "ended by EOS": sum(columns["ended"]) / count,
+    }
+
+
+def title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def published_tables(results: Results, names: Sequence[str], split: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Print both tables, the gain of the second model over the first, and KL; return the files and what they show."""
+    ways = list(dict.fromkeys(way for _, way in results.summaries))
+    files, rouge_table, reward_table = {}, [], []
+    for key in results.summaries:
+        name, way = key
+        columns = csv_columns(results, key)
+        shown = f"{title(name)} ({way})" if len(ways) > 1 else title(name)
+        rouge_table.append(rouge_row(shown, columns))
+        reward_table.append(reward_row(shown, columns))
+        files[f"{name.lower()}_{way}.csv"] = as_csv(
+            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        )
+    print(f"\nROUGE on {len(results.rows)} rows of {split}\n{format_table(rouge_table)}")
+    print(f"\nReward (Δ: less that of the label)\n{format_table(reward_table)}")
+    gains, divergences = {}, {}
+    first, second = (*names, None)[:2]
+    for way in ways if second else []:
+        ours, theirs = (per_post(by_post(results.rewards[n, way].tolist(), len(results.rows))) for n in (second, first))
+        gain = gains[way] = paired_bootstrap(ours.tolist(), theirs.tolist())
+        told = f"{gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+        print(f"{title(second)} − {title(first)}, {way}: {told}")
+    for (name, way), values in results.divergences.items():
+        found = dict(zip(("mean", "se"), mean_and_se([value.kl for value in values]), strict=True))
+        print(f"KL of {title(name)} to {title(first)}, {way}: {found['mean']:.2f} ± {found['se']:.2f} nats a summary")
+        if name == second:
+            divergences[way] = found
+    files |= {"rouge.csv": as_csv(rouge_table), "reward.csv": as_csv(reward_table)}
+    return files, {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}

@@ -1,0 +1,80 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""Statistics of an evaluation: intervals, win rates, best-of-N, verdicts, judges."""
+
+BEST_OF_N = "summarize_rlhf/evaluation/best_of_n.py"
+ANSWERS = "summarize_rlhf/run/kept_answers.py"
+ESTIMATES = "summarize_rlhf/evaluation/estimates.py"
+FIGURES = "summarize_rlhf/lm/test_set_figures.py"
+GOLD = "summarize_rlhf/evaluation/gold.py"
+JUDGE = "summarize_rlhf/evaluation/judge.py"
+KEPT_ROWS = "summarize_rlhf/run/kept_rows.py"
+NAMED = "summarize_rlhf/run/named_function.py"
+RECORD = "summarize_rlhf/evaluation/record.py"
+REPETITION = "summarize_rlhf/evaluation/repetition.py"
+SUMMARISER = "summarize_rlhf/lm/summariser.py"
+TABLES = "trlx_inference_gptj.py"
+TEST_SET = "summarize_rlhf/lm/test_set.py"
+VERDICT = "summarize_rlhf/evaluation/verdict.py"
+WIN_RATES = "summarize_rlhf/evaluation/win_rates.py"
+
+# fmt: off
+ROWS = [
+    ("interval: not expanded", ESTIMATES, "confidence_level=level(posts)", "confidence_level=CONFIDENCE", "evaluation/test_estimates.py::test_close_to_the_t_interval"),
+    ("interval: expanded by n / (n − 1)", ESTIMATES, "math.sqrt(posts / (posts - 1))", "(posts / (posts - 1))", "evaluation/test_estimates.py::test_the_level_by_hand"),
+    ("interval: samples are posts", ESTIMATES, "return x.reshape(len(x), -1).mean(1)", "return x.reshape(-1)", "evaluation/test_estimates.py::test_samples_are_averaged_before_posts"),
+    ("interval: of one post", ESTIMATES, "if posts == 1:", "if posts == 0:", "evaluation/test_estimates.py::test_one_post_has_no_interval"),
+    ("interval: a rate by the bootstrap", ESTIMATES, "found = accuracy(x.tolist(), range(len(x)))", "found = dict(zip((\"accuracy\", \"accuracy_low\", \"accuracy_high\"), mean(x).values(), strict=True))", "evaluation/test_estimates.py::test_equal_values_are_a_point_and_equal_outcomes_are_not"),
+    ("win rate: ties lose", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(a - b, 0.0)", "evaluation/test_win_rates.py::test_ties_count_half"),
+    ("win rate: reversed", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(b - a, 0.5)", "evaluation/test_win_rates.py::test_ties_count_half"),
+    ("win rate: samples meet their like alone", WIN_RATES, "np.repeat(a, b.shape[1], axis=1)", "np.tile(a, (1, b.shape[1]))", "evaluation/test_win_rates.py::test_each_sample_meets_each_of_the_same_post"),
+    ("length: no tanh", WIN_RATES, "x = np.tanh(np.divide(", "x = (np.divide(", "evaluation/test_win_rates.py::test_a_lead_that_length_hides_appears"),
+    ("length: not divided by its spread", WIN_RATES, "np.divide(delta, spread, out", "np.divide(delta, np.where(spread > 0, 1.0, 0.0), out", "evaluation/test_win_rates.py::test_the_unit_of_length_does_not_matter"),
+    ("length: no penalty", WIN_RATES, "rest = y - p + leverage * (0.5 - p)", "rest = y - p", "evaluation/test_win_rates.py::test_the_fit_against_a_slow_search"),
+    ("length: leverage without its cross term", WIN_RATES, "2 * side[:, None] * x", "0 * side[:, None] * x", "evaluation/test_win_rates.py::test_the_fit_against_a_slow_search"),
+    ("length: an unvarying length counts", WIN_RATES, "flat = determinant <= 1e-9 * a * a", "flat = determinant < 0", "evaluation/test_win_rates.py::test_without_differences_in_length_it_is_the_raw_rate_with_half_a_win_and_half_a_loss"),
+    ("length: fitted once", WIN_RATES, "lambda drawn: equal_length(y[drawn], delta[drawn])", "lambda drawn: np.full(len(drawn), equal_length(y[None], delta[None])[0])", "evaluation/test_win_rates.py::test_the_interval_of_the_fit_holds_the_truth"),
+    ("length: all won is certain", WIN_RATES, "if per_post(y).std() == 0:", "if False:", "evaluation/test_win_rates.py::test_all_won_is_not_certain"),
+    ("length: fitted far from equal length", WIN_RATES, "OVERLAP = 2  #", "OVERLAP = 0  #", "evaluation/test_win_rates.py::test_nothing_is_known_of_equal_length_where_one_model_is_always_longer"),
+    ("tables: each process for itself", TABLES, "PartialState(cpu=not torch.cuda.is_available())", "PartialState()", "evaluation/test_evaluation_files.py::test_two_processes_write_the_same"),
+    ("length: no warning", WIN_RATES, "if abs(apart) <= NEAR:", "if apart <= 1:", "evaluation/test_win_rates.py::test_a_lead_by_length_alone_vanishes"),
+    ("best of N: drawn with replacement", BEST_OF_N, "return comb(np.arange(samples), n - 1) / comb(samples, n)", "return np.diff((np.arange(samples + 1) / samples) ** n)", "evaluation/test_best_of_n.py::test_against_all_subsets"),
+    ("best of N: the worst", BEST_OF_N, "order = r.argsort(1, kind=\"stable\")", "order = (-r).argsort(1, kind=\"stable\")", "evaluation/test_best_of_n.py::test_one_is_the_mean_and_all_the_best"),
+    ("best of N: chosen by gold", BEST_OF_N, "order = r.argsort(1, kind=\"stable\")", "order = v.argsort(1, kind=\"stable\")", "evaluation/test_best_of_n.py::test_the_curve_has_gold_where_it_is_known"),
+    ("best of N: ties by position", BEST_OF_N, "return (np.bincount(group, values) / count)[group]", "return values", "evaluation/test_best_of_n.py::test_equal_samples_are_chosen_alike_whatever_their_order"),
+    ("best of N: bound of log N", BEST_OF_N, "return math.log(n) - (n - 1) / n", "return math.log(n)", "evaluation/test_best_of_n.py::test_the_bound_is_met_where_all_responses_differ_and_far_off_where_few_do"),
+    ("verdict: by the value", VERDICT, "if low is not None and low > 0.5:", "if win_rate[\"value\"] > 0.5:", "evaluation/test_verdict.py::test_three_verdicts"),
+    ("verdict: no power", VERDICT, " + normal.inv_cdf(POWER)) * spread", ") * spread", "evaluation/test_verdict.py::test_what_is_called_detectable_is_detected_four_times_in_five"),
+    ("verdict: ties are certain", VERDICT, "or 0.5  # all ties", "or 1e-9  # all ties", "evaluation/test_verdict.py::test_detectable_by_hand"),
+    ("repetition: of distinct n-grams", REPETITION, "1 - len(set(grams)) / len(grams)", "len(set(grams)) / len(grams)", "evaluation/test_verdict.py::test_repeated_share_by_hand"),
+    ("judge: one order", JUDGE, "return (here + 1 - there) / 2,", "return here,", "evaluation/test_judge.py::test_both_orders"),
+    ("judge: asked again", JUDGE, "if question not in answers:", "if True:", "evaluation/test_judge.py::test_an_answer_is_asked_for_once"),
+    ("judge: any number is an answer", JUDGE, "if not 0 <= answer <= 1:", "if False:", "evaluation/test_judge.py::test_a_judge_that_fails_is_named"),
+    ("judge: agreement for κ", JUDGE, "np.divide(agreed - chance, 1 - chance,", "np.divide(agreed, np.ones_like(chance),", "evaluation/test_judge.py::test_kappa_by_hand"),
+    ("judge: each pair the same way round", JUDGE, "[:: -1 if number % 2 else 1]", "[::1]", "evaluation/test_judge.py::test_agreement_shows_each_second_pair_the_other_way_round"),
+    ("judge: texts of other posts", JUDGE, "zip(bodies, texts[first], texts[second], strict=True)", "zip(bodies, texts[first], texts[second][::-1], strict=True)", "evaluation/test_judge.py::test_a_judge_compares_texts_of_the_same_post"),
+    ("gold: of another post", GOLD, "prompts[row % len(prompts)]", "prompts[row // len(texts)]", "evaluation/test_record.py::test_gold_is_of_each_text_under_its_own_post"),
+    ("gold: NaN", GOLD, "if not math.isfinite(found[-1]):", "if False:", "evaluation/test_record.py::test_gold_is_of_each_text_under_its_own_post"),
+    ("evaluation: rows post by post", RECORD, ".reshape(-1, posts).T", ".reshape(posts, -1)", "evaluation/test_record.py::test_rows_are_sample_by_sample"),
+    ("evaluation: copied from another post", RECORD, "copied_share(text, bodies[row % n])", "copied_share(text, bodies[0])", "evaluation/test_record.py::test_texts_are_measured_against_their_own_posts"),
+    ("evaluation: stemmed or other ROUGE", RECORD, "rouge_rows(texts, [labels[row % n]", "rouge_rows([text.lower()[:-1] for text in texts], [labels[row % n]", "evaluation/test_record.py::test_rouge_is_rouge_scores_to_the_last_digit"),
+    ("evaluation: reward over the mean label", RECORD, "mean(per_post(model[\"reward\"]) - per_post(label[\"reward\"]))", "mean(model[\"reward\"])", "evaluation/test_record.py::test_figures"),
+    ("evaluation: difference reversed", RECORD, "mean(per_post(ours[\"reward\"]) - per_post(theirs[\"reward\"]))", "mean(per_post(theirs[\"reward\"]) - per_post(ours[\"reward\"]))", "evaluation/test_record.py::test_comparisons"),
+    ("evaluation: label left out", RECORD, " + [(name, LABEL) for name in models]", "", "evaluation/test_record.py::test_who_is_compared_with_whom"),
+    ("rouge: average of four", "summarize_rlhf/rouge.py", "sum(row[kind] for kind in KINDS)", "sum(row.values())", "evaluation/test_record.py::test_the_average_is_of_three"),
+    ("kept rows: from another model", KEPT_ROWS, "content.get(\"made_from\") == key", "True", "run/test_kept_rows.py::test_what_was_made_from_something_else_is_made_again"),
+    ("kept rows: nothing kept", KEPT_ROWS, "kept.write_value(file, {\"made_from\"", "kept.drop(file) and (file, {\"made_from\"", "run/test_kept_rows.py::test_a_stopped_run_goes_on_at_its_chunk"),
+    ("kept rows: every process does all", KEPT_ROWS, "rows[state.process_index :: state.num_processes]", "rows[state.process_index * 0 :]", "run/test_kept_rows.py::test_processes_share_a_chunk"),
+    ("kept rows: in the order of arrival", KEPT_ROWS, "in sorted(shares, key=lambda share: share[0])]", "in shares]", "run/test_kept_rows.py::test_processes_share_a_chunk"),
+    ("kept rows: a model is its name", KEPT_ROWS, "[str(file), file.stat().st_size, file.stat().st_mtime_ns]", "[str(file)]", "run/test_kept_rows.py::test_a_model_that_was_written_again_is_another"),
+    ("answers: a changed line counts", ANSWERS, "if row[\"sha256\"] == _hash(question, answer) else None", "", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
+    ("answers: a torn line takes the next", ANSWERS, "if content and not content.endswith(b\"\\n\"):", "if False:", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
+    ("named function: two of one file are one", NAMED, "f\"{name} {sha256_of", "f\"{sha256_of", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
+    ("named function: any object", NAMED, "if not callable(found):", "if False:", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
+    ("tables: samples all alike", SUMMARISER, "uniforms=draws[list(rows)]", "uniforms=draws[[row % len(prompts) for row in rows]]", "evaluation/test_evaluation_files.py::test_two_samples_of_a_post_differ_and_each_has_its_own_reward"),
+    ("tables: best-of-N of the summaries' stream", TEST_SET, "\"sample\", samples, kept, stream=1)", "\"sample\", samples, kept)", "evaluation/test_evaluation_files.py::test_best_of_n_is_of_samples_of_the_first_model"),
+    ("tables: unfinished rows stay", TABLES, "    kept.drop()\n", "", "evaluation/test_evaluation_files.py::test_the_files"),
+    ("tables: one name twice", TABLES, "if name.lower() in map(str.lower, models):", "if name in models:", "evaluation/test_evaluation_arguments.py::test_wrong_arguments_are_one_line"),
+    ("tables: samples of other posts", FIGURES, "summary = results.summaries[model.name, way][i]", "summary = results.summaries[model.name, way][-1 - i]", "evaluation/test_evaluation_files.py::test_samples_are_the_first_summaries"),
+    ("evaluation: why the reward fell", FIGURES, "for model in names[1::-1]", "for model in names[:2]", "evaluation/test_evaluation_files.py::test_figures_are_those_of_the_summaries"),
+    ("tables: a post of blanks", TABLES, "if not body.strip():", "if False:", "evaluation/test_evaluation_arguments.py::test_one_post"),
+]
