@@ -102,7 +102,7 @@ class Task:
 
 def configure() -> tuple[TRLConfig, Task]:
     """Apply the overrides of the command line to the values above. Raises UserError for an unknown name."""
-    overrides = parse_overrides(__doc__, vars(config) | {"task": Task()})
+    overrides = parse_overrides(__doc__, vars(config) | {"task": Task()}, stage="ppo")
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
     hints = typing.get_type_hints(Task)
@@ -120,7 +120,11 @@ def configure() -> tuple[TRLConfig, Task]:
                 check_bounds(f"task.{field.name}", value, field.metadata)
             elif isinstance(value, str):
                 check_given(f"task.{field.name}", value)
-        updated = TRLConfig.update(config.to_dict(), overrides)
+        values = config.to_dict()
+        for section in ("optimizer", "scheduler"):
+            if overrides.get(f"{section}.name", values[section]["name"]) != values[section]["name"]:
+                values[section]["kwargs"] = {}  # the arguments of another class
+        updated = TRLConfig.update(values, overrides)
         check_config(updated)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error

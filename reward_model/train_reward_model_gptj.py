@@ -39,7 +39,7 @@ from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
-from summarize_rlhf.run import launch, trackers
+from summarize_rlhf.run import launch, presets, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
@@ -58,6 +58,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class RewardArguments:
+    preset: str = knob(presets.NAMES[0], presets.HELP, choices=presets.NAMES, may_change=True)
     # input and output
     model: str | None = knob(None, "SFT model, directory or Hub id; None: stage 1's directory, else the published one")
     tokenizer: str | None = knob(None, "directory or Hub id; None: the model's own")
@@ -161,7 +162,7 @@ def several_epochs(args: RewardArguments, pairs: int) -> bool:
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(RewardArguments)
+    args = parse_arguments(RewardArguments, stage="rm")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()

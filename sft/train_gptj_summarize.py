@@ -32,7 +32,7 @@ from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.run import launch, trackers
+from summarize_rlhf.run import launch, presets, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
@@ -58,6 +58,7 @@ def keeps_last(args: "SFTArguments") -> bool:
 
 @dataclass
 class SFTArguments:
+    preset: str = knob(presets.NAMES[0], presets.HELP, choices=presets.NAMES, may_change=True)
     # input and output
     model: str = knob("EleutherAI/gpt-j-6B", "causal LM to fine-tune: local directory or Hub id")
     tokenizer: str | None = knob(None, "local directory or Hub id; None: the model's own")
@@ -152,7 +153,7 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(SFTArguments)
+    args = parse_arguments(SFTArguments, stage="sft")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()

@@ -119,6 +119,7 @@ DISK = "disk alone"
 NEW = "not in the published code; as it stands, it adds nothing"
 OURS = {  # name: (value, why it is not the published one)
     "sft": {
+        "preset": ("carper", "the published values"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "per_device_eval_batch_size": (16, "published 1; changes no result"),
         "rouge_rows": (300, "published: ROUGE of the teacher-forced argmax; here of so many generated summaries"),
@@ -127,6 +128,7 @@ OURS = {  # name: (value, why it is not the published one)
         "fresh": (False, RESUME),
     },
     "rm": {
+        "preset": ("carper", "the published values"),
         "model": (None, "stage 1's directory if it is there, else the published CarperAI/openai_summarize_tldr_sft"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
@@ -150,6 +152,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.reward_on_all_ranks": (False, NEW),
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),
+        "method.num_minibatches": (None, NEW),
     },
 }
 

@@ -6,7 +6,7 @@ All that is known about an argument stands at its knob: default, help, bounds, a
 import dataclasses
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from transformers import HfArgumentParser
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
+from summarize_rlhf.run.presets import read_preset
 from summarize_rlhf.run.values import check_bounds, check_given
 
 T = TypeVar("T")
@@ -48,22 +49,33 @@ class _Parser(HfArgumentParser):
         return super().add_argument(*names, **{key: x for key, x in options.items() if key not in NOT_FOR_ARGPARSE})
 
 
-def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
+def parse_arguments(kind: type[T], argv: list[str] | None = None, stage: str | None = None) -> T:
     """Fill the dataclass `kind` from the command line: `--name value` flags, or one `.json` or `.yaml` file.
 
-    The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name,
-    with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of
-    the wrong type.
+    With a `stage`, what its `--preset` sets comes before the defaults, and what is given before both. The launcher's
+    `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name, with the nearest
+    known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of the wrong type.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
     parser = _Parser(kind, allow_abbrev=False)
     fields = [field.name for field in dataclasses.fields(kind)]
-    if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
-        parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
-        if rest:
-            raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
-        return _within_bounds(parsed)
-    file = Path(argv[0])
+    if len(argv) == 1 and Path(argv[0]).suffix in (".json", ".yaml", ".yml"):
+        argv = _flags_in(Path(argv[0]), fields)
+    parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+    if rest:
+        raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
+    if stage is not None:  # of one flag given twice the later counts
+        argv = [*as_flags(read_preset(stage, parsed.preset)), *argv]
+        parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)[0]
+    return _within_bounds(parsed)
+
+
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Write names and values as flags, so that one set of rules reads them; None is what a flag cannot say."""
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
+
+
+def _flags_in(file: Path, fields: list[str]) -> list[str]:
     import yaml  # JSON is YAML, as far as a flat file of arguments goes
 
     with reading(file, "arguments in", "is it JSON or YAML?"):
@@ -75,8 +87,7 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None) -> T:
             raise UserError(f"{file}: unknown argument {name!r}{_nearest(str(name), fields)}")
         if isinstance(content[name], list | dict):
             raise UserError(f"{file}: {name} should be one value, but is {content[name]!r}")
-    flags = [f"--{name}={value}" for name, value in content.items() if value is not None]  # one set of rules for both
-    return _within_bounds(parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[0])
+    return as_flags(content)
 
 
 def _within_bounds(arguments: T) -> T:

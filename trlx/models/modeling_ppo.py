@@ -113,6 +113,12 @@ class PPOConfig(MethodConfig):
 
     ppo_epochs: int = option(4, "passes over the rollouts of a collection", least=1)
     num_rollouts: int = option(128, "episodes per collection, of all processes together", least=1)
+    num_minibatches: int | None = option(
+        None,
+        "updates in each PPO epoch, as near as whole training batches allow; null: train.batch_size × the launcher's "
+        "gradient accumulation rollouts per process and update",
+        least=1,
+    )
     chunk_size: int = option(
         128, "prompts generated for at once, per process (memory and speed alone)", least=1, may_change=True
     )
