@@ -7,16 +7,14 @@ position `prompt_length + t`; its logits and `values[:, t]` come from the positi
 
 import contextlib
 import copy
-import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from summarize_rlhf.lm.branches import Decoder
+from summarize_rlhf.lm.recomputation import checkpoint_blocks
 from trlx.models import lora
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
@@ -99,11 +97,8 @@ class PolicyWithValueHead(nn.Module):
 
     def checkpoint_blocks(self, on: bool) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
-        for block in self.modules():
-            if isinstance(block, GradientCheckpointingLayer) and any(p.requires_grad for p in block.parameters()):
-                block._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
-                block.gradient_checkpointing = on
-                block.training = on  # of the block alone: its dropouts stay in evaluation mode
+        for block in checkpoint_blocks(self, on):
+            block.training = on  # of the block alone: its dropouts stay in evaluation mode
 
     def forward(
         self,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.lora import reward_weights
 from summarize_rlhf.lm.precision import Fp32Linear
 from summarize_rlhf.lm.weights import check_keys, state_dict_of
 
@@ -41,7 +42,7 @@ def start_from(policy, path: str | Path) -> None:
     if (path / "value_head.safetensors").is_file():
         _load(policy.v_head, state_dict_of(path / "value_head.safetensors"), "", path)
         return
-    state = state_dict_of(path)
+    state = reward_weights(path)
     weight = state.get("v_head.weight")
     hidden = policy.v_head[0].in_features
     if weight is None or weight.shape != (1, hidden):
