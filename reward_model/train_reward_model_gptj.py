@@ -37,7 +37,7 @@ from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
-from summarize_rlhf.lm.recomputation import require_checkpointing
+from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
@@ -207,7 +207,7 @@ def main() -> None:
     top = list(model.decoder.blocks)[model.depth :] if model.depth else None
     adapter = add_lora(model.transformer, args, args.seed, source, top) if args.lora_r else None
     if args.gradient_checkpointing:
-        require_checkpointing(model, model.config.model_type)
+        require_recomputation(model, model.config.model_type)
     check_free(training_needs(model, steps_dir, Path(args.output_dir), args.save_total_limit))
     pack = args.pack_pairs and can_pack(model, args.max_length)
     if first and pack != args.pack_pairs:

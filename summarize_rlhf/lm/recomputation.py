@@ -9,7 +9,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from summarize_rlhf import UserError
 
 
-def checkpoint_blocks(model: nn.Module, on: bool = True) -> list[nn.Module]:
+def recompute_blocks(model: nn.Module, on: bool = True) -> list[nn.Module]:
     """Switch gradient checkpointing of the blocks of `model` that have something to train; return these blocks.
 
     Frozen blocks below them keep no activations anyway. A block recomputes where it is in training mode.
@@ -25,9 +25,9 @@ def checkpoint_blocks(model: nn.Module, on: bool = True) -> list[nn.Module]:
     return blocks
 
 
-def require_checkpointing(model: nn.Module, kind: str) -> None:
+def require_recomputation(model: nn.Module, kind: str) -> None:
     """Switch it on. Raises `UserError` for a family (`kind`) whose blocks cannot."""
-    if not checkpoint_blocks(model):
+    if not recompute_blocks(model):
         raise UserError(
             f"a {kind!r} model has no blocks that transformers can checkpoint: use --gradient_checkpointing False"
         )

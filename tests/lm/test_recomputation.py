@@ -13,7 +13,7 @@ from reward_model.reward_model import RewardModel
 from sft.loss import SupervisedLM
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.lora import LoraArguments, add_lora
-from summarize_rlhf.lm.recomputation import checkpoint_blocks, require_checkpointing
+from summarize_rlhf.lm.recomputation import recompute_blocks, require_recomputation
 from summarize_rlhf.lm.speed import tune_model
 
 LAYERS = 4
@@ -94,8 +94,8 @@ def test_reward_model_over_its_frozen_trunk(family: str, lora: int, way: str) ->
         chosen, rejected = pairs.values(model, batch).unbind(1)
         return pairwise_loss(chosen, rejected, *batch["lengths"].unbind(1), batch["start"]).sum()
 
-    check(model, loss, lambda: require_checkpointing(model, family), blocks, trained=2)
-    assert len(checkpoint_blocks(model)) == 2
+    check(model, loss, lambda: require_recomputation(model, family), blocks, trained=2)
+    assert len(recompute_blocks(model)) == 2
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -122,4 +122,4 @@ def test_sft_with_dropout(family: str, lora: int) -> None:
 
 def test_blocks_that_cannot_are_told() -> None:
     with pytest.raises(UserError, match="a 'plain' model has no blocks that transformers can checkpoint"):
-        require_checkpointing(torch.nn.Linear(2, 2), "plain")
+        require_recomputation(torch.nn.Linear(2, 2), "plain")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from summarize_rlhf.lm.branches import Decoder
-from summarize_rlhf.lm.recomputation import checkpoint_blocks
+from summarize_rlhf.lm.recomputation import recompute_blocks
 from trlx.models import lora
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
@@ -97,7 +97,7 @@ class PolicyWithValueHead(nn.Module):
 
     def checkpoint_blocks(self, on: bool) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
-        for block in checkpoint_blocks(self, on):
+        for block in recompute_blocks(self, on):
             block.training = on  # of the block alone: its dropouts stay in evaluation mode
 
     def forward(
