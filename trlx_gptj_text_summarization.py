@@ -96,6 +96,7 @@ class Task:
 
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id with splits train and valid")
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
+    value_from_reward_model: bool = knob(False, "the value function starts from it, as with method.value_model")
     max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
     max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
 
@@ -125,6 +126,8 @@ def configure() -> tuple[TRLConfig, Task]:
             if overrides.get(f"{section}.name", values[section]["name"]) != values[section]["name"]:
                 values[section]["kwargs"] = {}  # the arguments of another class
         updated = TRLConfig.update(values, overrides)
+        if task.value_from_reward_model and updated.method.value_model is None:
+            updated.method.value_model = task.reward_model
         check_config(updated)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error

@@ -163,6 +163,8 @@ OURS = {  # name: (value, why it is not the published one)
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),
         "method.num_minibatches": (None, NEW),
+        "method.score_without_eos": (None, NEW),
+        "task.value_from_reward_model": (False, NEW),
     },
 }
 

@@ -35,12 +35,11 @@ def test_every_value_reaches_its_argument_and_nothing_else_changes(monkeypatch, 
     for name in NAMES[1:]:
         values = read_preset(stage, name)
         found = arguments(monkeypatch, stage, "--preset", name)
-        assert {key: (found[key], type(found[key])) for key in values} == {
-            key: (x, type(found[key])) for key, x in values.items()
-        }
+        assert {key: found[key] for key in values} == values
         assert all(x != plain.get(key, "absent") for key, x in values.items()), "a preset lists what differs"
         emptied = () if stage != "ppo" else ("scheduler.kwargs", "optimizer.kwargs", "method.gen_experience_kwargs")
-        same = {key for key in plain if key not in values and not key.startswith(emptied)} - {"preset"}
+        same = {key for key in plain if key not in values and not key.startswith(emptied)}
+        same -= {"preset", "method.value_model"}
         assert {key: found[key] for key in same} == {key: plain[key] for key in same}
 
 
@@ -111,3 +110,14 @@ def test_episodes_and_updates_are_those_of_the_sources() -> None:
         assert values["method.num_rollouts"] == batch
         assert values["train.epochs"] == 10**6 // batch
         assert values["scheduler.kwargs.total_iters"] == values["train.epochs"] * 4
+
+
+def test_the_critic_starts_from_the_reward_model(monkeypatch) -> None:
+    for given, expected in (
+        ({}, None),
+        ({"task.value_from_reward_model": True, "task.reward_model": "rm/"}, "rm/"),
+        ({"task.value_from_reward_model": True, "method.value_model": "other/"}, "other/"),
+    ):
+        assert arguments(monkeypatch, "ppo", json.dumps(given))["method.value_model"] == expected
+    found = arguments(monkeypatch, "ppo", "--preset", "paper", '{"task.reward_model": "rm/"}')
+    assert (found["method.value_model"], found["method.num_value_layers_unfrozen"]) == ("rm/", -1)
