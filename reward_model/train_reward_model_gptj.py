@@ -34,6 +34,7 @@ from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
@@ -204,7 +205,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = RewardModel(language_model.base_model)
     model.freeze(args.trainable_fraction)
-    top = list(model.decoder.blocks)[model.depth :] if model.depth else None
+    top = decoder_blocks(model.transformer)[model.depth :] if model.depth else None
     adapter = add_lora(model.transformer, args, args.seed, source, top) if args.lora_r else None
     if args.gradient_checkpointing:
         require_recomputation(model, model.config.model_type)

@@ -17,4 +17,5 @@ ROWS = [
     ("merge keeps the adapter's hashes", MERGE, 'if key not in ("files", "base_sha256")', "", f"{STAGES}::test_base_and_adapter_compute_what_the_merged_weights_compute"),
     ("frozen blocks recompute", RECOMPUTATION, " and any(p.requires_grad for p in block.parameters())", "", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
     ("reward model's checkpointing never on", RECOMPUTATION, "        block.gradient_checkpointing = on\n", "        pass\n", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
+    ("merging asked for too late is forgotten", "summarize_rlhf/run/resume_point.py", '"max_steps", "merge_adapter"}', '"max_steps"}', f"{STAGES}::test_the_same_command_says_that_it_was_finished"),
 ]

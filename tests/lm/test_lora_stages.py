@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from launch import flags
-from lora_runs import IDS, LORA, metrics_of, train
+from lora_runs import COMMON, IDS, LORA, OWN, metrics_of, train
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
@@ -138,6 +138,10 @@ def test_the_same_command_says_that_it_was_finished(server, chain, inputs) -> No
         before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
         train(server, stage, model, inputs[stage], out, **zero)
         assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    values = COMMON | OWN["sft"] | LORA | zero | {"model": inputs["gptj"], "dataset": inputs["sft"]}
+    values |= {"output_dir": chain["sft"], "merge_adapter": True}
+    ended = server.run("sft", flags(values), inputs["folder"])
+    assert "merge_adapter was False, is True" in ended.error, "what is asked for is not written, so it is refused"
 
 
 @pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 2)])
