@@ -6,6 +6,7 @@ merged into its base. PPO takes any adapter of peft (trlx/models/lora.py).
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +74,18 @@ def add_lora(
     )
     torch.manual_seed(seed)  # the same first numbers on every process, and after a restart
     try:
-        adapter = peft.get_peft_model(model, config)
+        adapter = wrapped(model, config)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"--lora_target_modules {wanted}: {str(error).strip().splitlines()[0]}") from error
     adapter.train(training)
     return adapter
+
+
+def wrapped(model: PreTrainedModel, config: peft.PeftConfig, **options: bool) -> peft.PeftModel:
+    """Put an adapter into `model`; peft asks it a question for which transformers has a new name, and warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        return peft.get_peft_model(model, config, **options)
 
 
 def names_within(model: nn.Module, targets: list[str] | str, blocks: Sequence[nn.Module]) -> list[str]:
@@ -104,7 +112,7 @@ def save_adapter(
 
 def merged(base: PreTrainedModel, adapter: peft.PeftModel, state: dict[str, torch.Tensor]) -> PreTrainedModel:
     """Merge an adapter's weights `state` into `base`, the model in fp32 that it was trained on; return it."""
-    model = peft.get_peft_model(base, copy.deepcopy(adapter.active_peft_config))
+    model = wrapped(base, copy.deepcopy(adapter.active_peft_config))
     model.load_state_dict({**model.state_dict(), **state})
     return model.merge_and_unload()
 
@@ -130,10 +138,10 @@ def check_adapter(directory: Path) -> None:
         model = AutoModelForCausalLM.from_config(base)
         model = model if config.task_type == "CAUSAL_LM" else model.base_model
         with reading(directory, "adapter", "does it fit its model?"):
-            fresh = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
+            fresh = wrapped(model, config, low_cpu_mem_usage=True)
     file = next((directory / name for name in WEIGHTS if (directory / name).is_file()), directory / WEIGHTS[0])
     found = shapes_in(file) if file.suffix == ".safetensors" else shapes_of(state_dict_of(file))
-    check_shapes(directory, shapes_of(peft.get_peft_model_state_dict(fresh)), found)
+    check_shapes(directory, shapes_of(peft.get_peft_model_state_dict(fresh, save_embedding_layers=False)), found)
 
 
 def reward_weights(path: str | Path) -> dict[str, torch.Tensor]:
