@@ -62,7 +62,7 @@ def test_deepspeed_reads_it_as_on_gpus(monkeypatch, name: str, half: str) -> Non
 def test_accelerate_reads_it(name: str, machines: int, processes: int) -> None:
     found = load_config_from_file(str(CONFIGS / f"accelerate/{name}.yaml"))
     assert (found.num_machines, found.num_processes) == (machines, processes)
-    assert str(found.distributed_type) == "DEEPSPEED"
+    assert found.distributed_type.value == "DEEPSPEED"
     assert (CONFIGS.parent / found.deepspeed_config["deepspeed_config_file"]).is_file()
     assert found.mixed_precision is None, "the DeepSpeed file and the hardware decide"
 
