@@ -98,13 +98,14 @@ class Task:
     dataset: str = knob("CarperAI/openai_summarize_tldr", "directory, file or Hub id with splits train and valid")
     reward_model: str = knob(str(REWARD_MODEL_DIR), "stage 2's directory, or the published file")
     require_rm: float | None = knob(None, "least accuracy on the reward model's card; null: any", least=0, most=1)
+    value_from_reward_model: bool = knob(False, "the value function starts from it, as with method.value_model")
     max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
     max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
 
 
 def configure() -> tuple[TRLConfig, Task]:
     """Apply the overrides of the command line to the values above. Raises UserError for an unknown name."""
-    overrides = parse_overrides(__doc__, vars(config) | {"task": Task()})
+    overrides = parse_overrides(__doc__, vars(config) | {"task": Task()}, stage="ppo")
     if "model.model_path" in overrides:
         overrides.setdefault("tokenizer.tokenizer_path", overrides["model.model_path"])
     hints = typing.get_type_hints(Task)
@@ -122,7 +123,13 @@ def configure() -> tuple[TRLConfig, Task]:
                 check_bounds(f"task.{field.name}", value, field.metadata)
             elif isinstance(value, str):
                 check_given(f"task.{field.name}", value)
-        updated = TRLConfig.update(config.to_dict(), overrides)
+        values = config.to_dict()
+        for section in ("optimizer", "scheduler"):
+            if overrides.get(f"{section}.name", values[section]["name"]) != values[section]["name"]:
+                values[section]["kwargs"] = {}  # the arguments of another class
+        updated = TRLConfig.update(values, overrides)
+        if task.value_from_reward_model and updated.method.value_model is None:
+            updated.method.value_model = task.reward_model
         check_config(updated)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import recipes
+
 from benchmarks.raw import load
 from benchmarks.tables import growth, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
@@ -167,7 +169,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         families,
         coverage,
     )
-} | {"overoptimisation": overoptimisation.section}
+} | {"overoptimisation": overoptimisation.section, "recipes": recipes.recipes}
 
 
 def fill(document: Path) -> tuple[str, list[str]]:

@@ -29,6 +29,7 @@ from reward_model.scoring import Scorer
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.intervals import accuracy
+from summarize_rlhf.lm.adapters import is_adapter
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
@@ -98,7 +99,7 @@ def main() -> None:
     if args.card_dir:
         check_results_dir(args.card_dir, "--card_dir")
     source = args.model or find_model(*SFT_MODEL)
-    if not (Path(args.reward_model) / "config.json").is_file():
+    if not (Path(args.reward_model) / "config.json").is_file() and not is_adapter(args.reward_model):
         check_found(source, *SFT_MODEL)
     scorer = Scorer.from_pretrained(
         args.reward_model,

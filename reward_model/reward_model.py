@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
-from summarize_rlhf.hub import from_hub
-from summarize_rlhf.lm.adapters import find_base, is_adapter
+from summarize_rlhf.lm.adapters import is_adapter
 from summarize_rlhf.lm.branches import Decoder
 from summarize_rlhf.lm.families import decoder_blocks
+from summarize_rlhf.lm.lora import HEAD, base_config, check_adapter, require_head, reward_weights
 from summarize_rlhf.lm.precision import Fp32Linear
 from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import (
@@ -27,7 +27,6 @@ from summarize_rlhf.lm.weights import (
     load_causal_lm,
     shapes_in,
     shapes_of,
-    state_dict_of,
 )
 from summarize_rlhf.reading import reading
 
@@ -98,7 +97,7 @@ class RewardModel(nn.Module):
             backbone = AutoModel.from_config(config, dtype=dtype)
         with no_init_weights():
             model = cls(tune_model(backbone))
-        expected, found = model.state_dict(), state_dict_of(path)
+        expected, found = model.state_dict(), reward_weights(path)
         check_shapes(path, shapes_of(expected), shapes_of(found))
         # Copied: a file's own memory may be aligned otherwise, and products then round otherwise.
         model.load_state_dict(found, strict=False)
@@ -110,8 +109,13 @@ class RewardModel(nn.Module):
         """Raise the `UserError` that `from_pretrained` would raise for what `save` wrote; read no more than headers."""
         require(directory)
         unset_hf_deepspeed_config()  # as in load_causal_lm
+        config = load_config(directory, None)
+        if is_adapter(directory):
+            check_adapter(directory)
+            check_shapes(directory, {"v_head.weight": torch.Size([1, width(config)])}, shapes_in(directory / HEAD))
+            return
         with torch.device("meta"):
-            model = cls(AutoModel.from_config(load_config(directory, None)))
+            model = cls(AutoModel.from_config(config))
         check_shapes(directory, shapes_of(model.state_dict()), shapes_in(directory / "model.safetensors"))
 
     def digest(self) -> str:
@@ -161,7 +165,9 @@ def width(config: PretrainedConfig) -> int:
 def require(path: str | Path) -> None:
     """Raise `UserError` where there are no weights at `path`, saying where a reward model comes from."""
     path = Path(path)
-    if not path.is_file() and not any((path / name).is_file() for name in WEIGHT_FILES):
+    if is_adapter(path):
+        require_head(path)
+    elif not path.is_file() and not any((path / name).is_file() for name in WEIGHT_FILES):
         raise UserError(
             f"no reward model at {path}: train one with reward_model/train_reward_model_gptj.py, or fetch the "
             "published one with python -m reward_model.download"
@@ -170,13 +176,10 @@ def require(path: str | Path) -> None:
 
 def load_config(path: Path, config_from: str | Path | None) -> PretrainedConfig:
     """Read the backbone's config: beside the weights, else from `config_from` (a directory or a Hub id)."""
-    source = path if (path / "config.json").is_file() else config_from
+    source = path if (path / "config.json").is_file() or is_adapter(path) else config_from
     if source is None:
         raise UserError(
             f"{path} has no config.json. The published reward model has none; name the model it was trained "
             "from (the SFT directory of stage 1)"
         )
-    while is_adapter(source):
-        source = find_base(source)
-    with reading(source, "config of") if Path(source).exists() else from_hub("model", source):
-        return AutoConfig.from_pretrained(str(source))
+    return base_config(source)

@@ -36,13 +36,17 @@ from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.lm.families import decoder_blocks
+from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
-from summarize_rlhf.run import launch, trackers
+from summarize_rlhf.run import launch, presets, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.best_model import trained_weights
 from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
@@ -52,14 +56,15 @@ from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_p
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.sampler import LengthGroupedSampler
 from summarize_rlhf.run.trainer_arguments import SCHEDULES, rate_is_constant, training_arguments
-from summarize_rlhf.run.zero3 import gathered_model, gathered_state_dict
+from summarize_rlhf.run.zero3 import gathered_model, gathered_parameter, gathered_state_dict
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HERE = Path(__file__).resolve().parent
 
 
 @dataclass
-class RewardArguments:
+class RewardArguments(LoraArguments):
+    preset: str = knob(presets.NAMES[0], presets.HELP, choices=presets.NAMES, may_change=True)
     # input and output
     model: str | None = knob(None, "SFT model, directory or Hub id; None: stage 1's directory, else the published one")
     tokenizer: str | None = knob(None, "directory or Hub id; None: the model's own")
@@ -100,6 +105,9 @@ class RewardArguments:
     adam_epsilon: float = knob(1e-8, "AdamW's epsilon", above=0)
     weight_decay: float = knob(0.0, "AdamW's weight decay", least=0)
     max_grad_norm: float | None = knob(None, "clip the global gradient norm to this; None or 0: no clipping", least=0)
+    gradient_checkpointing: bool = knob(
+        False, "recompute the trained blocks' activations in the backward pass: less memory, slower", may_change=True
+    )
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
@@ -166,7 +174,7 @@ def several_epochs(args: RewardArguments, pairs: int) -> bool:
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(RewardArguments)
+    args = parse_arguments(RewardArguments, stage="rm")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()
@@ -202,6 +210,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = RewardModel(language_model.base_model)
     model.freeze(args.trainable_fraction)
+    top = decoder_blocks(model.transformer)[model.depth :] if model.depth else None
+    adapter = add_lora(model.transformer, args, args.seed, source, top) if args.lora_r else None
+    if args.gradient_checkpointing:
+        require_recomputation(model, model.config.model_type)
     check_free(training_needs(model, steps_dir, Path(args.output_dir), args.save_total_limit))
     pack = args.pack_pairs and can_pack(model, args.max_length)
     if first and pack != args.pack_pairs:
@@ -236,16 +248,24 @@ def main() -> None:
         card = stage_card(whole, tokenizer, args.max_length, rows["test"], args.card_pairs) if first else None
 
     # 5. The directory for stage 3, complete or not at all
-    weights = gathered_state_dict(model)
+    weights = gathered_state_dict(model) if adapter is None else trained_weights(adapter)
+    with gathered_parameter(model.v_head.weight):
+        head = model.v_head.weight.detach().to("cpu", copy=True)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "rm", asdict(args), tokenizer, args.seed, args.max_length, data,
             settings=start.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
-            results=results,
+            results=results, **base_record(adapter, args, source),
         )  # fmt: skip
         with write_model(args.output_dir, RewardModel.check) as tmp:
-            model.save(tmp, weights)
+            if adapter is not None and not args.merge_adapter:
+                save_adapter(adapter, weights, tmp, weight=head)
+            elif adapter is not None:
+                whole = RewardModel(merged(load_causal_lm(source).base_model, adapter, weights))
+                whole.save(tmp, whole.state_dict() | {"v_head.weight": head})
+            else:
+                model.save(tmp, weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             save_run(tmp, record)

@@ -24,6 +24,7 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
@@ -32,8 +33,9 @@ from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
-from summarize_rlhf.run import launch, trackers
+from summarize_rlhf.run import launch, presets, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.best_model import trained_weights
 from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
@@ -57,7 +59,8 @@ def keeps_last(args: "SFTArguments") -> bool:
 
 
 @dataclass
-class SFTArguments:
+class SFTArguments(LoraArguments):
+    preset: str = knob(presets.NAMES[0], presets.HELP, choices=presets.NAMES, may_change=True)
     # input and output
     model: str = knob("EleutherAI/gpt-j-6B", "causal LM to fine-tune: local directory or Hub id")
     tokenizer: str | None = knob(None, "local directory or Hub id; None: the model's own")
@@ -152,7 +155,7 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(SFTArguments)
+    args = parse_arguments(SFTArguments, stage="sft")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()
@@ -182,9 +185,10 @@ def main() -> None:
         for split, part in rows.items()
     }
 
-    # 2. The model, of which every weight is trained
+    # 2. The model, of which every weight is trained, or an adapter alone
     model = load_causal_lm(args.model)
     fit_to_tokenizer(model, tokenizer, args.max_length)
+    adapter = add_lora(model, args, args.seed, args.model) if args.lora_r else None
     check_free(training_needs(model, steps_dir, Path(args.output_dir), args.save_total_limit, not keeps_last(args)))
     if args.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -218,17 +222,23 @@ def main() -> None:
         results |= scores
 
     # 5. The directory for stages 2 and 3, complete or not at all
-    weights = gathered_state_dict(model)
+    weights = gathered_state_dict(model) if adapter is None else trained_weights(adapter)
     if first:
         data = {split: fingerprint(part) for split, part in rows.items()}
         record = run_record(
             "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
             settings=start.settings, steps=trainer.state.global_step, kept=kept, processes=training.world_size,
-            results=results,
+            results=results, **base_record(adapter, args, args.model),
         )  # fmt: skip
         with write_model(args.output_dir, read_causal_lm) as tmp:
-            model.config.use_cache = True  # off while training, for the checkpointing of activations
-            model.save_pretrained(tmp, state_dict=weights)
+            if adapter is not None and not args.merge_adapter:
+                save_adapter(adapter, weights, tmp)
+            else:
+                if adapter is not None:
+                    model, weights = merged(load_causal_lm(args.model), adapter, weights), None
+                    fit_to_tokenizer(model, tokenizer, args.max_length)
+                model.config.use_cache = True  # off while training, for the checkpointing of activations
+                model.save_pretrained(tmp, state_dict=weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             write_rows(tmp / "samples.jsonl", samples)

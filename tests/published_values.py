@@ -117,8 +117,17 @@ PUBLISHED = {
 RESUME = "runs go on where they were interrupted"
 DISK = "disk alone"
 NEW = "not in the published code; as it stands, it adds nothing"
+LORA = {  # of stages 1 and 2
+    "lora_r": (0, "no adapter, as published"),
+    "lora_alpha": (16.0, NEW),
+    "lora_dropout": (0.0, NEW),
+    "lora_target_modules": (None, NEW),
+    "merge_adapter": (False, NEW),
+}
 OURS = {  # name: (value, why it is not the published one)
-    "sft": {
+    "sft": LORA
+    | {
+        "preset": ("carper", "the published values"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "per_device_eval_batch_size": (16, "published 1; changes no result"),
         "rouge_rows": (300, "published: ROUGE of the teacher-forced argmax; here of so many generated summaries"),
@@ -126,13 +135,16 @@ OURS = {  # name: (value, why it is not the published one)
         "save_total_limit": (2, DISK),
         "fresh": (False, RESUME),
     },
-    "rm": {
+    "rm": LORA
+    | {
+        "preset": ("carper", "the published values"),
         "model": (None, "stage 1's directory if it is there, else the published CarperAI/openai_summarize_tldr_sft"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
         "per_device_eval_batch_size": (4, "published 1; changes no result"),
         "card_pairs": (500, NEW),
         "trunk_cache_gb": (64.0, "changes no result: the frozen blocks run once for all epochs"),
+        "gradient_checkpointing": (False, NEW),
         "pack_pairs": (True, "changes no result: a pair's post is computed once"),
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK + "; published 1"),
@@ -152,6 +164,9 @@ OURS = {  # name: (value, why it is not the published one)
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),
         "task.require_rm": (None, NEW),
+        "method.num_minibatches": (None, NEW),
+        "method.score_without_eos": (None, NEW),
+        "task.value_from_reward_model": (False, NEW),
     },
 }
 

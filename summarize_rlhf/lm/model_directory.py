@@ -8,6 +8,8 @@ import torch
 from safetensors import safe_open
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.adapters import is_adapter
+from summarize_rlhf.lm.lora import check_adapter
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.reading import reading
 from summarize_rlhf.run.files import write_directory
@@ -19,6 +21,9 @@ Reader = Callable[[Path], object]
 
 def read_causal_lm(directory: Path, **options: object) -> None:
     """Names and shapes of all weights, by the reader of every stage that takes a causal language model."""
+    if is_adapter(directory):
+        check_adapter(directory)
+        return
     load_causal_lm(directory, device_map="meta", **options)
 
 

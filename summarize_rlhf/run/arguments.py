@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING as MISSING
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from transformers import HfArgumentParser
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
+from summarize_rlhf.run.presets import read_preset
 from summarize_rlhf.run.values import check_bounds, check_given
 
 T = TypeVar("T")
@@ -54,23 +55,44 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
     """Keep the lines of `about`."""
 
 
-def parse_arguments(kind: type[T], argv: list[str] | None = None, about: str | None = None) -> T:
+def parse_arguments(
+    kind: type[T], argv: list[str] | None = None, about: str | None = None, stage: str | None = None
+) -> T:
     """Fill the dataclass `kind` from the command line: `--name value` flags, or one `.json` or `.yaml` file.
 
-    The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name,
-    with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of
-    the wrong type. `about` stands above the arguments in `--help`.
+    With a `stage`, what its `--preset` sets comes before the defaults, and what is given before both. The launcher's
+    `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name, with the nearest
+    known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of the wrong type.
+    `about` stands above the arguments in `--help`.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
     parser = _Parser(kind, allow_abbrev=False, description=about, formatter_class=_Help)
     fields = [field.name for field in dataclasses.fields(kind)]
+    if len(argv) == 1 and Path(argv[0]).suffix in (".json", ".yaml", ".yml"):
+        argv = _flags_in(Path(argv[0]), kind)
+    parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+    if rest:
+        raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
+    if stage is not None:  # of one flag given twice the later counts
+        argv = [*as_flags(read_preset(stage, parsed.preset)), *argv]
+        parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)[0]
+    return _within_bounds(parsed)
+
+
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Write names and values as flags, so that one set of rules reads them; None is what a flag cannot say."""
+    flags: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            flags.append(f"--{name}={value}")
+    return flags
+
+
+def _flags_in(file: Path, kind: type) -> list[str]:
+    fields = [field.name for field in dataclasses.fields(kind)]
     lists = {field.name for field in dataclasses.fields(kind) if "list" in str(field.type)}
-    if len(argv) != 1 or Path(argv[0]).suffix not in (".json", ".yaml", ".yml"):
-        parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
-        if rest:
-            raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
-        return _within_bounds(parsed)
-    file = Path(argv[0])
     import yaml  # JSON is YAML, as far as a flat file of arguments goes
 
     with reading(file, "arguments in", "is it JSON or YAML?"):
@@ -83,13 +105,7 @@ def parse_arguments(kind: type[T], argv: list[str] | None = None, about: str | N
         several = isinstance(content[name], list) and name in lists and content[name]
         if isinstance(content[name], list | dict) and not several:
             raise UserError(f"{file}: {name} should be one value, but is {content[name]!r}")
-    flags = []  # one set of rules for both
-    for name, value in content.items():
-        if isinstance(value, list):
-            flags += [f"--{name}", *map(str, value)]
-        elif value is not None:
-            flags.append(f"--{name}={value}")
-    return _within_bounds(parser.parse_args_into_dataclasses(flags, look_for_args_file=False)[0])
+    return as_flags(content)
 
 
 def _within_bounds(arguments: T) -> T:

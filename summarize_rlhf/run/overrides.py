@@ -13,16 +13,19 @@ import yaml
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
+from summarize_rlhf.run.presets import HELP, NAMES, read_preset
 
 
-def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | None = None) -> dict[str, Any]:
+def parse_overrides(
+    doc: str, sections: Mapping[str, Any], argv: list[str] | None = None, stage: str | None = None
+) -> dict[str, Any]:
     """Parse the overrides on the command line, flat by dotted name.
 
     sections: one dataclass per first part of a name. `--help` shows `doc` and every option with its help text and
     default.
     The argument is a JSON object, or a JSON or YAML file of one; nested objects are the same as dotted names. `--fresh`
-    stands for `{"train.resume_from_checkpoint": "fresh"}`. Raises UserError for anything else. The configuration checks
-    the names.
+    stands for `{"train.resume_from_checkpoint": "fresh"}`. With a `stage`, what its `--preset` sets comes first. Raises
+    UserError for anything else. The configuration checks the names.
     """
     parser = argparse.ArgumentParser(
         description=doc,
@@ -33,7 +36,10 @@ def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | Non
     parser.add_argument(
         "overrides", nargs="?", default="{}", help="a JSON object of dotted names, or a .json or .yaml file of one"
     )
+    if stage is not None:
+        parser.add_argument("--preset", choices=NAMES, default=NAMES[0], help=HELP)
     arguments = parser.parse_args(argv)
+    preset = {} if stage is None else read_preset(stage, arguments.preset)
     argument = arguments.overrides
     parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
     if Path(argument).suffix in (".json", ".yaml", ".yml"):
@@ -45,7 +51,7 @@ def parse_overrides(doc: str, sections: Mapping[str, Any], argv: list[str] | Non
         shown = textwrap.shorten(argument, 200)
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {shown!r}""")
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
-    return {name: _number(value) for name, value in flatten(overrides).items()} | fresh
+    return preset | {name: _number(value) for name, value in flatten(overrides).items()} | fresh
 
 
 def _described(sections: Mapping[str, Any]) -> Iterator[str]:

@@ -17,7 +17,8 @@ from summarize_rlhf.run import checkpoints, kept, launch
 from summarize_rlhf.run.arguments import names_that_may_change
 from summarize_rlhf.tokenizer import tokenizer_hash
 
-LENGTH = {"num_train_epochs", "max_steps"}  # these may not change once the run is finished and its checkpoints are gone
+# These may not change once the run is finished: its checkpoints are gone, what is written is written.
+WHILE_IT_RUNS = {"num_train_epochs", "max_steps", "merge_adapter"}
 
 
 @dataclass
@@ -67,7 +68,7 @@ def find_resume_point(
     if record is None or "settings" not in record:
         found = checkpoints.find(steps_dir, settings, may_change, args.fresh)
         return ResumePoint(settings, None if found is None else str(found), finished=False)
-    checkpoints.refuse_changes(record["settings"], settings, may_change - LENGTH, output_dir)
+    checkpoints.refuse_changes(record["settings"], settings, may_change - WHILE_IT_RUNS, output_dir)
     try:
         read(output_dir)
     except UserError as error:

@@ -19,7 +19,7 @@ ROWS = [
     ("temperature dropped", POLICY, ".float() / temperature", ".float()", "ppo/test_policy.py::test_logprobs_are_those_of_the_plain_model"),
     ("final norm and embeddings train", POLICY, "            model.requires_grad_(False)\n", "", "ppo/test_policy.py::test_only_the_top_blocks_and_the_value_head_train"),
     ("value blocks are the policy's", POLICY, "return copy.deepcopy(blocks[max(len(blocks) - n, 0) :])", "return blocks[max(len(blocks) - n, 0) :]", "ppo/test_policy.py::test_value_blocks"),
-    ("checkpointing never fires", POLICY, "                block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "ppo/test_policy_invariants.py::test_gradient_checkpointing_fires_and_changes_nothing"),
+    ("checkpointing never fires", POLICY, "            block.training = on  # of the block alone: its dropouts stay in evaluation mode\n", "", "ppo/test_policy_invariants.py::test_gradient_checkpointing_fires_and_changes_nothing"),
     ("dropout acts", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "", "ppo/test_policy_invariants.py::test_dropout_never_acts"),
     ("positions added twice", FAMILIES, 'attention="attn", entry={"wpe": NoPositions})', 'attention="attn")', "ppo/test_policy.py::test_reference"),
     ("OPT projected twice", FAMILIES, ', "project_in": nn.Identity}', "}", "ppo/test_policy.py::test_reference"),

@@ -13,11 +13,10 @@ import peft
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from transformers import PreTrainedModel
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.lora import default_targets
 
 NEEDED = "PPO's reference is the model with the adapter switched off, and that has to be the model training starts from"
 STARTS_ELSEWHERE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of init_lora_weights begin so
@@ -41,8 +40,7 @@ def add(model: PreTrainedModel, options: dict | peft.PeftConfig) -> peft.PeftMod
     """
     config = read_config(options)
     if isinstance(config, peft.LoraConfig) and not (config.target_modules or config.target_parameters):
-        chosen = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
-        config = dataclasses.replace(config, target_modules=chosen or INCLUDE_LINEAR_LAYERS_SHORTHAND)
+        config = dataclasses.replace(config, target_modules=default_targets(model.config))
     try:
         return peft.get_peft_model(model, config)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:

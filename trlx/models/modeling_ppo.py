@@ -113,6 +113,12 @@ class PPOConfig(MethodConfig):
 
     ppo_epochs: int = option(4, "passes over the rollouts of a collection", least=1)
     num_rollouts: int = option(128, "episodes per collection, of all processes together", least=1)
+    num_minibatches: int | None = option(
+        None,
+        "updates in each PPO epoch, as near as whole training batches allow; null: train.batch_size × the launcher's "
+        "gradient accumulation rollouts per process and update",
+        least=1,
+    )
     chunk_size: int = option(
         128, "prompts generated for at once, per process (memory and speed alone)", least=1, may_change=True
     )
@@ -132,12 +138,17 @@ class PPOConfig(MethodConfig):
     ref_mean: float | None = option(None, "accepted as in trlX, without effect there and here")
     ref_std: float | None = option(None, 'divisor where scale_reward is "ref"', above=0)
     cliprange_reward: float | None = option(10.0, "scores are first clipped to ± this; 0 or null: not", least=0)
+    score_without_eos: float | None = option(
+        None, "score of a response that does not end with EOS, in place of reward_fn's, for rollouts; null: reward_fn's"
+    )
     gen_kwargs: dict[str, Any] = option(dict, "options of generate, in evaluation; one list among the values is swept")
     gen_experience_kwargs: dict[str, Any] | None = option(
         None, "options of generate, for rollouts; null: gen_kwargs, with the first value of a sweep"
     )
     num_value_layers_unfrozen: int = option(
-        0, "top blocks of which the value function trains a copy; 0: it reads the policy's", least=0
+        0,
+        "top blocks of which the value function trains a copy; 0: it reads the policy's; -1: a whole model of its own",
+        least=-1,
     )
     value_model: str | None = option(
         None, "reward model or PPO checkpoint that the value function starts from; null: random head"

@@ -7,16 +7,14 @@ position `prompt_length + t`; its logits and `values[:, t]` come from the positi
 
 import contextlib
 import copy
-import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from summarize_rlhf.lm.branches import Decoder
+from summarize_rlhf.lm.recomputation import recompute_blocks
 from trlx.models import lora
 from trlx.models.value_head import make_head
 from trlx.utils.modeling import entropy_of, logprobs_of_labels
@@ -42,9 +40,9 @@ class PolicyWithValueHead(nn.Module):
     - -1: everything trains; the reference is a frozen copy of everything.
     - a peft model: its adapters train; the reference is the model with the adapters switched off.
 
-    With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks.
-    Raises `UserError` for a family that cannot be cut into blocks (discovery.py), ValueError for adapters whose
-    reference would be another model than the initial one (lora.py).
+    With `num_value_layers_unfrozen` n > 0 the value function has its own trainable copy of the top n blocks, with -1 of
+    the whole model. Raises `UserError` for a family that cannot be cut into blocks (discovery.py), ValueError for
+    adapters whose reference would be another model than the initial one (lora.py).
     """
 
     def __init__(self, model: nn.Module, num_layers_unfrozen: int = -1, num_value_layers_unfrozen: int = 0):
@@ -60,9 +58,15 @@ class PolicyWithValueHead(nn.Module):
         self.v_head = make_head(head.in_features, 1)
         self.depth: int | None = None  # how many blocks the frozen trunk has; None: there is none
         self.value_blocks: nn.ModuleList | None = None
+        self.value_model: PreTrainedModel | None = None
         self.reference: nn.Module | None = None
         self.reference_decoder = self.decoder
-        if num_value_layers_unfrozen > 0:
+        if num_value_layers_unfrozen < 0:
+            if self.is_adapter:
+                raise ValueError("method.num_value_layers_unfrozen -1: with an adapter, give a number of blocks, or 0.")
+            self.value_model = copy.deepcopy(model.base_model).requires_grad_(True)
+            self.value_decoder = Decoder(self.value_model)
+        elif num_value_layers_unfrozen > 0:
             self.value_blocks = self._copied_top(num_value_layers_unfrozen).requires_grad_(True)
         if self.is_adapter:
             pass  # peft has frozen what is not an adapter
@@ -74,7 +78,7 @@ class PolicyWithValueHead(nn.Module):
             first_trained = max(len(blocks) - num_layers_unfrozen, 0)
             model.requires_grad_(False)
             blocks[first_trained:].requires_grad_(True)
-            self.depth = min(first_trained, max(len(blocks) - num_value_layers_unfrozen, 0))
+            self.depth = min(first_trained, max(len(blocks) - max(num_value_layers_unfrozen, 0), 0))
             self.reference = copy.deepcopy(blocks[self.depth :]).requires_grad_(False)
         self.eval()  # no dropout, ever: the ratio compares like with like
         self.decoder.prove(self.depth if self.value_blocks is None else self.depth or 0)
@@ -99,11 +103,8 @@ class PolicyWithValueHead(nn.Module):
 
     def checkpoint_blocks(self, on: bool) -> None:
         """Recompute the trained blocks' activations in the backward pass instead of keeping them."""
-        for block in self.modules():
-            if isinstance(block, GradientCheckpointingLayer) and any(p.requires_grad for p in block.parameters()):
-                block._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
-                block.gradient_checkpointing = on
-                block.training = on  # of the block alone: its dropouts stay in evaluation mode
+        for block in recompute_blocks(self, on):
+            block.training = on  # of the block alone: its dropouts stay in evaluation mode
 
     def forward(
         self,
@@ -138,6 +139,11 @@ class PolicyWithValueHead(nn.Module):
 
     def _states(self, tokens: Tensor, trunk: Tensor | None, keep_from: int) -> tuple[Tensor, Tensor]:
         """Return last hidden states (B, L, H) for logits and for the value head; undefined before `keep_from`."""
+        if self.value_model is not None:
+            value_states = self.value_decoder.run_backbone(keep_from, input_ids=tokens)
+            if trunk is None:
+                return self.decoder.run_backbone(keep_from, input_ids=tokens), value_states
+            return self.decoder.run_top(list(self.decoder.blocks)[self.depth :], trunk, keep_from), value_states
         if trunk is None and self.value_blocks is None:
             states = self.decoder.run_backbone(keep_from, input_ids=tokens)
             return states, states

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.lora import reward_weights
 from summarize_rlhf.lm.precision import Fp32Linear
 from summarize_rlhf.lm.weights import check_keys, state_dict_of
 
@@ -34,20 +35,23 @@ def start_from(policy, path: str | Path) -> None:
 
     From a PPO checkpoint it takes the value head (`value_head.safetensors`). From a reward model (`transformer.*`,
     `v_head.weight`) it takes the linear head and, where the value function has blocks of its own, the top blocks: the
-    value of a text is then its reward, as far as the blocks below are the same (Stiennon et al. 2020, section 3.4).
-    Raises UserError where shapes or names do not fit.
+    value of a text is then its reward, as far as the blocks below are the same (Stiennon et al. 2020, section 3.4). A
+    value function with a model of its own takes all of it, and is the reward model. Raises UserError where shapes or
+    names do not fit.
     """
     path = Path(path)
     if (path / "value_head.safetensors").is_file():
         _load(policy.v_head, state_dict_of(path / "value_head.safetensors"), "", path)
         return
-    state = state_dict_of(path)
+    state = reward_weights(path)
     weight = state.get("v_head.weight")
     hidden = policy.v_head[0].in_features
     if weight is None or weight.shape != (1, hidden):
         found = "no v_head.weight" if weight is None else f"a v_head.weight of shape {tuple(weight.shape)}"
         raise UserError(f"method.value_model {path} has {found}; a reward model's (1, {hidden}) is needed")
     become_linear(policy.v_head, weight.float())
+    if policy.value_model is not None:
+        _load(policy.value_model, state, "transformer.", path)
     if policy.value_blocks is not None:
         decoder = policy.decoder
         prefix = ".".join(filter(None, ("transformer", decoder.family.decoder, decoder.family.blocks)))

@@ -6,6 +6,17 @@ from trlx.data.configs import TrainConfig
 from trlx.models.modeling_ppo import PPOConfig
 
 
+def accumulation_for(train: TrainConfig, method: PPOConfig, launchers: int, processes: int) -> int:
+    """Return the training batches per update: the launcher's gradient accumulation, unless there are `num_minibatches`.
+
+    256 rollouts in 1 minibatch on 8 processes, `batch_size` 4: 32 rollouts of a rank make 8 training batches.
+    """
+    if method.num_minibatches is None:
+        return launchers
+    share = -(-method.num_rollouts // processes)
+    return -(-share // (method.num_minibatches * train.batch_size))
+
+
 @dataclass(frozen=True)
 class BatchPlan:
     """Counts that are the same on every rank.
@@ -20,7 +31,7 @@ class BatchPlan:
 
     train: TrainConfig
     method: PPOConfig
-    accumulation: int  # training batches per update: the launcher's gradient accumulation
+    accumulation: int  # training batches per update (`accumulation_for`)
     processes: int
 
     @property

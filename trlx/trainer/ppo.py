@@ -111,6 +111,7 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         episodes = rewards.decode(self.tokenizer, prompts, [r.ids for r in responses], self.stop_sequences)
         everywhere, seconds = train.reward_on_all_ranks, train.reward_timeout
         scores = rewards.score(accelerator, self.reward_fn, episodes, self.tokenizer, everywhere, seconds)
+        scores = rewards.replace_unfinished(scores, episodes, self.rollout_generation, method.score_without_eos)
         scored = time.time()
         outputs = logprobs_and_values(
             self.model, episodes, [r.trunk for r in responses], self.temperature, method.chunk_size,

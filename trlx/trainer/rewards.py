@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.end_of_response import cut_at_stop
+from summarize_rlhf.lm.end_of_response import cut_at_stop, has_ended
 from summarize_rlhf.tokenizer import prefix_ids
 from trlx.pipeline.offline_pipeline import Prompt
 from trlx.trainer.deadline import deadline
@@ -142,6 +142,25 @@ def score(
     counts = gather_object([len(episodes)])
     start = sum(counts[: accelerator.process_index])
     return scores[start : start + len(episodes)]
+
+
+def replace_unfinished(
+    scores: list[Tensor], episodes: list[Episode], generation: GenerationConfig, score: float | None
+) -> list[Tensor]:
+    """Give each response that does not end with EOS the `score`, in place of its own () or (R); None changes nothing.
+
+    A summary that was cut at `max_new_tokens` is none, whatever the reward model says of it: the policy learns to end
+    (Huang et al. 2024, the "EOS trick"). Of a reward per token the last one takes it all.
+    """
+    if score is None:
+        return scores
+    changed = []
+    for row, episode in zip(scores, episodes, strict=True):
+        if not has_ended(episode.response, generation):
+            row = torch.zeros_like(row)
+            row.view(-1)[-1] = score
+        changed.append(row)
+    return changed
 
 
 def check_scores(scores: Any, episodes: list[Episode], tokenizer) -> list[Tensor]:

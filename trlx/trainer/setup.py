@@ -25,7 +25,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TokenizerConfig, TRLConfig, plain
 from trlx.models import lora, trlx_checkpoint, value_head
 from trlx.models.policy import PolicyWithValueHead
-from trlx.trainer.batch_plan import BatchPlan
+from trlx.trainer.batch_plan import BatchPlan, accumulation_for
 from trlx.utils.modeling import flatten_dict
 
 
@@ -61,10 +61,10 @@ def join_processes() -> PartialState:
 
 
 def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
-    """Build the accelerator of this launch; return it with the launcher's gradient accumulation.
+    """Build the accelerator of this launch; return it with the gradient accumulation, training batches per update.
 
-    That is the one of the DeepSpeed file or of the Accelerate configuration: training batches per update. Accelerate
-    and DeepSpeed count micro-batches instead (`BatchPlan`). The DeepSpeed file is adapted to the hardware.
+    That is the one of the DeepSpeed file or of the Accelerate configuration, unless `method.num_minibatches` decides.
+    Accelerate and DeepSpeed count micro-batches instead (`BatchPlan`). The DeepSpeed file is adapted to the hardware.
     """
     train = config.train
     if train.tracker == "wandb":
@@ -81,13 +81,17 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
             f"the Accelerate configuration asks for mixed_precision {asked}, but {NAMES[dtype]} is trained in here: "
             "take it out of the file (bf16 is used where the hardware has it, fp16 on older GPUs, fp32 on a CPU)"
         )
-    accumulation = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
+    accumulation = accumulation_for(
+        train, config.method, int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")), world_size()
+    )
     if uses_deepspeed():
         file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
         accumulation = deepspeed.get("gradient_accumulation_steps", 1)
-        accumulation = 1 if accumulation == "auto" else accumulation
+        accumulation = accumulation_for(
+            train, config.method, 1 if accumulation == "auto" else accumulation, world_size()
+        )
         deepspeed["gradient_accumulation_steps"] = micro_batches(accumulation)
         deepspeed["train_micro_batch_size_per_gpu"] = train.minibatch_size or train.batch_size
         deepspeed.pop("train_batch_size", None)

@@ -1,0 +1,21 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""LoRA in stages 1 and 2, and gradient checkpointing."""
+
+LORA = "summarize_rlhf/lm/lora.py"
+RECOMPUTATION = "summarize_rlhf/lm/recomputation.py"
+RM = "reward_model/train_reward_model_gptj.py"
+MERGE = "trlx/merge.py"
+STAGES = "lm/test_lora_stages.py"
+
+# fmt: off
+ROWS = [
+    ("reward head lost", RM, "save_adapter(adapter, weights, tmp, weight=head)", "save_adapter(adapter, weights, tmp)", f"{STAGES}::test_the_reward_model_keeps_its_head_beside_the_adapter"),
+    ("merged without the adapter", LORA, "    model.load_state_dict({**model.state_dict(), **state})\n", "", f"{STAGES}::test_merged_on_request_and_under_zero_3_the_same"),
+    ("layers in the frozen blocks", LORA, "if id(module) in inside and isinstance", "if isinstance", f"{STAGES}::test_transposed_layers_and_layers_by_name"),
+    ("each start draws another adapter", LORA, "    torch.manual_seed(seed)  # the same", "    torch.seed()  # the same", f"{STAGES}::test_under_zero_3_the_adapter_is_written_whole"),
+    ("reward model without a head taken", LORA, "    if not (path / HEAD).is_file():\n", "    if False:\n", f"{STAGES}::test_an_adapter_without_its_head_is_no_reward_model"),
+    ("merge keeps the adapter's hashes", MERGE, 'if key not in ("files", "base_sha256")', "", f"{STAGES}::test_base_and_adapter_compute_what_the_merged_weights_compute"),
+    ("frozen blocks recompute", RECOMPUTATION, " and any(p.requires_grad for p in block.parameters())", "", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
+    ("reward model's checkpointing never on", RECOMPUTATION, "        block.gradient_checkpointing = on\n", "        pass\n", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
+    ("merging asked for too late is forgotten", "summarize_rlhf/run/resume_point.py", '"max_steps", "merge_adapter"}', '"max_steps"}', f"{STAGES}::test_the_same_command_says_that_it_was_finished"),
+]

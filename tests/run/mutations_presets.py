@@ -1,0 +1,29 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""Presets, and the options that they need."""
+
+PRESETS = "summarize_rlhf/run/presets.py"
+ARGUMENTS = "summarize_rlhf/run/arguments.py"
+OVERRIDES = "summarize_rlhf/run/overrides.py"
+PLAN = "trlx/trainer/batch_plan.py"
+POLICY = "trlx/models/policy.py"
+REWARDS = "trlx/trainer/rewards.py"
+VALUE = "trlx/models/value_head.py"
+STAGE3 = "trlx_gptj_text_summarization.py"
+
+# fmt: off
+ROWS = [
+    ("preset beats the flag", ARGUMENTS, "argv = [*as_flags(read_preset(stage, parsed.preset)), *argv]", "argv = [*argv, *as_flags(read_preset(stage, parsed.preset))]", "run/test_presets.py::test_a_flag_beats_the_preset_wherever_it_stands"),
+    ("preset beats the override", OVERRIDES, "return preset | {name: _number(value) for name, value in flatten(overrides).items()} | fresh", "return {name: _number(value) for name, value in flatten(overrides).items()} | preset | fresh", "run/test_presets.py::test_an_override_beats_the_preset_in_stage_3"),
+    ("preset ignored in stage 3", STAGE3, ', stage="ppo")', ")", "run/test_presets.py::test_every_value_reaches_its_argument_and_nothing_else_changes"),
+    ("new schedule keeps the old one's arguments", STAGE3, 'values[section]["kwargs"] = {}', "pass", "run/test_presets.py::test_another_schedule_or_optimizer_does_not_inherit_arguments"),
+    ("value without its source", PRESETS, "if not isinstance(values, dict) or values.keys() != reasons.keys():", "if not isinstance(values, dict):", "run/test_presets.py::test_a_value_without_its_source_is_refused"),
+    ("minibatches forget the processes", PLAN, "share = -(-method.num_rollouts // processes)\n", "share = method.num_rollouts\n", "ppo/test_num_minibatches.py::test_counts_by_hand"),
+    ("minibatches beside the launcher's accumulation", PLAN, "    return -(-share // (method.num_minibatches * train.batch_size))\n", "    return launchers * -(-share // (method.num_minibatches * train.batch_size))\n", "ppo/test_num_minibatches.py::test_counts_by_hand"),
+    ("score without EOS on all", REWARDS, "        if not has_ended(episode.response, generation):\n", "        if True:\n", "ppo/test_score_without_eos.py::test_by_a_slow_loop"),
+    ("score without EOS on the first token", REWARDS, "row.view(-1)[-1] = score", "row.view(-1)[0] = score", "ppo/test_score_without_eos.py::test_by_a_slow_loop"),
+    ("score without EOS is logged alone", "trlx/trainer/ppo.py", "        scores = rewards.replace_unfinished(", "        _ = rewards.replace_unfinished(", "ppo/test_score_without_eos.py::test_a_collection_is_trained_on_it"),
+    ("critic reads the policy", POLICY, "value_states = self.value_decoder.run_backbone(keep_from, input_ids=tokens)", "value_states = self.decoder.run_backbone(keep_from, input_ids=tokens)", "ppo/test_value_model.py::test_a_critic_of_its_own_is_the_reward_model"),
+    ("critic keeps the SFT model's weights", VALUE, '        _load(policy.value_model, state, "transformer.", path)\n', "        pass\n", "ppo/test_value_model.py::test_a_critic_of_its_own_is_the_reward_model"),
+    ("critic shares the policy's weights", POLICY, "self.value_model = copy.deepcopy(model.base_model).requires_grad_(True)", "self.value_model = model.base_model.requires_grad_(True)", "ppo/test_value_model.py::test_a_critic_of_its_own_is_the_reward_model"),
+    ("reward model is not the critic's start", STAGE3, "            updated.method.value_model = task.reward_model\n", "            pass\n", "run/test_presets.py::test_the_critic_starts_from_the_reward_model"),
+]
