@@ -31,6 +31,7 @@ from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
+from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
@@ -242,6 +243,7 @@ def main() -> None:
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
+        print_line(args.output_dir)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
+from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
@@ -244,6 +245,7 @@ def main() -> None:
         drop_step_checkpoints(steps_dir)
         print_samples(samples[:3])
         print(f"wrote {args.output_dir}")
+        print_line(args.output_dir)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from summarize_rlhf.text import bare_summary, bare_body
+from summarize_rlhf.text import bare_body, bare_summary
 
 SFT_RATE, RM_RATE, PPO_RATE, KL = 5e-4, 3e-4, 1.5e-4, 0.15  # of the healthy stages
 
@@ -133,7 +133,7 @@ def faults() -> Iterator[Fault]:
     yield Fault("padding supervised as EOS", "sft", "padding_supervised", patch=padding_trained)
     yield Fault("learning rate × 10", "sft", "learning_rate_too_high", {"learning_rate": SFT_RATE * 10})
     yield Fault("learning rate ÷ 10", "sft", "learning_rate_too_low", {"learning_rate": SFT_RATE / 10})
-    yield Fault("an eighth of the steps", "sft", "undertrained", {"max_steps": 12, "eval_steps": 6, "logging_steps": 1})
+    yield Fault("an eighth of the steps", "sft", "undertrained", {"max_steps": 10, "eval_steps": 3, "logging_steps": 1})
     cut = {"max_length": 96, "loss_on": "text"}
     yield Fault("texts cut at their end, TL;DR: lost", "sft", "posts_cut", cut, patch=text_cut_at_its_end)
 

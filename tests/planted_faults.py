@@ -1,11 +1,13 @@
 """Does the doctor name what is wrong? Plants one fault at a time, trains the stage, and asks.
 
-    python tests/planted_faults.py --out /tmp/faults                      # all; docs/results/doctor/planted.json at the end
-    python tests/planted_faults.py --out /tmp/faults --only rm            # those of one stage, or of a name's part
-    python tests/planted_faults.py --out /tmp/faults --diagnose           # trains nothing: asks again about what is there
+    python tests/planted_faults.py --out /tmp/faults --healthy results/quickstart/seed_{1,2,3} --write
+    python tests/planted_faults.py --out /tmp/faults --only rm      # those of one stage, or of a name's part
+    python tests/planted_faults.py --out /tmp/faults --diagnose     # train nothing: ask again about what is there
 
-Works on the quickstart's data and model at a reduced size. The healthy stages are shared by all faults; three healthy
-seeds, with all stages, must raise no alarm. One process loads the libraries and forks for each training.
+Works on the quickstart's data and model. The faulty stages are trained at a reduced size, on the healthy ones of the
+first seed; three healthy seeds, with all stages, must raise no alarm: runs of ./quickstart.sh, or without `--healthy`
+trained at the reduced size. One process loads the libraries and forks for each training. `--write` writes the table's
+raw file, docs/results/doctor/planted.json.
 """
 
 import argparse
@@ -26,27 +28,27 @@ from forked import forked  # noqa: E402
 MODEL, DATA = ROOT / "quickstart/model", ROOT / "quickstart/data"
 TLDR, PAIRS = DATA / "openai_summarize_tldr", DATA / "openai_summarize_comparisons"
 RESULTS = ROOT / "docs/results/doctor/planted.json"
-# The quickstart's options, with fewer steps.
+# The quickstart's options, with fewer and smaller steps.
 SFT = {
     "model": MODEL, "dataset": TLDR, "report_to": "none", "max_length": 256, "loss_on": "summary",
-    "gradient_checkpointing": False, "global_batch_size": 32, "per_device_train_batch_size": 32, "max_steps": 100,
-    "learning_rate": SFT_RATE, "lr_scheduler_type": "linear", "warmup_steps": 10, "max_grad_norm": 1.0, "keep": "last",
-    "eval_steps": 25, "logging_steps": 5, "rouge_rows": 60,
+    "gradient_checkpointing": False, "max_train_rows": 1200, "max_eval_rows": 60, "global_batch_size": 16,
+    "per_device_train_batch_size": 16, "max_steps": 80, "learning_rate": SFT_RATE, "lr_scheduler_type": "linear",
+    "warmup_steps": 10, "max_grad_norm": 1.0, "keep": "last", "eval_steps": 20, "logging_steps": 4, "rouge_rows": 40,
 }  # fmt: skip
 RM = {
-    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 1700,
-    "global_batch_size": 16, "per_device_train_batch_size": 16, "max_steps": 110, "learning_rate": RM_RATE,
-    "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_grad_norm": 1.0, "per_device_eval_batch_size": 32,
-    "eval_steps": 22, "logging_steps": 5,
+    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 850,
+    "max_eval_rows": 120, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 110,
+    "learning_rate": RM_RATE, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_grad_norm": 1.0,
+    "per_device_eval_batch_size": 32, "eval_steps": 22, "logging_steps": 5,
 }  # fmt: skip
 PPO = {
-    "task.dataset": TLDR, "task.max_train_prompts": 240, "task.max_eval_prompts": 32, "train.tracker": None,
+    "task.dataset": TLDR, "task.max_train_prompts": 160, "task.max_eval_prompts": 32, "train.tracker": None,
     "train.seq_length": 256, "train.epochs": 5, "train.batch_size": 8, "train.minibatch_size": 8,
-    "train.eval_interval": 60, "train.max_grad_norm": 1.0, "train.save_optimizer": False,
-    "model.num_layers_unfrozen": 2, "method.num_rollouts": 48, "method.chunk_size": 48, "method.init_kl_coef": KL,
+    "train.eval_interval": 40, "train.max_grad_norm": 1.0, "train.save_optimizer": False,
+    "model.num_layers_unfrozen": 2, "method.num_rollouts": 32, "method.chunk_size": 32, "method.init_kl_coef": KL,
     "optimizer.kwargs.lr": PPO_RATE, "scheduler.kwargs.eta_min": PPO_RATE,
 }  # fmt: skip
-NAMES = {"sft": "sft", "rm": "rm", "ppo": "ppo"}  # of the folders
+STAGES, SEEDS = ("sft", "rm", "ppo"), (1, 2, 3)
 
 
 def train(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> None:
@@ -82,8 +84,9 @@ def train(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> 
 
 
 def finished(stage: str, folder: Path) -> bool:
-    record = folder / ("best_checkpoint/hf_model/run.json" if stage == "ppo" else "run.json")
-    return record.is_file() and (folder / "done" if stage == "ppo" else record).exists()
+    if folder.is_symlink():
+        return True
+    return (folder / ("done" if stage == "ppo" else "run.json")).exists()
 
 
 def ensure(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> None:
@@ -103,8 +106,16 @@ def diagnosis(runs: list[Path]) -> list[dict[str, Any]]:
     return diagnose(runs)
 
 
+def link(folder: Path, run: Path) -> None:
+    """Let the healthy stages in `folder` be those of a run of ./quickstart.sh."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if not (folder / stage).exists():
+            (folder / stage).symlink_to((run / stage).resolve())
+
+
 def healthy_runs(out: Path, seed: int) -> dict[str, Path]:
-    return {stage: out / f"healthy_{seed}" / stage for stage in NAMES}
+    return {stage: out / f"healthy_{seed}" / stage for stage in STAGES}
 
 
 def planted_runs(out: Path, fault: Fault) -> dict[str, Path]:
@@ -123,7 +134,7 @@ def plant(out: Path, fault: Fault) -> None:
 def case(out: Path, fault: Fault) -> dict[str, Any]:
     """Ask the doctor about the stages up to the fault's. It is named if what the doctor says first is right."""
     runs = planted_runs(out, fault)
-    given = [runs[stage] for stage in list(NAMES)[: list(NAMES).index(fault.stage) + 1]]
+    given = [runs[stage] for stage in STAGES[: STAGES.index(fault.stage) + 1]]
     found = [row for row in forked(diagnosis, given) if row["status"] != "healthy"]
     first = found[0] if found else {"stage": None, "cause": None}
     right = (first["stage"], first["cause"]) == (fault.stage, fault.cause)
@@ -133,8 +144,8 @@ def case(out: Path, fault: Fault) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where the runs go; what is finished there is kept")
+    parser.add_argument("--healthy", type=Path, nargs="+", metavar="RUN", help="folders of ./quickstart.sh")
     parser.add_argument("--only", default="", help="faults of this stage, or whose name holds this")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3], help="the healthy runs")
     parser.add_argument("--diagnose", action="store_true", help="train nothing")
     parser.add_argument("--train", action="store_true", help="train alone, and do not ask")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
@@ -143,9 +154,11 @@ def main() -> None:
     import deepspeed  # noqa: F401
     import transformers  # noqa: F401
 
+    for seed, run in enumerate(args.healthy or (), start=1):
+        link(args.out / f"healthy_{seed}", run)
     wanted = [f for f in faults() if not args.only or args.only == f.stage or args.only in f.name]
-    for stage in NAMES if not args.diagnose else ():
-        for seed in args.seeds:
+    for stage in STAGES if not args.diagnose else ():
+        for seed in SEEDS:
             ensure(None, stage, seed, healthy_runs(args.out, seed))
         for fault in wanted:
             if fault.stage == stage:
@@ -153,9 +166,9 @@ def main() -> None:
     if args.train:
         return
     healthy = []
-    for seed in args.seeds:
+    for seed in SEEDS:
         runs = healthy_runs(args.out, seed)
-        if all(finished(stage, runs[stage]) for stage in NAMES):
+        if all(finished(stage, runs[stage]) for stage in STAGES):
             found = [row for row in forked(diagnosis, list(runs.values())) if row["status"] != "healthy"]
             healthy.append({"seed": seed, "found": found})
             print(f"healthy seed {seed}: {found or 'no alarm'}", flush=True)
@@ -168,7 +181,9 @@ def main() -> None:
         told = "; ".join(f"{x['stage']} {x['status']}: {x['cause']}" for x in row["found"]) or "nothing"
         print(f"{'right' if row['right'] else 'WRONG'}  {fault.stage:4} {fault.name:40} {told}", flush=True)
     alarms = sum(bool(seed["found"]) for seed in healthy)
-    print(f"{sum(row['right'] for row in rows)} of {len(rows)} faults named; {alarms} of {len(healthy)} healthy alarmed")
+    print(
+        f"{sum(row['right'] for row in rows)} of {len(rows)} faults named; {alarms} of {len(healthy)} healthy alarmed"
+    )
     if args.write:
         from benchmarks.measure import machine
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from summarize_rlhf import UserError
 from summarize_rlhf.handover import RUN_FILE
@@ -22,13 +22,19 @@ BEST = "best_checkpoint/hf_model"  # in PPO's directory
 SHOWN = 100  # samples read of an evaluation
 
 
+class Point(NamedTuple):
+    """A loss, and how far the optimizer had come: the sum of learning rates so far over their sum in all, 0 to 1."""
+
+    way: float
+    loss: float
+
+
 @dataclass
 class Training:
     """The curve of a supervised stage, in the order of its optimizer steps."""
 
-    losses: list[float] = field(default_factory=list)  # means since the line before
-    rates: list[float] = field(default_factory=list)  # learning rates at those lines
-    eval_losses: list[float] = field(default_factory=list)
+    losses: list[Point] = field(default_factory=list)  # means since the line before
+    evaluations: list[Point] = field(default_factory=list)
     passes: float | None = None  # over the training rows
 
 
@@ -67,7 +73,7 @@ class RM:
     prefers_longer: float | None = None  # share of pairs of different length whose longer text scores higher
     longer_chosen: float | None = None  # share of those pairs whose longer text is the chosen one
     beats_shuffled: float | None = None  # share of labels that score above their own words in random order
-    spread: float | None = None  # standard deviation of labels' scores
+    card: dict[str, Any] = field(default_factory=dict)  # card.json, where the reward model was scored
 
 
 @dataclass
@@ -123,17 +129,23 @@ def load(directories: Sequence[str | Path]) -> Run:
     return run
 
 
+def record_of(directory: Path) -> dict[str, Any]:
+    """Return what the run.json of a stage's directory says: for PPO that of its best policy, else of its last one."""
+    checkpoints = sorted(directory.glob(f"checkpoint_*/hf_model/{RUN_FILE}"), key=lambda file: file.stat().st_mtime)
+    for file in (directory / RUN_FILE, directory / BEST / RUN_FILE, *reversed(checkpoints)):
+        if record := read_json(file):
+            return record
+    return {}
+
+
 def stage_of(directory: Path) -> str | None:
     """Return the stage that wrote a directory, or None."""
-    for folder in (directory, directory / BEST):
-        if (folder / RUN_FILE).is_file():
-            stage = read_json(folder / RUN_FILE).get("stage")
-            return stage if stage in STAGES else None
-    return None
+    stage = record_of(directory).get("stage")
+    return stage if stage in STAGES else None
 
 
 def read_sft(directory: Path) -> SFT:
-    record, lines = read_json(directory / RUN_FILE), read_lines(directory / "metrics.jsonl")
+    record, lines = record_of(directory), read_lines(directory / "metrics.jsonl")
     results, options = record.get("results", {}), record.get("arguments", {})
     samples = read_lines(directory / "samples.jsonl")[:SHOWN]
     texts = [row["summary"] for row in samples if "summary" in row and "label" in row]
@@ -161,7 +173,7 @@ def lead_rouge(samples: list[dict[str, Any]]) -> float:
 
 
 def read_rm(directory: Path) -> RM:
-    record, lines = read_json(directory / RUN_FILE), read_lines(directory / "metrics.jsonl")
+    record, lines = record_of(directory), read_lines(directory / "metrics.jsonl")
     return RM(
         directory,
         record.get("arguments", {}),
@@ -169,22 +181,32 @@ def read_rm(directory: Path) -> RM:
         accuracies=[row["eval_accuracy"] for row in lines if "eval_accuracy" in row],
         eval_pairs=record.get("data", {}).get("test", {}).get("rows"),
         trained_from=record.get("settings", {}).get("model"),
+        card=read_json(directory / "card.json"),
     )
 
 
 def curve(lines: list[dict[str, Any]]) -> Training:
     """Return the curve that a Trainer's lines of metrics draw."""
-    steps = [row for row in lines if "loss" in row]
-    return Training(
-        [row["loss"] for row in steps],
-        [row.get("learning_rate", 0.0) for row in steps],
-        [row["eval_loss"] for row in lines if "eval_loss" in row],
-        lines[-1].get("epoch") if lines else None,
-    )
+    steps = [row for row in lines if "loss" in row and row.get("learning_rate") is not None]
+    total, before = 0.0, 0
+    way = {0: 0.0}  # by step
+    for row in steps:
+        total += row["learning_rate"] * (row["step"] - before)
+        before = row["step"]
+        way[before] = total
+
+    def at(step: int) -> float:
+        return way[max(known for known in way if known <= step)] / total
+
+    if total == 0:
+        return Training()
+    losses = [Point(at(row["step"]), row["loss"]) for row in steps]
+    evaluations = [Point(at(row["step"]), row["eval_loss"]) for row in lines if "eval_loss" in row]
+    return Training(losses, evaluations, lines[-1].get("epoch"))
 
 
 def read_ppo(directory: Path) -> PPO:
-    record = read_json(directory / BEST / RUN_FILE) or read_json(directory / RUN_FILE)
+    record = record_of(directory)
     rounds, updates, rewards = [], [], []
     for row in read_lines(directory / "metrics.jsonl"):
         if "policy/kl" in row:

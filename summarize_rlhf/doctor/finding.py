@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from summarize_rlhf.doctor.evidence import Training
+from summarize_rlhf.doctor.evidence import Point
 
 BROKEN, SUSPECT, HEALTHY = "broken", "suspect", "healthy"
+# `share_still_to_come` of 0.2: of a fall like exp(-k · way), a quarter still lies ahead (k = 1.35); 1/3 is a straight line.
+STILL_FALLING = 0.2
 
 
 class Finding(NamedTuple):
@@ -19,32 +21,21 @@ class Finding(NamedTuple):
 
 
 def standard_error(share: float, count: int) -> float:
-    """Return the standard error of a share among `count` independent cases."""
-    return math.sqrt(max(share * (1 - share), 0.25 / count) / count)
+    """Return the standard error of a share among `count` independent cases; that of 0 or 1 as if half a case differed."""
+    share = min(max(share, 0.5 / count), 1 - 0.5 / count)
+    return math.sqrt(share * (1 - share) / count)
 
 
-def still_falling(training: Training, losses: Sequence[float] | None = None) -> float | None:
-    """Return how fast the loss fell in the last third of the way, over its mean speed on the whole way.
+def late_fall(points: Sequence[Point], start: float) -> float | None:
+    """Return which share of a loss's whole fall from `start` fell in the last third of the way.
 
-    The way is the sum of learning rates, so that a schedule that ends at 0 does not make a curve look flat. A loss that
-    falls like exp(-k · way) and has come within 5 % of its end (k = 3) gives 0.26, one on a straight line 1. None for a
-    curve of fewer than 9 lines, or one that did not fall.
+    The way is that of learning rates summed, so that a schedule that ends at 0 does not make a curve look flat. None
+    for fewer than 3 points, for points that leave the last third open, and for a loss that did not fall.
     """
-    losses = training.losses if losses is None else losses
-    rates = training.rates
-    if len(losses) < 9 or len(losses) != len(rates):
+    if len(points) < 3 or points[0].way > 2 / 3 or points[-1].loss >= start:
         return None
-    way = [sum(rates[: i + 1]) for i in range(len(rates))]
-    first, last = [i for i, x in enumerate(way) if x <= way[-1] / 3], [i for i, x in enumerate(way) if x > way[-1] * 2 / 3]
-    if len(last) < 3 or not first:
-        return None
-    whole = slope(way, losses)
-    return slope([way[i] for i in last], [losses[i] for i in last]) / whole if whole < 0 else None
-
-
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the slope of the least-squares line through (x, y)."""
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    below = sum((a - mean_x) ** 2 for a in x)
-    return above / below if below else 0.0
+    before = max((p for p in points if p.way <= 2 / 3), key=lambda p: p.way)
+    after = min((p for p in points if p.way > 2 / 3), key=lambda p: p.way)
+    part = (2 / 3 - before.way) / (after.way - before.way)
+    at_two_thirds = before.loss + part * (after.loss - before.loss)
+    return (at_two_thirds - points[-1].loss) / (start - points[-1].loss)
