@@ -24,7 +24,7 @@ from summarize_rlhf.report import format_table
 from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKSTART, RELIABILITY = "docs/results/quickstart", "docs/results/reliability"
+QUICKSTART, RELIABILITY, DOCTOR = (f"docs/results/{name}" for name in ("quickstart", "reliability", "doctor"))
 DOCUMENTS = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -118,6 +118,30 @@ def fuzz() -> str:
     return f"{format_table(rows)}\n\n{ended} {origin('fuzz', folder=RELIABILITY)}"
 
 
+def planted() -> str:
+    """Format which planted faults the doctor named, what it said instead, and what it said of healthy runs."""
+    record = load("planted", DOCTOR)
+    rows = []
+    for run in record["runs"]:
+        said = [f"{row['stage']} {row['status']}: {row['cause']}" for row in run["found"]]
+        named = f"{run['stage']} {run['cause']}"
+        first = run["blamed"]
+        rows.append(
+            {
+                "planted": f"{run['stage']}: {run['fault']}",
+                "to be named": named,
+                "named": "yes" if run["right"] else "no",
+            }
+            | {
+                "mend first": f"{first['stage']} {first['cause']}" if first else "nothing",
+                "all that was said": "; ".join(said),
+            }
+        )
+    right, alarms = sum(run["right"] for run in record["runs"]), sum(bool(run["found"]) for run in record["healthy"])
+    told = f"{right} of {len(rows)} faults named; {alarms} of {len(record['healthy'])} healthy runs raised an alarm."
+    return f"{format_table(rows)}\n\n{told} {origin('planted', folder=DOCTOR)}"
+
+
 def families() -> str:
     """Format what each family of transformers' causal language models can do, those that can do the same in a row."""
     found = json.loads((ROOT / "tests/families.json").read_text(encoding="utf-8"))
@@ -149,6 +173,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         growth,
         chaos,
         fuzz,
+        planted,
         families,
     )
 } | {"overoptimisation": overoptimisation.section}

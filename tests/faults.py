@@ -5,8 +5,9 @@ A fault trains one stage on healthy ones before it. `patch` runs in the child pr
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -21,7 +22,7 @@ class Fault(NamedTuple):
     name: str
     stage: str
     cause: str
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     patch: Callable[[], Any] = contextlib.nullcontext
     data: Callable[[dict, str], dict] | None = None  # of a comparison and its split
     start: str | None = None  # the SFT model of another healthy seed

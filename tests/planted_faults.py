@@ -25,6 +25,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_comparisons  # noqa: E402
 from forked import forked  # noqa: E402
 
+from summarize_rlhf.doctor.verdict import blamed  # noqa: E402
+
 MODEL, DATA = ROOT / "quickstart/model", ROOT / "quickstart/data"
 TLDR, PAIRS = DATA / "openai_summarize_tldr", DATA / "openai_summarize_comparisons"
 RESULTS = ROOT / "docs/results/doctor/planted.json"
@@ -55,7 +57,7 @@ def train(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> 
     """Train a stage into `runs[stage]`, healthy or with a fault; called in a child process."""
     import datasets
 
-    options, out = (fault.options if fault else {}), runs[stage]
+    options, out = (dict(fault.options) if fault else {}), runs[stage]
     with contextlib.ExitStack() as stack:
         if fault is not None:
             if fault.patch is not contextlib.nullcontext:  # what another code has tokenized is not for this one
@@ -132,13 +134,14 @@ def plant(out: Path, fault: Fault) -> None:
 
 
 def case(out: Path, fault: Fault) -> dict[str, Any]:
-    """Ask the doctor about the stages up to the fault's. It is named if what the doctor says first is right."""
+    """Ask the doctor about the stages up to the fault's. It is named if that is what it would mend first."""
     runs = planted_runs(out, fault)
     given = [runs[stage] for stage in STAGES[: STAGES.index(fault.stage) + 1]]
     found = [row for row in forked(diagnosis, given) if row["status"] != "healthy"]
-    first = found[0] if found else {"stage": None, "cause": None}
-    right = (first["stage"], first["cause"]) == (fault.stage, fault.cause)
-    return {"stage": fault.stage, "fault": fault.name, "cause": fault.cause, "right": right, "found": found}
+    first = blamed(found)
+    right = first is not None and (first["stage"], first["cause"]) == (fault.stage, fault.cause)
+    planted = {"stage": fault.stage, "fault": fault.name, "cause": fault.cause}
+    return planted | {"right": right, "blamed": first, "found": found}
 
 
 def main() -> None:

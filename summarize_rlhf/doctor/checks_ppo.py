@@ -13,6 +13,7 @@ from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding
 FLAT = 0.1  # of the reward's own spread that is left after clipping and scaling
 LARGE_STEP = 0.1  # nats a token between the sampled policy and the last updates on its samples
 MANY_CLIPPED = 0.3  # share of tokens
+LEAST_KL = 0.5  # nats an episode that the penalty must allow
 SMALL_STEP = 0.2  # of the clip range, as the typical change of a token's log-probability
 STILL = 0.1  # KL to the reference over what the updates moved
 NO_FALL = 0.97  # value error after the updates over that before, on the same rollouts
@@ -46,9 +47,9 @@ def kl_coefficient_zero(ppo: PPO) -> Finding | None:
 def reward_flat(ppo: PPO) -> Finding | None:
     """Rewards that are all alike: nothing to learn from.
 
-    Either as they come, or because clipping and scaling left less than a tenth of their spread, and less than β: to
-    first order the best policy is then below half a nat from SFT (see `kl_coefficient_too_high`). Scores divided by
-    their own spread ("running") are never flat.
+    Either as they come, or because clipping and scaling left less than a tenth of their spread, and less than β: the
+    KL penalty then outweighs them (see `kl_coefficient_too_high`). Scores divided by their own spread ("running") are
+    never flat.
     """
     spread = paid_spread(ppo)
     if spread is None:
@@ -70,17 +71,21 @@ def reward_flat(ppo: PPO) -> Finding | None:
 def kl_coefficient_too_high(ppo: PPO) -> Finding | None:
     """A penalty so dear that nothing moves.
 
-    The best policy under reward − β · KL is π_ref · exp(reward / β) / Z: to first order it gains σ² / β for σ² / (2 β²)
-    nats. With β above σ that is less than half a nat an episode. Measured in the first collections, whose σ is SFT's.
+    The best policy under reward − β · KL is π_ref · exp(reward / β) / Z: to second order it lies s² / (2 β²) nats an
+    episode from π_ref, where s is the spread of the rewards of one post's responses. Of σ², which is over all posts,
+    about half is between posts, which no policy can change: s² = σ² / 2. Broken below half a nat.
     """
     spread, betas = paid_spread(ppo), ppo.series("kl_ctl_value")
-    if spread is None or not betas or fmean(betas) <= spread[1]:
+    if spread is None or not betas or not any(betas):
         return None
     beta, sigma = fmean(betas), spread[1]
+    best = sigma**2 / 2 / (2 * beta**2)
+    if best >= LEAST_KL:
+        return None
     text = (
-        f"the KL coefficient {beta:.2f} exceeds the spread of the rewards, {sigma:.2f}: the best policy lies "
-        f"{sigma**2 / (2 * beta**2):.2f} nats from SFT"
+        f"under a KL coefficient of {beta:.2f} and rewards that spread by {sigma:.2f} the best policy lies {best:.2f} "
     )
+    text += "nats an episode from SFT"
     return Finding(BROKEN, "kl_coefficient_too_high", text, f'"method.init_kl_coef": {0.1 * sigma:.2g} or less')
 
 
@@ -148,7 +153,7 @@ def learning_rate_too_high(ppo: PPO) -> Finding | None:
     clipped = median(fmean(row["policy/clipfrac"] for row in rows) for rows in ppo.updates if rows)
     if median(steps) <= LARGE_STEP and clipped <= MANY_CLIPPED:
         return None
-    text = f"the updates on a collection move the policy by {median(steps):.2f} nats a token and clip {clipped:.0%} of them"
+    text = f"a collection's updates move the policy {median(steps):.2f} nats a token and clip {clipped:.0%} of them"
     return Finding(BROKEN, "learning_rate_too_high", text, "divide optimizer.kwargs.lr by 3 to 10")
 
 

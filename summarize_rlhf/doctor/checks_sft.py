@@ -19,8 +19,8 @@ FEW_TEXTS = 0.5  # share of different texts among summaries of different posts
 def posts_cut(sft: SFT) -> Finding | None:
     """Posts that lose their end, so that a summary has nothing to rest on.
 
-    Suspect where more than half the rows are cut. Broken where, besides, labels cost the finished model more on the true
-    text than the loss that training reported by half: then what was trained is not post, `TL;DR:` and summary.
+    Suspect where more than half the rows are cut. Broken where, besides, labels cost the finished model half as much
+    again on the true text as the loss that training reported: what was trained is not post, `TL;DR:` and summary.
     """
     if sft.rows_cut is None or sft.rows_cut <= MOST_CUT:
         return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from summarize_rlhf.doctor.evidence import Point
 
 BROKEN, SUSPECT, HEALTHY = "broken", "suspect", "healthy"
-# `share_still_to_come` of 0.2: of a fall like exp(-k · way), a quarter still lies ahead (k = 1.35); 1/3 is a straight line.
+# A `late_fall` of 0.2: of a fall like exp(-k · way) a quarter still lies ahead (k = 1.35). A straight line has 1/3.
 STILL_FALLING = 0.2
 
 
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
 
 def standard_error(share: float, count: int) -> float:
-    """Return the standard error of a share among `count` independent cases; that of 0 or 1 as if half a case differed."""
+    """Return the standard error of a share among `count` cases; that of 0 or 1 as if half a case differed."""
     share = min(max(share, 0.5 / count), 1 - 0.5 / count)
     return math.sqrt(share * (1 - share) / count)
 

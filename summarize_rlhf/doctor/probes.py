@@ -40,14 +40,21 @@ def probe(run: Run) -> list[str]:
     return left_out
 
 
+def data_of(evidence: SFT | RM) -> str:
+    """Return the data set that a stage was trained on. Raises `UserError` where its run.json does not say."""
+    if not evidence.options.get("dataset"):
+        raise UserError("its run.json does not say what it was trained on")
+    return evidence.options["dataset"]
+
+
 def probe_sft(sft: SFT) -> None:
     """Measure the loss of held-out labels and of their EOS, whether a second EOS follows, and which posts are cut."""
     tokenizer = load_tokenizer(sft.directory)
-    rows = load_rows(sft.options["dataset"], "train", ["prompt", "label"], ROWS)
+    rows = load_rows(data_of(sft), "train", ["prompt", "label"], ROWS)
     texts = encode(tokenizer, rows["prompt"], rows["label"], UNLIMITED, places(rows))
-    sft.rows_cut = fmean(length > sft.options["max_length"] for length in texts["length"])
+    sft.rows_cut = fmean(length > sft.options.get("max_length", UNLIMITED) for length in texts["length"])
 
-    rows = load_rows(sft.options["dataset"], "valid", ["prompt", "label"], LABELS)
+    rows = load_rows(data_of(sft), "valid", ["prompt", "label"], LABELS)
     model = to_device(load_causal_lm(sft.directory))
     longest = getattr(model.config, "max_position_embeddings", None) or UNLIMITED  # not every family has a limit
     texts = encode(tokenizer, rows["prompt"], rows["label"], longest - 1, places(rows))
@@ -86,7 +93,7 @@ def probe_rm(rm: RM) -> None:
     base = rm.options.get("model")
     scorer = Scorer.from_pretrained(rm.directory, model=base, device=device, dtype=dtype_for(torch.device(device)))
     most = min(PAIRS, rm.options.get("max_eval_rows") or PAIRS)
-    rows, _ = load_comparisons(rm.options["dataset"], "test", most)
+    rows, _ = load_comparisons(data_of(rm), "test", most)
     bodies, chosen, rejected = [bare_body(x) for x in rows["prompt"]], rows["chosen"][:], rows["rejected"][:]
     better, worse = (scorer.score(bodies, texts, places=places(rows)) for texts in (chosen, rejected))
     rm.pairs, rm.accuracy = len(rows), prefers_chosen(better, worse).float().mean().item()

@@ -17,7 +17,7 @@ Row = dict[str, Any]  # stage, status, cause, evidence, next
 
 
 def examine(run: Run) -> list[Row]:
-    """Return what the checks find, stage by stage, what is broken first; one row without a cause for a healthy stage."""
+    """Return what the checks find, stage by stage, what is broken first; a row without a cause for a healthy stage."""
     rows = []
     for stage in STAGES:
         evidence = getattr(run, stage)
@@ -33,7 +33,7 @@ def examine(run: Run) -> list[Row]:
 
 
 def blamed(rows: Sequence[Row]) -> Row | None:
-    """Return the row to act on first: the first that is broken, else the first suspect. A stage suffers from earlier ones."""
+    """Return the row to act on first: the first that is broken, else the first suspect. Faults pass downstream."""
     for status in (BROKEN, SUSPECT):
         for row in rows:
             if row["status"] == status:
