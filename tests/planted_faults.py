@@ -33,21 +33,21 @@ RESULTS = ROOT / "docs/results/doctor/planted.json"
 # The quickstart's options, with fewer and smaller steps.
 SFT = {
     "model": MODEL, "dataset": TLDR, "report_to": "none", "max_length": 256, "loss_on": "summary",
-    "gradient_checkpointing": False, "max_train_rows": 1200, "max_eval_rows": 60, "global_batch_size": 16,
-    "per_device_train_batch_size": 16, "max_steps": 80, "learning_rate": SFT_RATE, "lr_scheduler_type": "linear",
-    "warmup_steps": 10, "max_grad_norm": 1.0, "keep": "last", "eval_steps": 20, "logging_steps": 4, "rouge_rows": 40,
+    "gradient_checkpointing": False, "max_train_rows": 800, "max_eval_rows": 40, "global_batch_size": 16,
+    "per_device_train_batch_size": 16, "max_steps": 60, "learning_rate": SFT_RATE, "lr_scheduler_type": "linear",
+    "warmup_steps": 10, "max_grad_norm": 1.0, "keep": "last", "eval_steps": 12, "logging_steps": 3, "rouge_rows": 24,
 }  # fmt: skip
 RM = {
-    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 850,
-    "max_eval_rows": 120, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 110,
+    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 500,
+    "max_eval_rows": 100, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 64,
     "learning_rate": RM_RATE, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_grad_norm": 1.0,
-    "per_device_eval_batch_size": 32, "eval_steps": 22, "logging_steps": 5,
+    "per_device_eval_batch_size": 32, "eval_steps": 16, "logging_steps": 8,
 }  # fmt: skip
 PPO = {
-    "task.dataset": TLDR, "task.max_train_prompts": 160, "task.max_eval_prompts": 32, "train.tracker": None,
-    "train.seq_length": 256, "train.epochs": 5, "train.batch_size": 8, "train.minibatch_size": 8,
-    "train.eval_interval": 40, "train.max_grad_norm": 1.0, "train.save_optimizer": False,
-    "model.num_layers_unfrozen": 2, "method.num_rollouts": 32, "method.chunk_size": 32, "method.init_kl_coef": KL,
+    "task.dataset": TLDR, "task.max_train_prompts": 96, "task.max_eval_prompts": 16, "train.tracker": None,
+    "train.seq_length": 256, "train.epochs": 4, "train.batch_size": 8, "train.minibatch_size": 8,
+    "train.eval_interval": 24, "train.max_grad_norm": 1.0, "train.save_optimizer": False,
+    "model.num_layers_unfrozen": 2, "method.num_rollouts": 24, "method.chunk_size": 24, "method.init_kl_coef": KL,
     "optimizer.kwargs.lr": PPO_RATE, "scheduler.kwargs.eta_min": PPO_RATE,
 }  # fmt: skip
 STAGES, SEEDS = ("sft", "rm", "ppo"), (1, 2, 3)

@@ -10,6 +10,8 @@ from statistics import fmean, median
 from summarize_rlhf.doctor.evidence import PPO, late
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding
 
+Updates = list[dict[str, float]]
+
 FLAT = 0.1  # of the reward's own spread that is left after clipping and scaling
 LARGE_STEP = 0.1  # nats a token between the sampled policy and the last updates on its samples
 MANY_CLIPPED = 0.3  # share of tokens
@@ -114,10 +116,16 @@ NEUTRAL = {
 }  # fmt: skip
 
 
+def epochs(ppo: PPO) -> list[tuple[Updates, Updates]]:
+    """Return the first and the last pass over each collection's rollouts: the same rollouts, before and after."""
+    passes = ppo.options.get("method.ppo_epochs") or 4
+    counts = [len(rows) // passes for rows in ppo.updates]
+    return [(rows[:n], rows[-n:]) for rows, n in zip(ppo.updates, counts, strict=True) if n and passes > 1]
+
+
 def moved(ppo: PPO) -> list[float]:
-    """Return for each collection the KL(π_old ‖ π) in nats a token, over the last quarter of its updates."""
-    quarters = [rows[-max(1, len(rows) // 4) :] for rows in ppo.updates if rows]
-    return [fmean(row["policy/approx_kl"] for row in rows) for rows in quarters]
+    """Return for each collection the KL(π_old ‖ π) in nats a token, over the last pass of its updates."""
+    return [fmean(row["policy/approx_kl"] for row in last) for _, last in epochs(ppo)]
 
 
 def reference_moves(ppo: PPO) -> Finding | None:
@@ -175,15 +183,11 @@ def learning_rate_too_low(ppo: PPO) -> Finding | None:
 def values_do_not_fit(ppo: PPO) -> Finding | None:
     """A value function that learns nothing: advantages are then as noisy as the rewards.
 
-    On a collection's rollouts, which stay the same for all PPO epochs, its training must lower its error. The error of
-    the last quarter of the updates is compared with that of the first, over all collections.
+    On a collection's rollouts, which stay the same for all PPO epochs, its training must lower its error: that of the
+    last epoch is compared with that of the first, over all collections.
     """
-    ratios = []
-    for rows in ppo.updates:
-        count = len(rows) // 4
-        if count:
-            first, last = (fmean(row["values/values_error"] for row in part) for part in (rows[:count], rows[-count:]))
-            ratios.append(last / first if first else 1.0)
+    errors = [[fmean(row["values/values_error"] for row in rows) for rows in both] for both in epochs(ppo)]
+    ratios = [last / first if first else 1.0 for first, last in errors]
     variance = ppo.series("values/explained_variance")
     if not ratios or fmean(ratios) < NO_FALL or (variance and late(variance) > 0.5):
         return None
@@ -237,7 +241,8 @@ def no_gain(ppo: PPO) -> Finding | None:
     return Finding(SUSPECT, "no_gain", text, "train longer, with a larger learning rate, or a smaller KL coefficient")
 
 
+# Causes before what follows from them.
 CHECKS = (
-    sampling_bent, reference_moves, reward_flat, kl_coefficient_too_high, collapsed, endless, over_optimised,
-    kl_coefficient_zero, learning_rate_too_high, learning_rate_too_low, values_do_not_fit, no_gain,
+    sampling_bent, reference_moves, reward_flat, kl_coefficient_too_high, learning_rate_too_high, kl_coefficient_zero,
+    collapsed, endless, over_optimised, learning_rate_too_low, values_do_not_fit, no_gain,
 )  # fmt: skip

@@ -68,9 +68,9 @@ def labels_flipped(rm: RM) -> Finding | None:
 def scores_length(rm: RM) -> Finding | None:
     """A reward model that counts tokens: the longer text of nearly each pair scores higher.
 
-    Twenty to one is beyond any taste for detail (people prefer the longer of two TL;DR summaries in some 60 % of pairs,
-    Stiennon et al. 2020, appendix). Broken; also where the shorter one wins as often. That the labels themselves agree
-    with length as much only says where it comes from.
+    Twenty to one is beyond any taste for detail: of two summaries of one post the worse is sometimes the longer one.
+    Broken; also where the shorter one wins as often. That the labels themselves agree with length as much only says
+    where it comes from.
     """
     share = rm.prefers_longer
     if share is None or 1 - RARELY_SHORTER < share < RARELY_SHORTER:

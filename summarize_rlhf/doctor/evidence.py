@@ -20,6 +20,7 @@ from summarize_rlhf.text import split_prompt
 STAGES = ("sft", "rm", "ppo")
 BEST = "best_checkpoint/hf_model"  # in PPO's directory
 SHOWN = 100  # samples read of an evaluation
+OF_AN_UPDATE = {"policy/approx_kl", "policy/clipfrac", "values/values_error"}
 
 
 class Point(NamedTuple):
@@ -212,7 +213,7 @@ def read_ppo(directory: Path) -> PPO:
         if "policy/kl" in row:
             rounds.append(row)
             updates.append([])
-        elif "policy/approx_kl" in row and updates:
+        elif updates and row.keys() >= OF_AN_UPDATE:
             updates[-1].append(row)
         elif "reward/mean" in row:
             rewards.append(row["reward/mean"])

@@ -10,6 +10,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.doctor.evidence import Point, load
 from summarize_rlhf.doctor.verdict import blamed, examine, in_a_line
 
+UPDATE = {"policy/approx_kl": 0.1, "policy/clipfrac": 0.1, "values/values_error": 1.0}
 PROMPT = "SUBREDDIT: r/pets\nTITLE: Help\nPOST: My cat ate the plant and is fine. What now?\nTL;DR:"
 
 
@@ -35,7 +36,7 @@ def run(tmp_path) -> Path:
     write(tmp_path / "rm", {"stage": "rm", "data": {"test": {"rows": 100}}, "settings": {"model": "0" * 64}}, rows)
     best = tmp_path / "ppo/best_checkpoint/hf_model"
     write(best, {"stage": "ppo", "arguments": {"method": {"cliprange": 0.2, "gen_kwargs": {"top_k": 0}}}})
-    log = [{"step": 0, "reward/mean": 0.5}, {"step": 0, "policy/kl": 0.0}, {"step": 4, "policy/approx_kl": 0.1}]
+    log = [{"step": 0, "reward/mean": 0.5}, {"step": 0, "policy/kl": 0.0}, {"step": 4} | UPDATE]
     said = [{"step": 0, "prompt": PROMPT, "output": text} for text in ("a", " a", "b", "c")]
     for name, content in (("metrics", log), ("samples", said)):
         (tmp_path / f"ppo/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
