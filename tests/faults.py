@@ -24,7 +24,7 @@ class Fault(NamedTuple):
     cause: str
     options: Mapping[str, Any] = MappingProxyType({})
     patch: Callable[[], Any] = contextlib.nullcontext
-    data: Callable[[dict, str], dict] | None = None  # of a comparison and its split
+    data: Callable[[dict, str], dict] | None = None  # of a row and its split
     start: str | None = None  # the SFT model of another healthy seed
 
 
@@ -105,7 +105,7 @@ def shortness_paid() -> Any:
     return mock.patch.object(Scorer, "score", score)
 
 
-# ---------------------------------------------------------------------- changed comparisons
+# ---------------------------------------------------------------------- changed rows
 def flipped(row: dict, split: str) -> dict:
     return row | {"chosen": row["rejected"], "rejected": row["chosen"]}
 
@@ -118,13 +118,17 @@ def longer_wins(row: dict, split: str) -> dict:
     return flipped(row, split) if len(row["chosen"]) < len(row["rejected"]) else row
 
 
-def write_comparisons(source: Path, target: Path, change: Callable[[dict, str], dict]) -> Path:
-    """Write the comparisons of `source`, each changed, to `target`."""
+def one_label(row: dict, split: str) -> dict:
+    return row | {"label": "Somebody did something to me, and I do not know what to do about it now."}
+
+
+def write_changed(source: Path, target: Path, change: Callable[[dict, str], dict]) -> Path:
+    """Write the rows of `source`, each changed, to `target`."""
     target.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "test"):
-        lines = (source / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.dumps(change(json.loads(line), split)) + "\n" for line in lines]
-        (target / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
+    for file in source.glob("*.jsonl"):
+        rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+        text = "".join(json.dumps(change(row, file.stem)) + "\n" for row in rows)
+        (target / file.name).write_text(text, encoding="utf-8")
     return target
 
 
@@ -137,6 +141,8 @@ def faults() -> Iterator[Fault]:
     yield Fault("an eighth of the steps", "sft", "undertrained", {"max_steps": 10, "eval_steps": 3, "logging_steps": 1})
     cut = {"max_length": 96, "loss_on": "text"}
     yield Fault("texts cut at their end, TL;DR: lost", "sft", "posts_cut", cut, patch=text_cut_at_its_end)
+
+    yield Fault("the same label in every row", "sft", "collapsed", data=one_label)
 
     yield Fault("labels flipped in train", "rm", "labels_flipped", data=flipped_in_train)
     yield Fault("labels flipped in train and test", "rm", "labels_flipped", data=flipped)

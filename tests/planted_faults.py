@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_comparisons  # noqa: E402
+from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_changed  # noqa: E402
 from forked import forked  # noqa: E402
 
 from summarize_rlhf.doctor.verdict import blamed  # noqa: E402
@@ -78,8 +78,8 @@ def train(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> 
                 from reward_model.train_reward_model_gptj import main
 
                 given |= RM | {"model": runs["sft"]}
-                if fault is not None and fault.data is not None:
-                    given["dataset"] = write_comparisons(PAIRS, out.parent / "pairs", fault.data)
+            if fault is not None and fault.data is not None:
+                given["dataset"] = write_changed(given["dataset"], out.parent / "data", fault.data)
             argv = [word for name, value in (given | options).items() for word in (f"--{name}", str(value))]
         sys.argv = ["stage", *argv]
         main()
@@ -122,7 +122,8 @@ def healthy_runs(out: Path, seed: int) -> dict[str, Path]:
 
 def planted_runs(out: Path, fault: Fault) -> dict[str, Path]:
     """Return the stages' folders: healthy ones, and the fault's own for its stage."""
-    folder = out / "".join(x if x.isalnum() else "_" for x in f"{fault.stage} {fault.name}")
+    name = f"{fault.stage} {fault.name}".replace("×", "times").replace("÷", "by")
+    folder = out / "".join(x if x.isalnum() else "_" for x in name)
     return healthy_runs(out, 1) | {fault.stage: folder / fault.stage}
 
 

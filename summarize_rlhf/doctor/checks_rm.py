@@ -9,9 +9,10 @@ import re
 
 from summarize_rlhf.doctor.checks_sft import too_high, too_little
 from summarize_rlhf.doctor.evidence import RM
-from summarize_rlhf.doctor.finding import BROKEN, STILL_FALLING, SUSPECT, Finding, late_fall, standard_error
+from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding, late_fall, standard_error
 
 CHANCE = math.log(2)  # the loss of a model that knows nothing
+HALF_TO_COME = 0.25  # `late_fall` of exp(-k · way) with 45 % of its fall still ahead (k = 0.8)
 RARELY_SHORTER = 0.95  # agreement with length at which nothing else decides
 
 
@@ -124,7 +125,8 @@ def undertrained(rm: RM) -> Finding | None:
     """A reward model that has not learned yet what the pairs could teach it.
 
     Broken where its accuracy is within two standard errors of chance; suspect where the held-out loss was still
-    falling from log 2 (see `STILL_FALLING`).
+    falling from log 2, as fast as a curve that has near half its fall before it: a few hundred pairs are too noisy for
+    the bound of `late_fall` that a language model's tokens allow.
     """
     count = rm.eval_pairs or rm.pairs
     if not rm.accuracies or not count:
@@ -134,7 +136,7 @@ def undertrained(rm: RM) -> Finding | None:
         told.append(f"accuracy {rm.accuracies[-1]:.3f} on {count} pairs is no better than chance")
         status = BROKEN
     fall = late_fall(rm.training.evaluations, CHANCE)
-    if fall is not None and fall > STILL_FALLING:
+    if fall is not None and fall > HALF_TO_COME:
         told.append(f"{fall:.0%} of the held-out loss's fall came in the last third of the way (a straight line: 33 %)")
     if not told:
         return None
