@@ -146,7 +146,7 @@ def faults() -> Iterator[Fault]:
 
     yield Fault("labels flipped in train", "rm", "labels_flipped", data=flipped_in_train)
     yield Fault("labels flipped in train and test", "rm", "labels_flipped", data=flipped)
-    yield Fault("the longer summary always wins", "rm", "scores_length", data=longer_wins)
+    yield Fault("the longer summary always wins", "rm", "pays_for_length", data=longer_wins)
     yield Fault("learning rate × 10", "rm", "learning_rate_too_high", {"learning_rate": RM_RATE * 10})
     yield Fault("learning rate ÷ 10", "rm", "learning_rate_too_low", {"learning_rate": RM_RATE / 10})
     yield Fault("trained from another SFT model", "rm", "other_model", start="2")

@@ -25,7 +25,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_changed  # noqa: E402
 from forked import forked  # noqa: E402
 
-from summarize_rlhf.doctor.verdict import blamed  # noqa: E402
+from summarize_rlhf.doctor.evidence import Run, load  # noqa: E402
+from summarize_rlhf.doctor.finding import HEALTHY  # noqa: E402
+from summarize_rlhf.doctor.verdict import blamed, examine  # noqa: E402
 
 MODEL, DATA = ROOT / "quickstart/model", ROOT / "quickstart/data"
 TLDR, PAIRS = DATA / "openai_summarize_tldr", DATA / "openai_summarize_comparisons"
@@ -51,6 +53,7 @@ PPO = {
     "optimizer.kwargs.lr": PPO_RATE, "scheduler.kwargs.eta_min": PPO_RATE,
 }  # fmt: skip
 STAGES, SEEDS = ("sft", "rm", "ppo"), (1, 2, 3)
+PROBED: dict[Path, Any] = {}  # a stage's evidence, by its directory
 
 
 def train(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) -> None:
@@ -102,10 +105,21 @@ def ensure(fault: Fault | None, stage: str, seed: int, runs: dict[str, Path]) ->
     print(f"    trained {runs[stage]} in {time.time() - start:.0f} s", flush=True)
 
 
-def diagnosis(runs: list[Path]) -> list[dict[str, Any]]:
-    from summarize_rlhf.doctor.__main__ import diagnose
+def complaints(runs: list[Path]) -> list[dict[str, Any]]:
+    """Return what the doctor has to say of the stages in `runs`, healthy ones left out; each is probed once."""
+    from summarize_rlhf.doctor.probes import probe
 
-    return diagnose(runs)
+    run = load(runs)
+    for name in ("sft", "rm"):
+        evidence = getattr(run, name)
+        if evidence is None:
+            continue
+        if evidence.directory not in PROBED:
+            told = probe(Run(**{name: evidence}))
+            assert told == [], told
+            PROBED[evidence.directory] = evidence
+        setattr(run, name, PROBED[evidence.directory])
+    return [row for row in examine(run) if row["status"] != HEALTHY]
 
 
 def link(folder: Path, run: Path) -> None:
@@ -138,7 +152,7 @@ def case(out: Path, fault: Fault) -> dict[str, Any]:
     """Ask the doctor about the stages up to the fault's. It is named if that is what it would mend first."""
     runs = planted_runs(out, fault)
     given = [runs[stage] for stage in STAGES[: STAGES.index(fault.stage) + 1]]
-    found = [row for row in forked(diagnosis, given) if row["status"] != "healthy"]
+    found = complaints(given)
     first = blamed(found)
     right = first is not None and (first["stage"], first["cause"]) == (fault.stage, fault.cause)
     planted = {"stage": fault.stage, "fault": fault.name, "cause": fault.cause}
@@ -154,9 +168,10 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train alone, and do not ask")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     args = parser.parse_args()
-    import accelerate  # noqa: F401
-    import deepspeed  # noqa: F401
-    import transformers  # noqa: F401
+    if not args.diagnose:  # once, before the forks
+        import accelerate  # noqa: F401
+        import deepspeed  # noqa: F401
+        import transformers  # noqa: F401
 
     for seed, run in enumerate(args.healthy or (), start=1):
         link(args.out / f"healthy_{seed}", run)
@@ -173,7 +188,7 @@ def main() -> None:
     for seed in SEEDS:
         runs = healthy_runs(args.out, seed)
         if all(finished(stage, runs[stage]) for stage in STAGES):
-            found = [row for row in forked(diagnosis, list(runs.values())) if row["status"] != "healthy"]
+            found = complaints(list(runs.values()))
             healthy.append({"seed": seed, "found": found})
             print(f"healthy seed {seed}: {found or 'no alarm'}", flush=True)
     rows = []

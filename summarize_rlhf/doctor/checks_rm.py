@@ -66,7 +66,7 @@ def labels_flipped(rm: RM) -> Finding | None:
     return Finding(BROKEN, "labels_flipped", text, "compare chosen and rejected of a few rows with their sources")
 
 
-def scores_length(rm: RM) -> Finding | None:
+def pays_for_length(rm: RM) -> Finding | None:
     """A reward model that counts tokens: the longer text of nearly each pair scores higher.
 
     Twenty to one is beyond any taste for detail: of two summaries of one post the worse is sometimes the longer one.
@@ -77,7 +77,7 @@ def scores_length(rm: RM) -> Finding | None:
     if share is None or 1 - RARELY_SHORTER < share < RARELY_SHORTER:
         return None
     text = f"the longer summary scores higher in {share:.0%} of test pairs; people chose it in {rm.longer_chosen:.0%}"
-    return Finding(BROKEN, "scores_length", text, "balance the pairs' lengths, or compare within equal length")
+    return Finding(BROKEN, "pays_for_length", text, "balance the pairs' lengths, or compare within equal length")
 
 
 def does_not_read(rm: RM) -> Finding | None:
@@ -146,6 +146,6 @@ def undertrained(rm: RM) -> Finding | None:
 
 
 CHECKS = (
-    other_model, labels_flipped, other_template, scores_length, learning_rate_too_high, overfitted, undertrained,
+    other_model, labels_flipped, other_template, pays_for_length, learning_rate_too_high, overfitted, undertrained,
     does_not_read,
 )  # fmt: skip

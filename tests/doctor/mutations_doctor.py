@@ -26,7 +26,7 @@ ROWS = [
     ("labels: below chance is chance", RM, "if last < 0.5 - margin:", "if last < 0.1:", "doctor/test_checks_rm.py::test_labels_flipped_in_training"),
     ("labels: a model that knows nothing is called flipped", RM, "or last <= 0.5 + margin ", "", "doctor/test_checks_rm.py::test_labels_flipped_everywhere"),
     ("template: other pairs are held for the same", RM, "same = rm.accuracies[-1], rm.pairs == rm.eval_pairs", "same = rm.accuracies[-1], True", "doctor/test_checks_rm.py::test_other_template"),
-    ("length: the shorter one may always win", RM, "1 - RARELY_SHORTER < share < RARELY_SHORTER", "share < RARELY_SHORTER", "doctor/test_checks_rm.py::test_scores_length"),
+    ("length: the shorter one may always win", RM, "1 - RARELY_SHORTER < share < RARELY_SHORTER", "share < RARELY_SHORTER", "doctor/test_checks_rm.py::test_pays_for_length"),
     ("model: a Hub id is compared with a digest", RM, 'not re.fullmatch("[0-9a-f]{64}", rm.trained_from or "")', "rm.trained_from is None", "doctor/test_checks_rm.py::test_other_model"),
     ("post: an accuracy of chance is said not to read", RM, "if not known or swapped", "if swapped", "doctor/test_checks_rm.py::test_does_not_read"),
     ("rate: a reward model that never moved is called too fast", RM, " or worst < 1.5 * CHANCE", "", "doctor/test_checks_rm.py::test_learning_rate_too_high"),

@@ -63,8 +63,8 @@ def test_labels_flipped_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.94, False), (0.96, True), (0.06, False), (0.04, True)])
-def test_scores_length(share: float, found: bool) -> None:
-    assert (checks_rm.scores_length(rm(prefers_longer=share, longer_chosen=0.6)) is not None) == found
+def test_pays_for_length(share: float, found: bool) -> None:
+    assert (checks_rm.pays_for_length(rm(prefers_longer=share, longer_chosen=0.6)) is not None) == found
 
 
 def test_does_not_read() -> None:
