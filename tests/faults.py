@@ -25,7 +25,7 @@ class Fault(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     patch: Callable[[], Any] = contextlib.nullcontext
     data: Callable[[dict, str], dict] | None = None  # of a row and its split
-    start: str | None = None  # the SFT model of another healthy seed
+    start: int = 0  # which of the healthy runs it is trained on; the doctor is given the first
 
 
 # ---------------------------------------------------------------------- code patched from outside
@@ -138,7 +138,7 @@ def faults() -> Iterator[Fault]:
     yield Fault("padding supervised as EOS", "sft", "padding_supervised", patch=padding_trained)
     yield Fault("learning rate × 10", "sft", "learning_rate_too_high", {"learning_rate": SFT_RATE * 10})
     yield Fault("learning rate ÷ 10", "sft", "learning_rate_too_low", {"learning_rate": SFT_RATE / 10})
-    yield Fault("an eighth of the steps", "sft", "undertrained", {"max_steps": 10, "eval_steps": 3, "logging_steps": 1})
+    yield Fault("a quarter of the steps", "sft", "undertrained", {"max_steps": 10, "eval_steps": 3, "logging_steps": 1})
     cut = {"max_length": 96, "loss_on": "text"}
     yield Fault("texts cut at their end, TL;DR: lost", "sft", "posts_cut", cut, patch=text_cut_at_its_end)
 
@@ -149,7 +149,7 @@ def faults() -> Iterator[Fault]:
     yield Fault("the longer summary always wins", "rm", "pays_for_length", data=longer_wins)
     yield Fault("learning rate × 10", "rm", "learning_rate_too_high", {"learning_rate": RM_RATE * 10})
     yield Fault("learning rate ÷ 10", "rm", "learning_rate_too_low", {"learning_rate": RM_RATE / 10})
-    yield Fault("trained from another SFT model", "rm", "other_model", start="2")
+    yield Fault("trained from another SFT model", "rm", "other_model", {"max_steps": 16, "eval_steps": 8}, start=1)
     yield Fault("trained on another text template", "rm", "other_template", patch=another_template)
 
     yield Fault("learning rate × 10", "ppo", "learning_rate_too_high", rate(PPO_RATE * 10))
