@@ -21,10 +21,10 @@ from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.text import bare_body, bare_summary
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 
-LABELS = 40  # texts read by the language models
-ROWS = 200  # training rows whose length is counted
+LABELS = 24  # texts read by the language models
+ROWS = 100  # training rows whose length is counted
 PAIRS = 300  # of the test split
-SHUFFLED = 60  # labels whose words are shuffled
+SHUFFLED = 40  # labels whose words are shuffled
 UNLIMITED = 10**6  # tokens
 
 
