@@ -13,7 +13,7 @@ from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding
 Updates = list[dict[str, float]]
 
 FLAT = 0.1  # of the reward's own spread that is left after clipping and scaling
-LARGE_STEP = 0.1  # nats a token between the sampled policy and the last updates on its samples
+LARGE_STEP = 0.2  # nats a token between the sampled policy and the last updates on its samples
 MANY_CLIPPED = 0.3  # share of tokens
 LEAST_KL = 0.5  # nats an episode that the penalty must allow
 SMALL_STEP = 0.2  # of the clip range, as the typical change of a token's log-probability
@@ -151,8 +151,8 @@ def reference_moves(ppo: PPO) -> Finding | None:
 def learning_rate_too_high(ppo: PPO) -> Finding | None:
     """Updates that leave the region in which their rollouts say anything.
 
-    Above .1 nats a token between the policy that sampled and the policy at the end of its updates the usual change of a
-    token's probability exceeds twice the clip range of .2; above .3 of tokens clipped, a third of the data is unused.
+    Above .2 nats a token between the policy that sampled and the policy at the end of its updates the usual change of a
+    token's log-probability is three times the clip range of .2; above .3 of tokens clipped, a third of the data is lost.
     The median over collections, for single ones leap in a healthy run.
     """
     steps = moved(ppo)

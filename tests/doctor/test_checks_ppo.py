@@ -97,8 +97,8 @@ def test_reference_moves() -> None:
 
 
 def test_learning_rate_too_high() -> None:
-    assert causes(ppo(updates={"policy/approx_kl": 0.1, "policy/clipfrac": 0.3}, rounds={"policy/sqrt_kl": 2.0})) == []
-    far = ppo(updates={"policy/approx_kl": 0.11}, rounds={"policy/sqrt_kl": 2.0})
+    assert causes(ppo(updates={"policy/approx_kl": 0.2, "policy/clipfrac": 0.3}, rounds={"policy/sqrt_kl": 2.0})) == []
+    far = ppo(updates={"policy/approx_kl": 0.21}, rounds={"policy/sqrt_kl": 2.0})
     assert causes(far) == ["learning_rate_too_high"]
     assert causes(ppo(updates={"policy/clipfrac": 0.31})) == ["learning_rate_too_high"]
 
