@@ -139,6 +139,10 @@ def planted() -> str:
         )
     right, alarms = sum(run["right"] for run in record["runs"]), sum(bool(run["found"]) for run in record["healthy"])
     told = f"{right} of {len(rows)} faults named; {alarms} of {len(record['healthy'])} healthy runs raised an alarm."
+    if not record["probed"]:
+        told += " The doctor read the logs alone and asked no weights."
+    if len(rows) < record["faults"]:
+        told += f" {record['faults'] - len(rows)} more faults of `tests/faults.py` were not planted in this run."
     return f"{format_table(rows)}\n\n{told} {origin('planted', folder=DOCTOR)}"
 
 

@@ -106,12 +106,15 @@ def plant(fault: Fault, out: Path, healthy: list[Runs]) -> None:
     print(f"    trained {directory} in {time.time() - start:.0f} s", flush=True)
 
 
-def complaints(runs: list[Path]) -> list[dict[str, Any]]:
-    """Return what the doctor has to say of the stages in `runs`, healthy ones left out; each is probed once."""
-    from summarize_rlhf.doctor.probes import probe
+def complaints(runs: list[Path], logs: bool) -> list[dict[str, Any]]:
+    """Return what the doctor has to say of the stages in `runs`, healthy ones left out; each is probed once.
 
+    With `logs`, from the logs alone.
+    """
     run = load(runs)
-    for name in ("sft", "rm"):
+    for name in ("sft", "rm") if not logs else ():
+        from summarize_rlhf.doctor.probes import probe
+
         evidence = getattr(run, name)
         if evidence is None:
             continue
@@ -123,11 +126,11 @@ def complaints(runs: list[Path]) -> list[dict[str, Any]]:
     return [row for row in examine(run) if row["status"] != HEALTHY]
 
 
-def ask(fault: Fault, out: Path, healthy: Runs) -> dict[str, Any]:
+def ask(fault: Fault, out: Path, healthy: Runs, logs: bool) -> dict[str, Any]:
     """Ask the doctor about the stages up to the fault's. It is named if that is what it would mend first."""
     directory = home_of(fault, out)
     runs = healthy | {fault.stage: directory}
-    found = complaints([runs[stage] for stage in STAGES[: STAGES.index(fault.stage) + 1]])
+    found = complaints([runs[stage] for stage in STAGES[: STAGES.index(fault.stage) + 1]], logs)
     first = blamed(found)
     right = first is not None and (first["stage"], first["cause"]) == (fault.stage, fault.cause)
     planted = {"stage": fault.stage, "fault": fault.name, "cause": fault.cause}
@@ -141,6 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the runs go; what is finished there is kept")
     parser.add_argument("--only", default="", help="faults of this stage, or whose name holds this")
     parser.add_argument("--diagnose", action="store_true", help="train nothing")
+    parser.add_argument("--logs", action="store_true", help="the doctor reads the logs alone, and asks no weights")
     parser.add_argument("--train", action="store_true", help="train alone, and do not ask")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     args = parser.parse_args()
@@ -156,7 +160,7 @@ def main() -> None:
     if args.train:
         return
     well = [
-        {"run": folder.name, "found": complaints(list(runs.values()))}
+        {"run": folder.name, "found": complaints(list(runs.values()), args.logs)}
         for folder, runs in zip(args.healthy, healthy, strict=True)
     ]
     for row in well:
@@ -164,7 +168,7 @@ def main() -> None:
     rows = []
     for fault in wanted:
         if is_finished(home_of(fault, args.out)):
-            rows.append(row := ask(fault, args.out, healthy[0]))
+            rows.append(row := ask(fault, args.out, healthy[0], args.logs))
             told = "; ".join(f"{x['stage']} {x['status']}: {x['cause']}" for x in row["found"]) or "nothing"
             print(f"{'right' if row['right'] else 'WRONG'}  {fault.stage:4} {fault.name:40} {told}", flush=True)
     right, alarms = sum(row["right"] for row in rows), sum(bool(row["found"]) for row in well)
@@ -172,7 +176,8 @@ def main() -> None:
     if args.write:
         from benchmarks.measure import machine
 
-        content = {"command": " ".join(sys.argv), "machine": machine(), "healthy": well, "runs": rows}
+        content = {"command": " ".join(sys.argv), "machine": machine(), "probed": not args.logs}
+        content |= {"faults": len(list(faults())), "healthy": well, "runs": rows}
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

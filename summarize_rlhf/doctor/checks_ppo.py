@@ -151,9 +151,9 @@ def reference_moves(ppo: PPO) -> Finding | None:
 def learning_rate_too_high(ppo: PPO) -> Finding | None:
     """Updates that leave the region in which their rollouts say anything.
 
-    Above .2 nats a token between the policy that sampled and the policy at the end of its updates the usual change of a
-    token's log-probability is three times the clip range of .2; above .3 of tokens clipped, a third of the data is lost.
-    The median over collections, for single ones leap in a healthy run.
+    Above .2 nats a token between the policy that sampled and the policy at the end of its updates, the usual change of
+    a token's log-probability is three times the clip range of .2; above .3 of tokens clipped, a third of the data is
+    idle. The median over collections, for single ones leap in a healthy run.
     """
     steps = moved(ppo)
     if not steps:

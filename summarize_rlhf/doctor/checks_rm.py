@@ -132,7 +132,7 @@ def undertrained(rm: RM) -> Finding | None:
     if not rm.accuracies or not count:
         return None
     told, status = [], SUSPECT
-    if rm.accuracies[-1] <= 0.5 + 2 * standard_error(0.5, count):
+    if abs(rm.accuracies[-1] - 0.5) <= 2 * standard_error(0.5, count):
         told.append(f"accuracy {rm.accuracies[-1]:.3f} on {count} pairs is no better than chance")
         status = BROKEN
     fall = late_fall(rm.training.evaluations, CHANCE)

@@ -101,3 +101,4 @@ def test_undertrained() -> None:
     assert checks_rm.undertrained(rm(evaluations=straight, passes=0.4, **known)).cause == "undertrained"
     assert checks_rm.undertrained(rm(accuracies=[0.56], eval_pairs=400)) is None
     assert checks_rm.undertrained(rm(accuracies=[0.54], eval_pairs=400)).status == "broken"
+    assert checks_rm.undertrained(rm(accuracies=[0.44], eval_pairs=400)) is None  # it has learned, the wrong way round
