@@ -120,23 +120,14 @@ def fuzz() -> str:
 
 def planted() -> str:
     """Format which planted faults the doctor named, what it said instead, and what it said of healthy runs."""
-    record = load("planted", DOCTOR)
-    rows = []
+    record, rows = load("planted", DOCTOR), []
     for run in record["runs"]:
-        said = [f"{row['stage']} {row['status']}: {row['cause']}" for row in run["found"]]
-        named = f"{run['stage']} {run['cause']}"
         first = run["blamed"]
-        rows.append(
-            {
-                "planted": f"{run['stage']}: {run['fault']}",
-                "to be named": named,
-                "named": "yes" if run["right"] else "no",
-            }
-            | {
-                "mend first": f"{first['stage']} {first['cause']}" if first else "nothing",
-                "all that was said": "; ".join(said),
-            }
-        )
+        row = {"planted": f"{run['stage']}: {run['fault']}", "to be named": f"{run['stage']} {run['cause']}"}
+        row |= {"named": "yes" if run["right"] else "no"}
+        row |= {"to be mended first": f"{first['stage']} {first['cause']}" if first else "nothing"}
+        row |= {"all that was said": "; ".join(f"{x['stage']} {x['status']}: {x['cause']}" for x in run["found"])}
+        rows.append(row | {"steps": run["steps"]})
     right, alarms = sum(run["right"] for run in record["runs"]), sum(bool(run["found"]) for run in record["healthy"])
     told = f"{right} of {len(rows)} faults named; {alarms} of {len(record['healthy'])} healthy runs raised an alarm."
     if not record["probed"]:

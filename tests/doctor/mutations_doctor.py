@@ -35,7 +35,7 @@ ROWS = [
     ("KL: all of the spread lies within posts", PPO, "best = sigma**2 / 2 / (2 * beta**2)", "best = sigma**2 / (2 * beta**2)", "doctor/test_checks_ppo.py::test_kl_coefficient_too_high"),
     ("KL: 0 is a coefficient like another", PPO, "if not betas or any(betas):", "if True:", "doctor/test_checks_ppo.py::test_kl_coefficient_zero"),
     ("reward: the divisor is forgotten", PPO, "clipped[-1] / divisor", "clipped[-1]", "doctor/test_checks_ppo.py::test_reward_scaled_flat"),
-    ("reward: flat beside a penalty that is smaller still", PPO, "paid >= FLAT * raw or ", "", "doctor/test_checks_ppo.py::test_kl_coefficient_too_high"),
+    ("reward: flat beside a penalty that is smaller still", PPO, "paid >= FLAT * raw or ", "", "doctor/test_checks_ppo.py::test_reward_clipped_flat"),
     ("sampling: top_p 1 is called bent", PPO, '"top_p": 1.0', '"top_p": 0.0', "doctor/test_checks_ppo.py::test_sampling_bent"),
     ("reference: KL not squared", PPO, '[x**2 for x in ppo.series("policy/sqrt_kl")]', 'ppo.series("policy/sqrt_kl")', "doctor/test_checks_ppo.py::test_reference_moves"),
     ("reference: blamed where nothing moved", PPO, "expected < 1e-4 or ", "", "doctor/test_checks_ppo.py::test_reference_moves"),

@@ -66,6 +66,8 @@ def test_reward_clipped_flat() -> None:
     assert causes(ppo(rounds={"rollout_scores/running_std": 0.2, "kl_ctl_value": 0.1})) == []
     assert causes(ppo(rounds={"rollout_scores/running_std": 0.19, "kl_ctl_value": 0.1})) == []
     assert "reward_flat" in causes(ppo(rounds={"rollout_scores/running_std": 0.09, "kl_ctl_value": 0.1}))
+    halved = {"rollout_scores/running_std": 1.0, "kl_ctl_value": 1.2}  # it is the penalty that is too dear
+    assert causes(ppo(rounds=halved)) == ["kl_coefficient_too_high"]
 
 
 def test_reward_scaled_flat() -> None:
