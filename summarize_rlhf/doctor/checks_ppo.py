@@ -131,16 +131,16 @@ def moved(ppo: PPO) -> list[float]:
 def reference_moves(ppo: PPO) -> Finding | None:
     """A reference that trains along: the KL is one of the policy to itself, and its penalty holds nothing.
 
-    What the updates on the first collection moved (KL(π_old ‖ π), a token, times the length of a response) is what the
-    second must find between policy and reference, for π_old was the reference. Only a tenth of it is no estimate's
-    spread. The second figure is `policy/sqrt_kl`, squared: the estimate that is never negative.
+    What the updates on a collection move (KL(π_old ‖ π) a token, times the length of a response; the median over
+    collections) is what the second collection must find between policy and reference, for π_old was the reference
+    then; later ones find more. If none ever finds a tenth of it, that is no estimate's spread. The KL found is
+    `policy/sqrt_kl`, squared: the estimate that is never negative.
     """
     steps, kl = moved(ppo), [x**2 for x in ppo.series("policy/sqrt_kl")]
     if len(steps) < 2 or len(kl) < 2:
         return None
-    expected = steps[0] * ppo.rounds[0]["rollouts/response_length"]
-    later = late(kl[1:])
-    if expected < 1e-4 or later >= STILL * expected:
+    expected, most = median(steps) * ppo.rounds[0]["rollouts/response_length"], max(kl[1:])
+    if expected < 1e-4 or most >= STILL * expected:
         return None
     text = (
         f"the first updates moved the policy {expected:.2f} nats an episode, but its KL to the reference is {later:.4f}"
