@@ -142,9 +142,7 @@ def reference_moves(ppo: PPO) -> Finding | None:
     expected, most = median(steps) * ppo.rounds[0]["rollouts/response_length"], max(kl[1:])
     if expected < 1e-4 or most >= STILL * expected:
         return None
-    text = (
-        f"the first updates moved the policy {expected:.2f} nats an episode, but its KL to the reference is {later:.4f}"
-    )
+    text = f"a collection's updates move the policy {expected:.2f} nats an episode; its KL to the reference: {most:.4f}"
     return Finding(BROKEN, "reference_moves", text, "freeze the reference (trlx/models/policy.py: reference_logprobs)")
 
 

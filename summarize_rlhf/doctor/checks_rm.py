@@ -13,6 +13,7 @@ from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding, late_fall, s
 
 CHANCE = math.log(2)  # the loss of a model that knows nothing
 HALF_TO_COME = 0.25  # `late_fall` of exp(-k · way) with 45 % of its fall still ahead (k = 0.8)
+LIKES_NONSENSE = 0.34  # share of labels; two standard errors of the probe's 40 below one half
 RARELY_SHORTER = 0.95  # agreement with length at which nothing else decides
 
 
@@ -60,7 +61,7 @@ def labels_flipped(rm: RM) -> Finding | None:
     if last < 0.5 - margin:
         text = f"it prefers the rejected summary in {1 - last:.1%} of {count} test pairs"
         return Finding(BROKEN, "labels_flipped", text, "compare chosen and rejected of a few rows with their sources")
-    if rm.beats_shuffled is None or last <= 0.5 + margin or rm.beats_shuffled >= 0.5:
+    if rm.beats_shuffled is None or last <= 0.5 + margin or rm.beats_shuffled >= LIKES_NONSENSE:
         return None
     text = f"only {rm.beats_shuffled:.0%} of human summaries score above their own words in random order"
     return Finding(BROKEN, "labels_flipped", text, "compare chosen and rejected of a few rows with their sources")

@@ -55,8 +55,8 @@ def test_labels_flipped_in_training() -> None:
 
 def test_labels_flipped_everywhere() -> None:
     known = {"accuracies": [0.8], "eval_pairs": 400}
-    assert checks_rm.labels_flipped(rm(**known, beats_shuffled=0.5)) is None
-    assert checks_rm.labels_flipped(rm(**known, beats_shuffled=0.49)).status == "broken"
+    assert checks_rm.labels_flipped(rm(**known, beats_shuffled=0.34)) is None
+    assert checks_rm.labels_flipped(rm(**known, beats_shuffled=0.33)).status == "broken"
     assert (
         checks_rm.labels_flipped(rm(accuracies=[0.52], eval_pairs=400, beats_shuffled=0.2)) is None
     )  # it knows nothing
