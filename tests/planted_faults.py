@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_changed  # noqa: E402
 from forked import forked  # noqa: E402
 
-from summarize_rlhf.doctor.evidence import Run, load, record_of  # noqa: E402
+from summarize_rlhf.doctor.evidence import Run, load, read_lines  # noqa: E402
 from summarize_rlhf.doctor.finding import HEALTHY  # noqa: E402
 from summarize_rlhf.doctor.verdict import blamed, examine  # noqa: E402
 
@@ -134,8 +134,8 @@ def ask(fault: Fault, out: Path, healthy: Runs, logs: bool) -> dict[str, Any]:
     first = blamed(found)
     right = first is not None and (first["stage"], first["cause"]) == (fault.stage, fault.cause)
     planted = {"stage": fault.stage, "fault": fault.name, "cause": fault.cause}
-    record = record_of(directory)
-    return planted | {"steps": record.get("steps", record.get("step")), "right": right, "blamed": first, "found": found}
+    steps = read_lines(directory / "metrics.jsonl")[-1]["step"]
+    return planted | {"steps": steps, "right": right, "blamed": first, "found": found}
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ ROWS = [
     ("loss: the whole fall counts as late", FINDING, "(at_two_thirds - points[-1].loss)", "(start - points[-1].loss)", "doctor/test_checks_sft.py::test_late_fall"),
     ("summaries: the first words are no rival", SFT, "sft.rouge <= sft.lead_rouge", "sft.rouge < sft.lead_rouge / 2", "doctor/test_checks_sft.py::test_undertrained_by_the_summaries"),
     ("more steps after a whole pass", SFT, "passes >= 0.99", "passes >= 99", "doctor/test_checks_sft.py::test_undertrained_by_the_loss"),
+    ("posts: no cut is counted", "sft/summarize_dataset.py", 'encoded["cut"].append(body != bodies[i])', 'encoded["cut"].append(False)', "sft/test_summarize_dataset.py::test_the_share_of_posts_that_lost_their_end"),
     # stage 2
     ("labels: below chance is chance", RM, "if last < 0.5 - margin:", "if last < 0.1:", "doctor/test_checks_rm.py::test_labels_flipped_in_training"),
     ("labels: a model that knows nothing is called flipped", RM, "or last <= 0.5 + margin ", "", "doctor/test_checks_rm.py::test_labels_flipped_everywhere"),
@@ -49,6 +50,7 @@ ROWS = [
     # who is blamed
     ("suspects before what is broken", VERDICT, "for status in (BROKEN, SUSPECT):", "for status in (SUSPECT, BROKEN):", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
     ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
+    ("a torn log ends a finished stage", VERDICT, "with contextlib.suppress(UserError):", "with contextlib.suppress(KeyError):", "doctor/test_doctor_command.py::test_the_line_at_a_stage_s_end_never_ends_it"),
     # probes
     ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
     ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
