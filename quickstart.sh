@@ -99,3 +99,4 @@ if [[ $policy != ppo ]]; then exit; fi
 stage reward_test "$run/reward_test/reward_test.json" reward_test
 stage inference "$run/inference/inference.json" inference
 python -m quickstart.summarise_run "$run" --seed "$seed"
+python -m summarize_rlhf.doctor "$run" --json "$run/doctor.json" | tail -n 1

@@ -25,6 +25,7 @@ from reward_model.label_scores import label_scores
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
+from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS, tune_process
@@ -216,6 +217,8 @@ def main() -> None:
         "max_eval_prompts": task.max_eval_prompts,
     }
     trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)
+    if state.is_main_process:
+        print_line(config.train.checkpoint_dir)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ from summarize_rlhf.report import format_table
 from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKSTART, RELIABILITY = "docs/results/quickstart", "docs/results/reliability"
-EVALUATION = "docs/results/evaluation"
+QUICKSTART, RELIABILITY, EVALUATION, DOCTOR = (
+    f"docs/results/{name}" for name in ("quickstart", "reliability", "evaluation", "doctor")
+)
 DOCUMENTS = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -121,6 +122,25 @@ def fuzz() -> str:
     return f"{format_table(rows)}\n\n{ended} {origin('fuzz', folder=RELIABILITY)}"
 
 
+def planted() -> str:
+    """Format which planted faults the doctor named, what it said instead, and what it said of healthy runs."""
+    record, rows = load("planted", DOCTOR), []
+    for run in record["runs"]:
+        first = run["blamed"]
+        row = {"planted": f"{run['stage']}: {run['fault']}", "to be named": f"{run['stage']} {run['cause']}"}
+        row |= {"named": "yes" if run["right"] else "no"}
+        row |= {"to be mended first": f"{first['stage']} {first['cause']}" if first else "nothing"}
+        row |= {"all that was said": "; ".join(f"{x['stage']} {x['status']}: {x['cause']}" for x in run["found"])}
+        rows.append(row | {"steps": run["steps"]})
+    right, alarms = sum(run["right"] for run in record["runs"]), sum(bool(run["found"]) for run in record["healthy"])
+    told = f"{right} of {len(rows)} faults named; {alarms} of {len(record['healthy'])} healthy runs raised an alarm."
+    if not record["probed"]:
+        told += " The doctor read the logs alone and asked no weights."
+    if len(rows) < record["faults"]:
+        told += f" {record['faults'] - len(rows)} more faults of `tests/faults.py` were not planted in this run."
+    return f"{format_table(rows)}\n\n{told} {origin('planted', folder=DOCTOR)}"
+
+
 def families() -> str:
     """Format what each family of transformers' causal language models can do, those that can do the same in a row."""
     found = json.loads((ROOT / "tests/families.json").read_text(encoding="utf-8"))
@@ -166,6 +186,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         growth,
         chaos,
         fuzz,
+        planted,
         families,
         coverage,
     )

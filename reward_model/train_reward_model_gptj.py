@@ -33,6 +33,7 @@ from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
+from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
@@ -273,6 +274,7 @@ def main() -> None:
                 write_card(tmp, card, tmp)
         drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
+        print_line(args.output_dir)
 
 
 if __name__ == "__main__":

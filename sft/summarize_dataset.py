@@ -46,6 +46,10 @@ class TLDRDataset(TorchDataset):
         self.rows = map_once(rows, encode_batch, [tokenizer_hash(tokenizer), max_length], progress, fresh)
         self.lengths: list[int] = self.rows["length"][:]  # tokens of each row, EOS included
 
+    def share_cut(self) -> float:
+        """Return the share of rows whose post lost its end."""
+        return sum(self.rows["cut"][:]) / len(self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -58,7 +62,8 @@ class TLDRDataset(TorchDataset):
 def encode(
     tokenizer: PreTrainedTokenizerFast, prompts: list[str], labels: list[str], max_length: int, places: list[str]
 ) -> dict[str, list]:
-    """Tokenize rows: `input_ids` with the EOS at the end, their number `length`, and `start`, where the summary begins.
+    """Tokenize rows: `input_ids` with the EOS at the end, their number `length`, `start`, where the summary begins, and
+    `cut`, whether the post lost its end.
 
     Prompt and summary are tokenized as one string. The summary begins at the first token that reaches beyond the
     prompt, so that a token across the border is supervised. `places` name the row in errors.
@@ -66,13 +71,14 @@ def encode(
     bodies, labels = split_prompts(prompts, places), split_labels(labels, places)
     texts = [sft_text(body, label) for body, label in zip(bodies, labels, strict=True)]
     prefix = prefix_ids(tokenizer)
-    encoded: dict[str, list] = {"input_ids": [], "length": [], "start": []}
+    encoded: dict[str, list] = {"input_ids": [], "length": [], "start": [], "cut": []}
     for i, tokens in enumerate(plain_encodings(tokenizer, texts, places)):
         body = bodies[i]
         if len(prefix) + len(tokens) >= max_length:
             with named(places[i]):
                 body = cut_post(tokenizer, body, max_length - 1, functools.partial(sft_text, label=labels[i]))
             (tokens,) = plain_encodings(tokenizer, [sft_text(body, labels[i])])
+        encoded["cut"].append(body != bodies[i])
         border = len(prompt_text(body))
         encoded["input_ids"].append([*prefix, *tokens.ids, tokenizer.eos_token_id])
         encoded["length"].append(len(prefix) + len(tokens) + 1)

@@ -22,13 +22,14 @@ from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
 from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
+from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
-from summarize_rlhf.lm.summaries import generate_summaries
+from summarize_rlhf.lm.summaries import generate
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
 from summarize_rlhf.report import print_samples
@@ -135,21 +136,29 @@ class SFTTrainer(ResumableTrainer):
 
 
 def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArguments) -> tuple[dict, list[dict]]:
-    """Generate summaries of ``rows``, each process its share. Returns their ROUGE and the samples."""
+    """Generate summaries of ``rows``, each process its share. Returns their figures and the samples.
+
+    The figures are ROUGE, the mean number of tokens (EOS included) and the share that ended by EOS.
+    """
     rank, processes = trainer.args.process_index, trainer.args.world_size
     bodies = cut_prompts(tokenizer, rows["prompt"], args.max_length - args.max_new_tokens, places(rows))
     prompts = [prompt_text(body) for body in bodies]
     with gathered_model(trainer.model_wrapped) as supervised:
-        mine = generate_summaries(
+        mine = generate(
             supervised.model, tokenizer, prompts[rank::processes], max_new_tokens=args.max_new_tokens,
             batch_size=args.per_device_eval_batch_size, progress="summaries" if rank == 0 else None,
         )  # fmt: skip
     everyone = gather_object([mine]) if processes > 1 else [mine]
-    written = [everyone[i % processes][i // processes] for i in range(len(prompts))]
+    summaries = [everyone[i % processes][i // processes] for i in range(len(prompts))]
+    written = [summary.text for summary in summaries]
     labels = split_labels(rows["label"], places(rows))
     table = zip(prompts, labels, written, strict=True)
     samples = [{"prompt": prompt, "label": label, "summary": text} for prompt, label, text in table]
-    return {f"generated_{kind}": value for kind, value in rouge(written, labels).items()}, samples
+    figures = rouge(written, labels) | {
+        "tokens": sum(len(summary.response) for summary in summaries) / len(summaries),
+        "ended": sum(summary.ended for summary in summaries) / len(summaries),
+    }
+    return {f"generated_{kind}": value for kind, value in figures.items()}, samples
 
 
 @main_guard
@@ -210,7 +219,7 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=start.checkpoint)
 
     # 4. Evaluation of the kept model: its loss on valid, and ROUGE of its summaries
-    results = trainer.restore_kept()
+    results = trainer.restore_kept() | {"rows_cut": encoded["train"].share_cut()}
     kept = {"keep": args.keep, "step": results["step"], "eval_loss": results["eval_loss"]}
     if first:
         print(f"kept the model of step {kept['step']} of {trainer.state.global_step}: loss {kept['eval_loss']:.4f}")
@@ -246,6 +255,7 @@ def main() -> None:
         drop_step_checkpoints(steps_dir)
         print_samples(samples[:3])
         print(f"wrote {args.output_dir}")
+        print_line(args.output_dir)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def test_writes_exactly_these_files(trained):
 def test_console_has_no_warning_of_ours(trained):
     _, done = trained
     assert "warning" not in (done.stdout + done.stderr).lower()
+    assert "\ndoctor: PPO " in done.stdout
 
 
 def test_checkpoint_is_the_sft_model_with_the_top_blocks_trained(trained, sft_dir):

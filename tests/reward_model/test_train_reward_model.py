@@ -84,6 +84,7 @@ def test_exactly_these_files_are_written(trained):
     assert {path.name for path in output.iterdir()} == FILES
     assert sorted(path.name for path in output.parent.iterdir()) == ["rm_checkpoint", "rm_checkpoint-steps"]
     assert "train: 40 pairs; left out: 0 with equal summaries" in done.stdout
+    assert "\ndoctor: reward model " in done.stdout
     assert warnings_of(done) == []
     assert "Traceback" not in done.stderr
 

@@ -70,3 +70,11 @@ def test_padding_is_masked_by_length_though_pad_is_eos(tokenizer):
     assert batch["keep_from"] == 0
     rows = [{"input_ids": [1] * 9, "labels": [IGNORED] * n + [1] * (9 - n)} for n in (5, 4, 8)]
     assert PadRight(0)(rows)["keep_from"] == 3  # predicts the first supervised token of all
+
+
+def test_the_share_of_posts_that_lost_their_end(tokenizer, tldr_dir):
+    rows = load_rows(tldr_dir, "valid", ["prompt", "label"])
+    lengths = TLDRDataset(rows, tokenizer, 10**4).lengths
+    assert TLDRDataset(rows, tokenizer, max(lengths)).share_cut() == 0
+    half = sorted(lengths)[7]
+    assert TLDRDataset(rows, tokenizer, half).share_cut() == sum(x > half for x in lengths) / 16

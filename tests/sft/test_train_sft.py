@@ -90,6 +90,8 @@ def test_the_documented_command_writes_exactly_its_files(trained, gptj_dir, tldr
     for split in ("train", "valid"):
         assert record["data"][split] == fingerprint(load_rows(tldr_dir, split, ["prompt", "label"]))
     assert record["results"]["eval_loss"] == metrics_of(trained.out, "eval_loss")[8]
+    assert record["results"]["rows_cut"] == 0
+    assert "\ndoctor: SFT " in trained.result.stdout
 
 
 def test_it_learns_and_reports_every_number(trained):
@@ -101,6 +103,8 @@ def test_it_learns_and_reports_every_number(trained):
     for line in (trained.out / "metrics.jsonl").read_text().splitlines():
         assert all(math.isfinite(value) for value in json.loads(line).values())
     assert set(metrics_of(trained.out, "generated_rouge1")) == {8}
+    assert 0 <= metrics_of(trained.out, "generated_ended")[8] <= 1
+    assert 1 <= metrics_of(trained.out, "generated_tokens")[8] <= TINY["max_new_tokens"]
 
 
 def test_nothing_complains(trained):

@@ -1,0 +1,58 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""The doctor: each threshold, each condition that keeps a check from blaming the wrong cause, and who is blamed first."""
+
+EVIDENCE = "summarize_rlhf/doctor/evidence.py"
+FINDING = "summarize_rlhf/doctor/finding.py"
+PPO = "summarize_rlhf/doctor/checks_ppo.py"
+PROBES = "summarize_rlhf/doctor/probes.py"
+RM = "summarize_rlhf/doctor/checks_rm.py"
+SFT = "summarize_rlhf/doctor/checks_sft.py"
+VERDICT = "summarize_rlhf/doctor/verdict.py"
+
+# fmt: off
+ROWS = [
+    # stage 1
+    ("posts: cut ones are no fault", SFT, "MOST_CUT = 0.5", "MOST_CUT = 0.95", "doctor/test_checks_sft.py::test_posts_cut"),
+    ("posts: the loss on the true text is not looked at", SFT, "sft.label_loss > TEXT_UNLIKE * reported", "False", "doctor/test_checks_sft.py::test_posts_cut"),
+    ("EOS: any probability will do", SFT, "math.exp(-sft.eos_loss) >= 1 / sft.new_tokens or ", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
+    ("EOS: blamed where nothing was learned", SFT, " or sft.eos_loss <= EOS_UNLIKE * sft.label_loss", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
+    ("padding: the base model's own habit is blamed", SFT, "again <= 10 * base", "False", "doctor/test_checks_sft.py::test_padding_supervised"),
+    ("rate: a rise is compared with the line before", SFT, "lowest = min(lowest, point.loss)", "lowest = point.loss", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
+    ("loss: the way is not that of learning rates", EVIDENCE, 'total += row["learning_rate"] * (row["step"] - before)', 'total += row["step"] - before', "doctor/test_evidence.py::test_a_folder_of_three_stages"),
+    ("loss: the whole fall counts as late", FINDING, "(at_two_thirds - points[-1].loss)", "(start - points[-1].loss)", "doctor/test_checks_sft.py::test_late_fall"),
+    ("summaries: the first words are no rival", SFT, "sft.rouge <= sft.lead_rouge", "sft.rouge < sft.lead_rouge / 2", "doctor/test_checks_sft.py::test_undertrained_by_the_summaries"),
+    ("more steps after a whole pass", SFT, "passes >= 0.99", "passes >= 99", "doctor/test_checks_sft.py::test_undertrained_by_the_loss"),
+    ("posts: no cut is counted", "sft/summarize_dataset.py", 'encoded["cut"].append(body != bodies[i])', 'encoded["cut"].append(False)', "sft/test_summarize_dataset.py::test_the_share_of_posts_that_lost_their_end"),
+    # stage 2
+    ("labels: below chance is chance", RM, "if last < 0.5 - margin:", "if last < 0.1:", "doctor/test_checks_rm.py::test_labels_flipped_in_training"),
+    ("labels: a model that knows nothing is called flipped", RM, "or last <= 0.5 + margin ", "", "doctor/test_checks_rm.py::test_labels_flipped_everywhere"),
+    ("template: other pairs are held for the same", RM, "same = rm.accuracies[-1], rm.pairs == rm.eval_pairs", "same = rm.accuracies[-1], True", "doctor/test_checks_rm.py::test_other_template"),
+    ("length: the shorter one may always win", RM, "1 - RARELY_SHORTER < share < RARELY_SHORTER", "share < RARELY_SHORTER", "doctor/test_checks_rm.py::test_pays_for_length"),
+    ("model: a Hub id is compared with a digest", RM, 'not re.fullmatch("[0-9a-f]{64}", rm.trained_from or "")', "rm.trained_from is None", "doctor/test_checks_rm.py::test_other_model"),
+    ("post: an accuracy of chance is said not to read", RM, "if not known or swapped", "if swapped", "doctor/test_checks_rm.py::test_does_not_read"),
+    ("rate: a reward model that never moved is called too fast", RM, " or worst < 1.5 * CHANCE", "", "doctor/test_checks_rm.py::test_learning_rate_too_high"),
+    ("accuracy: chance is no fault", RM, "if abs(rm.accuracies[-1] - 0.5) <= 2 * standard_error(0.5, count):", "if rm.accuracies[-1] <= 0.5:", "doctor/test_checks_rm.py::test_undertrained"),
+    # stage 3
+    ("KL: all of the spread lies within posts", PPO, "best = sigma**2 / 2 / (2 * beta**2)", "best = sigma**2 / (2 * beta**2)", "doctor/test_checks_ppo.py::test_kl_coefficient_too_high"),
+    ("KL: 0 is a coefficient like another", PPO, "if not betas or any(betas):", "if True:", "doctor/test_checks_ppo.py::test_kl_coefficient_zero"),
+    ("reward: the divisor is forgotten", PPO, "clipped[-1] / divisor", "clipped[-1]", "doctor/test_checks_ppo.py::test_reward_scaled_flat"),
+    ("reward: flat beside a penalty that is smaller still", PPO, "paid >= FLAT * raw or ", "", "doctor/test_checks_ppo.py::test_reward_clipped_flat"),
+    ("sampling: top_p 1 is called bent", PPO, '"top_p": 1.0', '"top_p": 0.0', "doctor/test_checks_ppo.py::test_sampling_bent"),
+    ("reference: KL not squared", PPO, '[x**2 for x in ppo.series("policy/sqrt_kl")]', 'ppo.series("policy/sqrt_kl")', "doctor/test_checks_ppo.py::test_reference_moves"),
+    ("reference: blamed where nothing moved", PPO, "expected < 1e-4 or ", "", "doctor/test_checks_ppo.py::test_reference_moves"),
+    ("steps: clipped tokens are not looked at", PPO, " and clipped <= MANY_CLIPPED", "", "doctor/test_checks_ppo.py::test_learning_rate_too_high"),
+    ("steps: the square is not halved", PPO, "math.sqrt(2 * median(steps))", "math.sqrt(median(steps))", "doctor/test_checks_ppo.py::test_learning_rate_too_low"),
+    ("values: good ones are blamed for no longer improving", PPO, " or (variance and late(variance) > 0.5)", "", "doctor/test_checks_ppo.py::test_values_do_not_fit"),
+    ("samples: compared with all different, not with SFT's", PPO, "FEW_TEXTS * ppo.distinct[0]", "FEW_TEXTS", "doctor/test_checks_ppo.py::test_collapsed"),
+    ("ends: the first collection is forgotten", PPO, "ENDING * rates[0]", "ENDING", "doctor/test_checks_ppo.py::test_endless"),
+    ("gold: a fall within the intervals counts", PPO, 'gold[1]["high"] >= gold[0]["low"]', 'gold[1]["value"] >= gold[0]["low"]', "doctor/test_checks_ppo.py::test_over_optimised"),
+    ("gain: one standard error will do", PPO, "gain > 2 * error", "gain > error", "doctor/test_checks_ppo.py::test_no_gain"),
+    # who is blamed
+    ("suspects before what is broken", VERDICT, "for status in (BROKEN, SUSPECT):", "for status in (SUSPECT, BROKEN):", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
+    ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
+    ("a torn log ends a finished stage", VERDICT, "with contextlib.suppress(UserError):", "with contextlib.suppress(KeyError):", "doctor/test_doctor_command.py::test_the_line_at_a_stage_s_end_never_ends_it"),
+    # probes
+    ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
+    ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
+    ("the shorter text is held for the longer", PROBES, "(longer[i] > 0)) for i in uneven)", "(longer[i] < 0)) for i in uneven)", "doctor/test_probes.py::test_a_reward_model_that_counts_tokens"),
+]
