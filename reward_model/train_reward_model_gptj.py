@@ -39,6 +39,7 @@ from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
+from summarize_rlhf.model_card import write_card
 from summarize_rlhf.run import launch, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.disk_space import check_free, training_needs
@@ -239,6 +240,7 @@ def main() -> None:
             model.save(tmp, weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
+            write_card(tmp, record)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")

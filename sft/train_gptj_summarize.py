@@ -30,6 +30,7 @@ from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import generate_summaries
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
+from summarize_rlhf.model_card import write_card
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run import launch, trackers
@@ -232,6 +233,7 @@ def main() -> None:
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             write_rows(tmp / "samples.jsonl", samples)
+            write_card(tmp, record)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
         print_samples(samples[:3])

@@ -17,7 +17,15 @@ from reward_model.scoring import Scorer
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.tokenizer import load_tokenizer
 
-FILES = {"config.json", "metrics.jsonl", "model.safetensors", "run.json", "tokenizer.json", "tokenizer_config.json"}
+FILES = {
+    "README.md",
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "run.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 TINY = {
     "max_length": 120,
     "max_steps": 8,
@@ -80,6 +88,7 @@ def lines_of(output: Path) -> list[dict]:
 def test_exactly_these_files_are_written(trained):
     output, done = trained
     assert {path.name for path in output.iterdir()} == FILES
+    assert {*json.loads((output / "run.json").read_text())["files"], "run.json"} == FILES
     assert sorted(path.name for path in output.parent.iterdir()) == ["rm_checkpoint", "rm_checkpoint-steps"]
     assert "train: 40 pairs; left out: 0 with equal summaries" in done.stdout
     assert warnings_of(done) == []
