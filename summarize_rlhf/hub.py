@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from summarize_rlhf import UserError
@@ -97,8 +97,8 @@ def repo_to_push(asked: bool, name: str | None, directory: str | Path) -> str | 
         raise UserError(f"hub_model_id {repo!r} is no name on the Hugging Face Hub: write OWNER/NAME") from error
     if huggingface_hub.get_token() is None:
         raise UserError(
-            f"push_to_hub: there is no login to push {repo} with. Run: hf auth login, or set HF_TOKEN to a token that may "
-            "write, or leave push_to_hub out"
+            f"push_to_hub: there is no login to push {repo} with. Run: hf auth login, or set HF_TOKEN to a token that "
+            "may write, or leave push_to_hub out"
         )
     if not use_hub():
         raise UserError(

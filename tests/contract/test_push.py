@@ -1,4 +1,4 @@
-"""Pushing a finished directory to the Hub, of which there is none here: what is missing is one line, before any work."""
+"""Pushing a finished directory to the Hub: what is missing is one line, before any work. No Hub is asked here."""
 
 import types
 
@@ -39,7 +39,7 @@ def test_without_a_login_it_is_refused_at_once(monkeypatch):
 
 def test_without_a_network_it_is_refused_at_once(api, monkeypatch):
     monkeypatch.setattr(hub, "use_hub", lambda: False)
-    with pytest.raises(UserError, match="cannot be reached to push me/model.*: hf upload me/model runs/out"):
+    with pytest.raises(UserError, match=r"cannot be reached to push me/model.*: hf upload me/model runs/out"):
         hub.repo_to_push(True, "me/model", "runs/out")
 
 
