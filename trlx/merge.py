@@ -12,15 +12,12 @@ import shutil
 from pathlib import Path
 
 from summarize_rlhf import UserError
-from summarize_rlhf.handover import RUN_FILE, read_run, save_run
+from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.lm.adapters import is_adapter
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
-from summarize_rlhf.model_card import write_card
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
-
-VALUE_HEAD = "value_head.safetensors"
 
 
 def merge(adapter: str | Path, new: str | Path) -> None:
@@ -33,12 +30,9 @@ def merge(adapter: str | Path, new: str | Path) -> None:
     with write_directory(new) as tmp:
         model.save_pretrained(tmp)
         tokenizer.save_pretrained(tmp)
-        if (adapter / VALUE_HEAD).is_file():
-            shutil.copyfile(adapter / VALUE_HEAD, tmp / VALUE_HEAD)
-        if (adapter / RUN_FILE).is_file():  # of the adapter, but not its files and its base
-            record = {name: x for name, x in read_run(adapter).items() if name not in ("files", "base_sha256")}
-            write_card(tmp, record)
-            save_run(tmp, record)
+        for name in ("value_head.safetensors", RUN_FILE):
+            if (adapter / name).is_file():
+                shutil.copyfile(adapter / name, tmp / name)
 
 
 @main_guard

@@ -10,5 +10,4 @@ ROWS = [
     ("card: Markdown of a user obeyed", CARD, "lambda found: f\"&#{ord(found[0])};\"", "lambda found: found[0]", "contract/test_model_card.py::test_what_a_user_named_is_no_markdown_and_no_secret"),
     ("card: adapter not told", CARD, "    adapter = \"base_sha256\" in record\n", "    adapter = False\n", "contract/test_model_card.py::test_ppo_names_its_model_and_an_adapter_is_told"),
     ("card: written behind the list of files", "sft/train_gptj_summarize.py", "            write_card(tmp, record)\n            save_run(tmp, record)\n", "            save_run(tmp, record)\n            write_card(tmp, record)\n", "sft/test_train_sft.py::test_the_documented_command_writes_exactly_its_files"),
-    ("merged: the adapter's list of files", "trlx/merge.py", "if name not in (\"files\", \"base_sha256\")", "if name != \"base_sha256\"", "lm/test_adapters.py::test_merge_command"),
 ]
