@@ -26,7 +26,16 @@ MEASURES = {
     "kl_to_first": ("KL to the first model, nats", "plain"),
     "kl_to_first_sampled": ("KL, sampled estimate, nats", "plain"),
 }
-# What would fill a section.
+# What would fill a section, and the command that makes it.
+FILLS = {
+    "sft": "Supervised fine-tuning",
+    "rm": "The reward model",
+    "ppo": "PPO",
+    "evaluation": "Models, who wins, summaries",
+    "card": "The reward model’s card",
+    "doctor": "Health",
+    "cost": "Times of the stages",
+}
 COMMANDS = {
     "sft": "cd sft/ && deepspeed train_gptj_summarize.py",
     "rm": "cd reward_model/ && deepspeed train_reward_model_gptj.py",

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.reading import printable
 from summarize_rlhf.report_page import plots
-from summarize_rlhf.report_page.facts import facts
+from summarize_rlhf.report_page.facts import FILLS, facts
 from summarize_rlhf.report_page.material import find
 from summarize_rlhf.report_page.numbers import interval, with_interval, written
 from summarize_rlhf.report_page.verdict import title
@@ -65,6 +65,7 @@ def environment(autoescape: bool) -> Environment:
         loader=FileSystemLoader(HERE), autoescape=autoescape, undefined=StrictUndefined, finalize=shown,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    made.globals["fills"] = FILLS
     made.filters |= {
         "written": written, "interval": interval, "with_interval": with_interval, "model": title, "fence": fence,
         "cell": cell,

@@ -148,6 +148,10 @@ def test_a_missing_piece_names_the_command_that_fills_it(run, piece):
     html, markdown, content = written(run)
     gone = {"rm": ["rm", "card"]}.get(piece, [piece])
     assert list(content["missing"]) == gone
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    empty = {"evaluation": {"Models", "Summaries"}, "doctor": {"Health"}, "cost": {"Cost"}, "card": {"Reward model"}}
+    assert not set(headings) & set().union(*(empty.get(name, set()) for name in gone))
+    assert headings[-1] == "Not here yet"
     for name in gone:
         assert f"`{content['missing'][name]}`" in markdown
         assert f"<code>{content['missing'][name].replace('&', '&amp;')}</code>" in html
