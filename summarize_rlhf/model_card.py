@@ -65,7 +65,7 @@ def model_card(record: dict[str, Any]) -> str:
         library_name="peft" if adapter else "transformers",
         pipeline_tag=None if stage == "rm" else "text-generation",
         base_model=_hub_id(flat.get("model") or flat.get("model.model_path") or record.get("model")),
-        datasets=[name] if (name := _hub_id(_dataset(record, flat))) else None,
+        datasets=[name] if (name := _hub_id(flat.get("dataset"))) else None,
         tags=TAGS[stage],
     )
     results = {
@@ -93,10 +93,6 @@ def model_card(record: dict[str, Any]) -> str:
 def _hub_id(name: Any) -> str | None:
     """Return a name that can be one on the Hub, and is no directory here."""
     return name if isinstance(name, str) and HUB_ID.fullmatch(name) and not Path(name).exists() else None
-
-
-def _dataset(record: dict[str, Any], flat: dict[str, Any]) -> Any:
-    return flat.get("dataset") or flat.get("train.trainer_kwargs.identity.task.dataset")
 
 
 def _flat(section: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
