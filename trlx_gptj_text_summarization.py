@@ -23,7 +23,7 @@ import trlx
 from reward_model.card_check import card_lines
 from reward_model.label_scores import label_scores
 from reward_model.scoring import Scorer
-from summarize_rlhf import UserError
+from summarize_rlhf import UserError, hub
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover
@@ -49,6 +49,7 @@ from trlx.data.default_configs import (
     TRLConfig,
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
+from trlx.trainer.checkpoint import BEST
 from trlx.trainer.setup import check_policy, join_processes
 
 UNFROZEN = 8  # blocks, from the top
@@ -102,6 +103,8 @@ class Task:
     value_from_reward_model: bool = knob(False, "the value function starts from it, as with method.value_model")
     max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
     max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
+    push_to_hub: bool = knob(False, "upload the best policy's directory to the Hugging Face Hub at the end")
+    hub_model_id: str | None = knob(None, "OWNER/NAME on the Hub; null: hf_model, of the token's owner")
 
 
 def configure() -> tuple[TRLConfig, Task]:
@@ -162,6 +165,8 @@ def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room
 def main() -> None:
     tune_process()
     config, task = configure()
+    best = Path(config.train.checkpoint_dir) / BEST
+    repo = hub.repo_to_push(task.push_to_hub, task.hub_model_id, best)
     state = join_processes()
     hold_run_directory(config.train.checkpoint_dir, "ppo")
 
@@ -219,6 +224,7 @@ def main() -> None:
     trlx.train(reward_fn=reward_fn, prompts=prompts, eval_prompts=eval_prompts, config=config)
     if state.is_main_process:
         print_line(config.train.checkpoint_dir)
+        hub.push(best, repo)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
 from summarize_rlhf.report import format_table
+from summarize_rlhf.report_page.page import write_report
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run.errors import main_guard
 
@@ -166,8 +167,10 @@ def main() -> None:
     ]
     for name in [*shown, "inference/rouge.csv", "inference/reward.csv", "ppo/samples.jsonl"]:
         shutil.copy(args.run / name, args.run.parent / Path(name).name)
+    write_report([args.run], args.run)
     print(tables(summary))
     print(f"\nwrote {args.run.parent}/: summary.json, ppo_curves.png, samples.jsonl, rouge.csv, reward.csv, summaries")
+    print(f"wrote {args.run}/report.html")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from reward_model.frozen_blocks import can_keep, keep_trunk
 from reward_model.loss import LOSSES, end_scores
 from reward_model.pairs import PackedPairs, SeparatePairs, can_pack
 from reward_model.reward_model import RewardModel
-from summarize_rlhf import versions
+from summarize_rlhf import hub, versions
 from summarize_rlhf.data import fingerprint, warn_of_repeats
 from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover, run_record, save_run
@@ -45,6 +45,7 @@ from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
+from summarize_rlhf.model_card import write_model_card
 from summarize_rlhf.run import launch, presets, trackers
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.best_model import trained_weights
@@ -125,6 +126,13 @@ class RewardArguments(LoraArguments):
     report_to: str = knob(
         "wandb", "experiment tracker; wandb is offline without a login", choices=trackers.TRACKERS, may_change=True
     )
+    run_name: str | None = knob(
+        None, "name that all stages of a run share at the tracker; None: stage 1's", may_change=True
+    )
+    push_to_hub: bool = knob(False, "upload the finished directory to the Hugging Face Hub", may_change=True)
+    hub_model_id: str | None = knob(
+        None, "OWNER/NAME on the Hub; None: the name of output_dir, of the token's owner", may_change=True
+    )
     seed: int = knob(42, "seed of the value head, the order of pairs and dropout", least=0, below=2**32)
 
 
@@ -180,13 +188,15 @@ def main() -> None:
     versions.check_versions()
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
+    repo = hub.repo_to_push(args.push_to_hub, args.hub_model_id, args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir, dtype_for(), "reward-model")  # joins the process group
+    source = args.model or find_model(*SFT_MODEL)
+    run = trackers.run_name(args.run_name, args.output_dir, source)
+    training = training_arguments(args, steps_dir, dtype_for(), f"{run}/reward-model")  # joins the process group
     hold_run_directory(steps_dir, "rm")
     first = training.process_index == 0
 
     # 1. The pairs, as token ids
-    source = args.model or find_model(*SFT_MODEL)
     check_found(source, *SFT_MODEL)
     tokenizer = load_tokenizer(args.tokenizer or source)
     if is_local(source):
@@ -200,6 +210,8 @@ def main() -> None:
         warn_of_repeats(rows["train"], rows["test"])
     start = find_resume_point(args, tokenizer, rows["train"], RewardModel.check, weights_digest(source) or source)
     if start.finished:
+        if first:
+            hub.push(args.output_dir, repo)
         return
     encoded = {
         split: encode_comparisons(part, tokenizer, args.max_length, first, args.fresh) for split, part in rows.items()
@@ -240,6 +252,7 @@ def main() -> None:
         metrics=metrics,
         order=LengthGroupedSampler(lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
+        group=run,
     )
     trainer.train(resume_from_checkpoint=start.checkpoint)
     results = next(logs for logs in reversed(trainer.state.log_history) if "eval_accuracy" in logs)
@@ -257,7 +270,7 @@ def main() -> None:
         record = run_record(
             "rm", asdict(args), tokenizer, args.seed, args.max_length, data,
             settings=start.settings, model=source, steps=trainer.state.global_step, processes=training.world_size,
-            results=results, **base_record(adapter, args, source),
+            results=results, run_name=run, **base_record(adapter, args, source),
         )  # fmt: skip
         with write_model(args.output_dir, RewardModel.check) as tmp:
             if adapter is not None and not args.merge_adapter:
@@ -269,12 +282,14 @@ def main() -> None:
                 model.save(tmp, weights)
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
+            write_model_card(tmp, record)
             save_run(tmp, record)
             if card is not None:
                 write_card(tmp, card, tmp)
         drop_step_checkpoints(steps_dir)
         print(f"accuracy {results['eval_accuracy']:.3f} on {len(rows['test'])} pairs; wrote {args.output_dir}")
         print_line(args.output_dir)
+        hub.push(args.output_dir, repo)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sft.loss import IGNORED, SupervisedLM, mean_loss
 from sft.summarize_dataset import LOSS_ON, PadRight, TLDRDataset
-from summarize_rlhf import versions
+from summarize_rlhf import hub, versions
 from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats, write_rows
 from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import run_record, save_run
@@ -32,6 +32,7 @@ from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import generate
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import SFT_MODEL
+from summarize_rlhf.model_card import write_model_card
 from summarize_rlhf.report import print_samples
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.run import launch, presets, trackers
@@ -106,6 +107,15 @@ class SFTArguments(LoraArguments):
     report_to: str = knob(
         "wandb", "experiment tracker; wandb is offline without a login", choices=trackers.TRACKERS, may_change=True
     )
+    run_name: str | None = knob(
+        None,
+        "name that all stages of a run share at the tracker; None: that of the folder of output_dir",
+        may_change=True,
+    )
+    push_to_hub: bool = knob(False, "upload the finished directory to the Hugging Face Hub", may_change=True)
+    hub_model_id: str | None = knob(
+        None, "OWNER/NAME on the Hub; None: the name of output_dir, of the token's owner", may_change=True
+    )
     seed: int = knob(42, "seed of the order of rows and of dropout", least=0, below=2**32)
 
 
@@ -169,8 +179,10 @@ def main() -> None:
     versions.check_versions()
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
+    repo = hub.repo_to_push(args.push_to_hub, args.hub_model_id, args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir, dtype_for(), "sft")  # joins the process group
+    run = trackers.run_name(args.run_name, args.output_dir)
+    training = training_arguments(args, steps_dir, dtype_for(), f"{run}/sft")  # joins the process group
     hold_run_directory(steps_dir, "sft")
     first = training.process_index == 0
 
@@ -186,6 +198,8 @@ def main() -> None:
     weights = weights_digest(args.model) or args.model
     start = find_resume_point(args, tokenizer, rows["train"], read_causal_lm, weights, chosen_on)
     if start.finished:
+        if first:
+            hub.push(args.output_dir, repo)
         return
     encoded = {
         split: TLDRDataset(
@@ -215,6 +229,7 @@ def main() -> None:
         order=LengthGroupedSampler(encoded["train"].lengths, args.global_batch_size, args.seed),
         minutes=args.save_minutes,
         keep_best=not keeps_last(args),
+        group=run,
     )
     trainer.train(resume_from_checkpoint=start.checkpoint)
 
@@ -228,6 +243,7 @@ def main() -> None:
         shown = rows["valid"].select(range(min(args.rouge_rows, len(rows["valid"]))))
         scores, samples = summarise(trainer, tokenizer, shown, args)
         trainer.log(scores)
+        trainer.log_samples(samples)
         results |= scores
 
     # 5. The directory for stages 2 and 3, complete or not at all
@@ -237,7 +253,7 @@ def main() -> None:
         record = run_record(
             "sft", asdict(args), tokenizer, args.seed, args.max_length, data,
             settings=start.settings, steps=trainer.state.global_step, kept=kept, processes=training.world_size,
-            results=results, **base_record(adapter, args, args.model),
+            results=results, run_name=run, **base_record(adapter, args, args.model),
         )  # fmt: skip
         with write_model(args.output_dir, read_causal_lm) as tmp:
             if adapter is not None and not args.merge_adapter:
@@ -251,11 +267,13 @@ def main() -> None:
             tokenizer.save_pretrained(tmp)
             metrics.copy_to(tmp)
             write_rows(tmp / "samples.jsonl", samples)
+            write_model_card(tmp, record)
             save_run(tmp, record)
         drop_step_checkpoints(steps_dir)
         print_samples(samples[:3])
         print(f"wrote {args.output_dir}")
         print_line(args.output_dir)
+        hub.push(args.output_dir, repo)
 
 
 if __name__ == "__main__":

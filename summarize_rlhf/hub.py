@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from summarize_rlhf import UserError
 
@@ -78,3 +80,49 @@ def unreachable(what: str, name: str | Path, error: BaseException) -> UserError:
         f"cannot load the {what} {str(name)!r}: it is no local path, and the Hugging Face Hub cannot be reached. "
         f"Name a local directory, or run ./quickstart.sh, which needs no network"
     )
+
+
+def repo_to_push(asked: bool, name: str | None, directory: str | Path) -> str | None:
+    """Return the id of the repository that a finished `directory` will be pushed to, None where that is not `asked`.
+
+    Without a `name` it is the directory's, under the owner of the token. Raises `UserError` for what can be known to
+    fail before there is anything to push: no login, no network, a name that the Hub does not take.
+    """
+    if not asked:
+        return None
+    repo = name or Path(directory).resolve().name
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"hub_model_id {repo!r} is no name on the Hugging Face Hub: write OWNER/NAME") from error
+    if huggingface_hub.get_token() is None:
+        raise UserError(
+            f"push_to_hub: there is no login to push {repo} with. Run: hf auth login, or set HF_TOKEN to a token that "
+            "may write, or leave push_to_hub out"
+        )
+    if not use_hub():
+        raise UserError(
+            f"push_to_hub: the Hugging Face Hub cannot be reached to push {repo}. Leave it out, and push the finished "
+            f"directory later: hf upload {repo} {directory}"
+        )
+    return repo
+
+
+def push(directory: str | Path, repo: str | None) -> None:
+    """Upload a finished directory, as it is, to `repo`; nothing where that is None. One process calls this.
+
+    Trainer's own `push_to_hub` uploads the folder of its checkpoints instead. Raises `UserError` where the Hub refuses:
+    the directory stays.
+    """
+    if repo is None:
+        return
+    try:
+        api = huggingface_hub.HfApi()
+        full = api.create_repo(repo, exist_ok=True).repo_id
+        api.upload_folder(repo_id=full, folder_path=directory, commit_message=f"Upload {Path(directory).name}")
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"{directory} is complete, but was not pushed to {repo}: {reason}. Try again: hf upload {repo} {directory}"
+        ) from error
+    print(f"pushed {directory} to {huggingface_hub.constants.ENDPOINT}/{full}")

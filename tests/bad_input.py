@@ -41,6 +41,7 @@ CONFIGS = {
         "a global batch of 8 cannot be made of 1 process(es) × 3 rows",
     ),
     "longer than the model reads": (lambda *_: {"max_length": 1000}, "max_length is 1000 tokens, but the model"),
+    "push without a login": (lambda *_: {"push_to_hub": True}, "there is no login to push out with"),
     "somebody's files": (somebodys_files, "holds files that no stage wrote"),
     "a directory in a file": (under_a_file, "Not a directory|cannot write"),
     "a DeepSpeed file with an optimizer": (
@@ -78,6 +79,7 @@ OVERRIDES = {
     ),
     "no such guard": (lambda *_: {"train.guards": {"kll": 1}}, "train.guards has no option 'kll'"),
     "no reward model": (lambda world, tmp: {"reward_model": tmp / "none"}, "no reward model at"),
+    "push without a login": (lambda *_: {"task.push_to_hub": True}, "there is no login to push hf_model with"),
 }
 
 TABLE: list[tuple[str, str, Fault, str]] = []

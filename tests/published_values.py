@@ -128,8 +128,11 @@ OURS = {  # name: (value, why it is not the published one)
     "sft": LORA
     | {
         "preset": ("carper", "the published values"),
+        "push_to_hub": (False, "nothing leaves the machine unasked"),
+        "hub_model_id": (None, "for push_to_hub"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "per_device_eval_batch_size": (16, "published 1; changes no result"),
+        "run_name": (None, "names the run at the tracker"),
         "rouge_rows": (300, "published: ROUGE of the teacher-forced argmax; here of so many generated summaries"),
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK),
@@ -138,11 +141,14 @@ OURS = {  # name: (value, why it is not the published one)
     "rm": LORA
     | {
         "preset": ("carper", "the published values"),
+        "push_to_hub": (False, "nothing leaves the machine unasked"),
+        "hub_model_id": (None, "for push_to_hub"),
         "model": (None, "stage 1's directory if it is there, else the published CarperAI/openai_summarize_tldr_sft"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
         "per_device_eval_batch_size": (4, "published 1; changes no result"),
         "card_pairs": (500, NEW),
+        "run_name": (None, "names the run at the tracker"),
         "trunk_cache_gb": (64.0, "changes no result: the frozen blocks run once for all epochs"),
         "gradient_checkpointing": (False, NEW),
         "pack_pairs": (True, "changes no result: a pair's post is computed once"),
@@ -151,6 +157,8 @@ OURS = {  # name: (value, why it is not the published one)
         "fresh": (False, RESUME),
     },
     "ppo": {
+        "task.push_to_hub": (False, "nothing leaves the machine unasked"),
+        "task.hub_model_id": (None, "for push_to_hub"),
         "tokenizer.tokenizer_path": ("CarperAI/openai_summarize_tldr_sft", "published 'gpt2', whose tokens these are"),
         "train.project_name": ("summarize_RLHF", "a name alone; published 'trlx', trlX's default"),
         "train.run_name": (None, NEW),

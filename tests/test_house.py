@@ -18,6 +18,7 @@ BELOW = ("summarize_rlhf.lm", "summarize_rlhf.run", "summarize_rlhf")
 # The doctor's checks stand below the stages, each of which ends with them; its probes ask the stages' models.
 DOCTOR, PROBES = "summarize_rlhf.doctor", "summarize_rlhf.doctor.probes"
 ARROWS = {
+    "summarize_rlhf.report_page": BELOW,
     f"{DOCTOR}.__main__": (PROBES, DOCTOR, *BELOW),
     PROBES: ("sft", "reward_model", DOCTOR, *BELOW),
     DOCTOR: BELOW,

@@ -12,7 +12,7 @@ mkdir -p "$root"
 [ $# -gt 0 ] || set -- -q -n 2 --dist worksteal
 
 # The first version of each range in requirements.txt as `name==version`.
-oldest() { sed -nE 's/^([a-z-]+)>=([0-9.]+).*/\1==\2/p' requirements.txt; }
+oldest() { sed -nE 's/^([a-z0-9-]+)>=([0-9.]+).*/\1==\2/p' requirements.txt; }
 
 code=0
 for which in oldest newest; do

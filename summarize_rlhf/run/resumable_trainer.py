@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import nn
 from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
 from summarize_rlhf import UserError
 from summarize_rlhf.run import checkpoints, trackers
@@ -26,7 +27,8 @@ class ResumableTrainer(GlobalBatchTrainer):
 
     `args.output_dir` gets the newest `save_total_limit` folders `checkpoint-<step>`, each complete or absent, and the
     `metrics`. A resumed run must have the same `settings`. A checkpoint is also written when `minutes` have passed.
-    `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. A gradient that is not finite ends the
+    `keep_best` keeps the model with the lowest `eval_loss` for `restore_kept`. `group` holds the stages of one run
+    together at W&B. A gradient that is not finite ends the
     run, with the last checkpoint kept.
     """
 
@@ -36,10 +38,11 @@ class ResumableTrainer(GlobalBatchTrainer):
         metrics: MetricsFile,
         minutes: float | None,
         keep_best: bool = False,
+        group: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs, callbacks=[metrics])
-        self.settings, self.metrics = settings, metrics
+        self.settings, self.metrics, self.group = settings, metrics, group
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # `_save_checkpoint` does it
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
@@ -62,7 +65,26 @@ class ResumableTrainer(GlobalBatchTrainer):
 
         named = trackers.wandb_run(Path(self.args.output_dir), goes_on=self.resumed_from is not None)
         if wandb.run is None:
-            wandb.init(project=os.getenv("WANDB_PROJECT", "huggingface"), name=self.args.run_name, **named)
+            named |= {"project": os.getenv("WANDB_PROJECT", trackers.PROJECT), "name": self.args.run_name}
+            wandb.init(**named, group=os.getenv("WANDB_RUN_GROUP") or self.group)
+
+    def log_samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Show a table of samples in the tracker, after something was logged behind the training: that opens it."""
+        if not self.is_world_process_zero():
+            return
+        step = self.state.global_step
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, WandbCallback):
+                import wandb
+
+                trackers.log_table("wandb", wandb.run, "samples", rows)
+            elif isinstance(callback, TrackioCallback):
+                import trackio
+
+                trackers.log_table("trackio", trackio, "samples", rows)
+            elif isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                trackers.log_table("tensorboard", callback.tb_writer, "samples", rows, step)
+                callback.tb_writer.flush()
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         """Load optimizer and weights of a checkpoint, but run no code that a pickle may hold."""

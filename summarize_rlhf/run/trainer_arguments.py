@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainingArguments
 
-from summarize_rlhf.run import launch
+from summarize_rlhf.run import launch, trackers
 from summarize_rlhf.run.deepspeed_config import check_batch, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import clip_at
 
@@ -35,8 +35,9 @@ def training_arguments(
 ) -> TrainingArguments:
     """Build TrainingArguments for this machine from a stage's arguments. Joins the process group.
 
-    `steps_dir` gets the checkpoints; `dtype` is the precision to train in; `run_name` is the name at W&B.
+    `steps_dir` gets the checkpoints; `dtype` is the precision to train in; `run_name` is the name at the tracker.
     """
+    trackers.check_tracker(args.report_to)
     steps = launch.accumulation(args.global_batch_size, args.per_device_train_batch_size, launch.world_size())
     batch = {
         "train_batch_size": args.global_batch_size,
@@ -64,6 +65,7 @@ def training_arguments(
         logging_steps=args.logging_steps,
         report_to=args.report_to,
         run_name=run_name,
+        project=trackers.PROJECT,
         remove_unused_columns=False,
         seed=args.seed,
         **machine_arguments(args.deepspeed_config, dtype, args.max_grad_norm, batch),

@@ -77,7 +77,7 @@ def test_evolve_copies() -> None:
         ({"train": {"trainer": "AccelerateSFTTrainer"}}, "sft/train_gptj_summarize.py"),
         ({"train": {"trainer": "AccelerateRFTTrainer"}}, "rejection fine-tuning"),
         ({"model": {"model_arch_type": "seq2seq"}}, "'seq2seq': encoder-decoder models"),
-        ({"train": {"tracker": "comet"}}, "train.tracker 'comet': use 'wandb', 'tensorboard' or null"),
+        ({"train": {"tracker": "comet"}}, "train.tracker 'comet': use 'wandb', 'tensorboard', 'trackio' or null"),
         ({"optimizer": {"name": "adamw_8bit_bnb"}}, "'adamw_8bit_bnb' is unknown; use 'adam' or 'adamw'"),
         ({"scheduler": {"name": "cosine"}}, "scheduler.name 'cosine' is unknown; use 'cosine_annealing'"),
         ({"method": {"scale_reward": "std"}}, "scale_reward 'std': use None, 'running' or 'ref'"),

@@ -16,6 +16,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.lm.speed import tune_model
 
 HF_MODEL = {
+    "README.md",
     "config.json",
     "generation_config.json",
     "model.safetensors",

@@ -21,6 +21,7 @@ from summarize_rlhf.run.run_directory import MARKER
 from summarize_rlhf.tokenizer import load_tokenizer
 
 HF_MODEL = {
+    "README.md",
     "config.json",
     "generation_config.json",
     "model.safetensors",
@@ -97,6 +98,7 @@ def test_writes_exactly_these_files(trained):
     assert {p.name for p in out.iterdir()} == files
     for name in ("best_checkpoint", "checkpoint_32"):
         assert {p.name for p in (out / name / "hf_model").iterdir()} == HF_MODEL
+        assert {*json.loads((out / name / "hf_model/run.json").read_text())["files"], "run.json"} == HF_MODEL
 
 
 def test_console_has_no_warning_of_ours(trained):

@@ -2,12 +2,15 @@
 
 import inspect
 import json
+import shutil
 
 import pytest
 from tiny_trlx import PROMPTS, tiny_config
 
 import trlx
+from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.run.kept import read_value
+from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TRLConfig
 
 # The shape of trlX 0.7's own PPO files (configs/ppo_config.yml there), every field that it knows.
@@ -138,6 +141,24 @@ def test_tracker_gets_run_name_and_tags(gptj_dir, tmp_path, monkeypatch) -> None
     assert seen["init_kwargs"] == {"wandb": run}
     assert seen["config"]["train"]["tags"] == ["a"]
     json.dumps(seen["config"])
+
+
+def test_a_run_joins_the_group_of_the_stage_that_wrote_its_model(gptj_dir, tmp_path, monkeypatch) -> None:
+    """Under the names of Trackio's and of W&B's `init`; a resumed run goes on with its own."""
+    from trlx.trainer import setup
+
+    sft, seen = shutil.copytree(gptj_dir, tmp_path / "sft"), {}
+    save_run(sft, run_record("sft", {}, load_tokenizer(sft), 0, 120, {}, run_name="seed_3"))
+    spy = {"is_main_process": True, "init_trackers": lambda _, project, **given: seen.update(given["init_kwargs"])}
+    for tracker, goes_on in (("trackio", False), ("wandb", False), ("trackio", True)):
+        config = tiny_config(sft, tmp_path, **{"train.tracker": tracker})
+        setup.start_trackers(type("Spy", (), spy)(), config, goes_on)
+        resume = "allow" if goes_on or tracker == "wandb" else "never"
+        expected = {"name": "seed_3/ppo", "group": "seed_3", "resume": resume}
+        assert {name: seen[tracker][name] for name in expected} == expected
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    assert setup.group_of(str(sft)) == "mine"
+    assert setup.group_of(str(gptj_dir)) is None
 
 
 def test_a_script_written_for_trlx_runs(gptj_dir, tmp_path) -> None:

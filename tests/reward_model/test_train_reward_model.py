@@ -18,8 +18,15 @@ from summarize_rlhf.handover import check_files, run_record, save_run
 from summarize_rlhf.tokenizer import load_tokenizer
 
 CARD = {"card.json", "card.md", "card.png"}
-FILES = {"config.json", "metrics.jsonl", "model.safetensors", "run.json", "tokenizer.json", "tokenizer_config.json"}
-FILES |= CARD
+FILES = CARD | {
+    "README.md",
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "run.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 TINY = {
     "max_length": 120,
     "max_steps": 8,
@@ -82,6 +89,7 @@ def lines_of(output: Path) -> list[dict]:
 def test_exactly_these_files_are_written(trained):
     output, done = trained
     assert {path.name for path in output.iterdir()} == FILES
+    assert {*json.loads((output / "run.json").read_text())["files"], "run.json"} == FILES - CARD
     assert sorted(path.name for path in output.parent.iterdir()) == ["rm_checkpoint", "rm_checkpoint-steps"]
     assert "train: 40 pairs; left out: 0 with equal summaries" in done.stdout
     assert "\ndoctor: reward model " in done.stdout

@@ -11,6 +11,7 @@ LAUNCH = "summarize_rlhf/run/launch.py"
 BEST = "summarize_rlhf/run/best_model.py"
 EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
 SETUP = "trlx/trainer/setup.py"
+TRACKERS = "summarize_rlhf/run/trackers.py"
 SFT = "sft/train_gptj_summarize.py"
 
 # fmt: off
@@ -53,6 +54,11 @@ ROWS = [
     ("mean of micro-batch means", BATCH, "self.count(inputs) if num_items_in_batch is None else num_items_in_batch / self.args.world_size", "self.count(inputs) * (self.current_gradient_accumulation_steps if self.model.training else 1)", "run/test_global_batch.py::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
     ("stand-in row is trained on", BATCH, 'float(bool(rows))}', '1.0}', "run/test_global_batch.py::test_weights_and_log_are_those_of_a_plain_loop_over_global_batches"),
     ("leftover rows dropped", BATCH, "math.ceil(len(self.order) / (self.size * self.processes))", "len(self.order) // (self.size * self.processes)", "run/test_global_batch.py::test_micro_batches_hold_each_row_once_and_are_as_many_everywhere"),
+    # trackers
+    ("trackio missing is not told", TRACKERS, "find_spec(\"trackio\") is None", "find_spec(\"trackio\") is False", "run/test_trackers.py::test_a_tracker_that_is_not_installed_is_one_line"),
+    ("stages of a run apart at the tracker", TRACKERS, "return (record or {}).get(\"run_name\") or", "return", "run/test_trackers.py::test_the_stages_of_a_run_share_its_name"),
+    ("TensorBoard's table takes HTML", TRACKERS, ".replace(\"<\", \"&lt;\")", "", "run/test_trackers.py::test_samples_are_a_table_at_tensorboard"),
+    ("PPO apart at the tracker", SETUP, "train.group_name or group_of(config.model.model_path)", "train.group_name", "ppo/test_trlx_surface.py::test_a_run_joins_the_group_of_the_stage_that_wrote_its_model"),
     # hand-over
     ("evaluations that choose the model may change", SFT, "return args.keep == \"last\"", "return True", "run/test_may_change.py::test_evaluations_may_change_only_where_they_do_not_choose_the_model"),
 ]

@@ -22,6 +22,7 @@ from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.tokenizer import load_tokenizer
 
 FILES = [
+    "README.md",
     "config.json",
     "generation_config.json",
     "metrics.jsonl",
@@ -83,6 +84,7 @@ def test_the_documented_command_writes_exactly_its_files(trained, gptj_dir, tldr
     left = {path.name for path in (trained.folder / "out-steps").iterdir()}
     assert left == {"metrics.jsonl", "run_directory.json"}
     record = json.loads((trained.out / "run.json").read_text())
+    assert sorted([*record["files"], "run.json"]) == FILES  # with their hashes
     assert record["stage"] == "sft"
     assert (record["seed"], record["max_length"], record["steps"], record["processes"]) == (7, 100, 8, 1)
     assert record["arguments"]["model"] == str(gptj_dir)

@@ -25,8 +25,8 @@ def check_config(config: TRLConfig) -> None:
     for side in ("truncation_side", "padding_side"):
         check_known(f"tokenizer.{side}", getattr(config.tokenizer, side), ("left", "right"))
     check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
-    if train.tracker not in ("wandb", "tensorboard", None):
-        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard' or null.")
+    if train.tracker not in ("wandb", "tensorboard", "trackio", None):
+        raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard', 'trackio' or null.")
     check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))
     check_known("scheduler.name", config.scheduler.name, tuple(SCHEDULERS))
     arguments.check_model_path("model.model_path", config.model.model_path)

@@ -103,9 +103,11 @@ class TrainConfig:
     trainer_kwargs: dict[str, Any] = option(dict, "further keyword arguments of the trainer")
 
     project_name: str = option("trlx", "project at the tracker", may_change=True)
-    run_name: str | None = option(None, "run at W&B", may_change=True)
+    run_name: str | None = option(None, "run at the tracker; null: ppo, in a group", may_change=True)
     entity_name: str | None = option(None, "entity at W&B", may_change=True)
-    group_name: str | None = option(None, "group at W&B", may_change=True)
+    group_name: str | None = option(
+        None, "group at W&B and Trackio; null: the run that wrote the model", may_change=True
+    )
 
     checkpoint_dir: str = option("ckpts", "where checkpoints, metrics.jsonl and samples go", may_change=True)
     rollout_logging_dir: str | None = option(None, "where each rollout is written; null: nowhere", may_change=True)
@@ -123,7 +125,7 @@ class TrainConfig:
     save_total_limit: int | None = option(3, "newest checkpoints kept; null: all", least=1, may_change=True)
     guards: dict[str, Any] = option(dict, "when to warn or to stop (trlx/trainer/guards.py)", may_change=True)
 
-    tracker: str | None = option("wandb", "wandb, tensorboard or null", may_change=True)
+    tracker: str | None = option("wandb", "wandb, tensorboard, trackio or null", may_change=True)
     logging_dir: str | None = option(None, "where TensorBoard logs; null: checkpoint_dir", may_change=True)
     tags: list[str] = option(list, "tags at W&B", may_change=True)
 

@@ -23,6 +23,7 @@ from summarize_rlhf.handover import RUN_FILE, check_files, read_run, run_record,
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import Reader, read_causal_lm, write_model
 from summarize_rlhf.lm.weights import check_shapes, shapes_in, shapes_of
+from summarize_rlhf.model_card import write_model_card
 from summarize_rlhf.run import checkpoints, zero3
 from summarize_rlhf.run.disk_space import ADAM, FP32, Need, checkpoints_at_once, held
 from summarize_rlhf.run.files import recover_directory
@@ -72,6 +73,7 @@ def save_pretrained(trainer, directory: str | Path, merge_adapter: bool = False)
                 trainer.policy.model.save_pretrained(tmp, state_dict=_part(state, "model."))
             trainer.tokenizer.save_pretrained(tmp)
             save_file(_part(state, "v_head."), tmp / "value_head.safetensors")
+            write_model_card(tmp, record)
             save_run(tmp, record)
     accelerator.wait_for_everyone()
 

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from summarize_rlhf.reading import printable
 from summarize_rlhf.run.files import write_file
 from summarize_rlhf.run.json_lines import EMPTY, JsonLines
+from summarize_rlhf.run.trackers import log_table
 
 
 class RunLog:
@@ -39,9 +40,11 @@ class RunLog:
         self.accelerator.log(values, step=step)
 
     def samples(self, rows: list[dict[str, Any]], step: int, show: int = 3) -> None:
-        """Write all of an evaluation's samples to samples.jsonl, the first few to the screen."""
+        """Write an evaluation's samples to samples.jsonl, a table of them to the tracker, a few to the screen."""
         if self.accelerator.is_main_process:
             self.files["samples"].append({"step": step, **row} for row in rows)
+            for tracker in self.accelerator.trackers:
+                log_table(tracker.name, tracker.tracker, "samples", rows, step)
             tqdm.write(f"samples at step {step} (reward, prompt → output)")
             for row in rows[:show]:
                 reward = f"{row['reward']:+.3f}" if "reward" in row else ""

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.integrations import unset_hf_deepspeed_config
 
 from summarize_rlhf import UserError
+from summarize_rlhf.handover import RUN_FILE, read_run
 from summarize_rlhf.lm import generation_options
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import FAMILIES
@@ -20,7 +21,7 @@ from summarize_rlhf.lm.weights import check_is_text_model, check_positions, clea
 from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
 from summarize_rlhf.run.deepspeed_defaults import GRAD_SCALER, clip_at, written_out
 from summarize_rlhf.run.launch import check_environment, prepare_deepspeed, world_size
-from summarize_rlhf.run.trackers import quiet_wandb, wandb_run
+from summarize_rlhf.run.trackers import check_tracker, quiet_wandb, wandb_run
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.configs import TokenizerConfig, TRLConfig, plain
 from trlx.models import lora, trlx_checkpoint, value_head
@@ -67,6 +68,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     Accelerate and DeepSpeed count micro-batches instead (`BatchPlan`). The DeepSpeed file is adapted to the hardware.
     """
     train = config.train
+    check_tracker(train.tracker)
     if train.tracker == "wandb":
         quiet_wandb()
     join_processes()
@@ -117,19 +119,33 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
 
 
 def start_trackers(accelerator: Accelerator, config: TRLConfig, goes_on: bool) -> None:
-    """Start the tracker's run; W&B gets project, run name, entity, group and tags, and resumes its earlier run."""
+    """Start the tracker's run; W&B gets project, run name, entity, group and tags, and resumes its earlier run.
+
+    Without a group of its own the run joins that of the stage that wrote its model.
+    """
     train = config.train
     if train.tracker is None:
         return
     settings = plain(config.to_dict())
-    if train.tracker == "tensorboard":  # which takes no nesting, no lists and no None
+    if train.tracker != "wandb":  # TensorBoard takes no nesting, no lists and no None
         flat = flatten_dict(settings)
         settings = {key: x if isinstance(x, int | float | str | bool) else str(x) for key, x in flat.items()}
-    wandb = {"name": train.run_name, "entity": train.entity_name, "group": train.group_name, "tags": train.tags}
+    group = train.group_name or group_of(config.model.model_path)
+    named = {"name": train.run_name or (f"{group}/ppo" if group else None), "group": group}
     options = {}
     if train.tracker == "wandb" and accelerator.is_main_process:
-        options["wandb"] = wandb | wandb_run(Path(train.checkpoint_dir), goes_on)
+        wandb = {"entity": train.entity_name, "tags": train.tags}
+        options["wandb"] = named | wandb | wandb_run(Path(train.checkpoint_dir), goes_on)
+    if train.tracker == "trackio":
+        options["trackio"] = named | {"resume": "allow" if goes_on else "never"}
     accelerator.init_trackers(train.project_name, config=settings, init_kwargs=options)
+
+
+def group_of(model_path: str | PretrainedConfig) -> str | None:
+    """Return the name of the run that a stage of this repository wrote the model in, if one did."""
+    if isinstance(model_path, PretrainedConfig) or not (Path(model_path) / RUN_FILE).is_file():
+        return None
+    return os.environ.get("WANDB_RUN_GROUP") or read_run(model_path).get("run_name")
 
 
 def build_tokenizer(config: TokenizerConfig) -> PreTrainedTokenizerBase:
