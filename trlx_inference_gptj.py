@@ -21,7 +21,7 @@ from summarize_rlhf.handover import check_handover
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
 from summarize_rlhf.lm.generation_options import check_options
 from summarize_rlhf.lm.kl import kl_of_responses
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import PRECISIONS, dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import Generated, generate
 from summarize_rlhf.lm.weights import check_found, check_positions, find_model, load_causal_lm
@@ -53,6 +53,10 @@ class InferenceArguments:
     temperature: float = knob(1.0, "divides the logits when sampling; 0: greedy", least=0)
     kl: bool = knob(True, "measure the KL of PPO to SFT along PPO's summaries; holds both models in memory")
     batch_size: int = knob(32, "prompts generated at once; changes memory and speed only", least=1)
+    precision: str = knob(
+        "auto", "run the models in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     seed: int = knob(0, "seed of the samples", least=0, below=2**32)
     output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
 
@@ -66,7 +70,7 @@ def summarise(name: str, path: str, rows: Dataset, args: InferenceArguments, dev
     tokenizer = load_tokenizer(path)
     if Path(path).is_dir():
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
-    model = load_causal_lm(path, dtype=dtype_for(device)).to(device)
+    model = load_causal_lm(path, dtype=dtype_for(device, args.precision)).to(device)
     check_positions(model.config, args.max_length, "--max_length")
     room = args.max_length - args.max_new_tokens
     prompts = [prompt_text(body) for body in cut_prompts(tokenizer, rows["prompt"], room, places(rows))]
@@ -94,7 +98,8 @@ def divergence(summaries: dict[str, list[Generated]], args: InferenceArguments, 
         print("KL of PPO to SFT is left out: they have different tokenizers")
         return {}
     ppo, sft = (
-        load_causal_lm(path, dtype=dtype_for(device)).to(device).eval() for path in (args.ppo_model, args.sft_model)
+        load_causal_lm(path, dtype=dtype_for(device, args.precision)).to(device).eval()
+        for path in (args.ppo_model, args.sft_model)
     )
     return {
         way: kl_of_responses(
@@ -127,7 +132,9 @@ def main() -> None:
         for name, path in (("SFT", args.sft_model), ("PPO", args.ppo_model))
     }
     kl = divergence(summaries["PPO"], args, device)
-    scorer = Scorer.from_pretrained(args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device))
+    scorer = Scorer.from_pretrained(
+        args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device, args.precision)
+    )
     label_rewards = scorer.score(bodies, labels, progress="score labels", places=places(rows))
 
     files: dict[str, str] = {}

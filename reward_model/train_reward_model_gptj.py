@@ -35,7 +35,7 @@ from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.model_directory import write_model
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
@@ -98,6 +98,10 @@ class RewardArguments:
     adam_epsilon: float = knob(1e-8, "AdamW's epsilon", above=0)
     weight_decay: float = knob(0.0, "AdamW's weight decay", least=0)
     max_grad_norm: float | None = knob(None, "clip the global gradient norm to this; None or 0: no clipping", least=0)
+    precision: str = knob(
+        "auto", "train in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
@@ -167,7 +171,8 @@ def main() -> None:
     trackers.quiet_wandb()
     check_output_dir(args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
-    training = training_arguments(args, steps_dir, dtype_for(), "reward-model")  # joins the process group
+    dtype = training_dtype(args.precision)
+    training = training_arguments(args, steps_dir, dtype, "reward-model")  # joins the process group
     hold_run_directory(steps_dir, "rm")
     first = training.process_index == 0
 
@@ -207,7 +212,7 @@ def main() -> None:
     by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"][:].__getitem__)
     encoded["test"] = encoded["test"].select(by_length)  # little padding
     if pack and several_epochs(args, len(lengths)) and can_keep(model):
-        encoded = keep_trunk(model, encoded, pairs, steps_dir, training, args.trunk_cache_gb)
+        encoded = keep_trunk(model, encoded, pairs, steps_dir, training, dtype, args.trunk_cache_gb)
 
     # 3. Training, and at its end the accuracy on test
     metrics = MetricsFile(steps_dir)

@@ -116,10 +116,12 @@ PUBLISHED = {
 
 RESUME = "runs go on where they were interrupted"
 DISK = "disk alone"
+PRECISION = "published: fp16, which the DeepSpeed file says; auto takes bf16 where the hardware has it"
 NEW = "not in the published code; as it stands, it adds nothing"
 OURS = {  # name: (value, why it is not the published one)
     "sft": {
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
+        "precision": ("auto", PRECISION),
         "per_device_eval_batch_size": (16, "published 1; changes no result"),
         "rouge_rows": (300, "published: ROUGE of the teacher-forced argmax; here of so many generated summaries"),
         "save_minutes": (60.0, RESUME),
@@ -130,6 +132,7 @@ OURS = {  # name: (value, why it is not the published one)
         "model": (None, "stage 1's directory if it is there, else the published CarperAI/openai_summarize_tldr_sft"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
+        "precision": ("auto", PRECISION),
         "per_device_eval_batch_size": (4, "published 1; changes no result"),
         "trunk_cache_gb": (64.0, "changes no result: the frozen blocks run once for all epochs"),
         "pack_pairs": (True, "changes no result: a pair's post is computed once"),
@@ -141,6 +144,7 @@ OURS = {  # name: (value, why it is not the published one)
         "tokenizer.tokenizer_path": ("CarperAI/openai_summarize_tldr_sft", "published 'gpt2', whose tokens these are"),
         "train.project_name": ("summarize_RLHF", "a name alone; published 'trlx', trlX's default"),
         "train.run_name": (None, NEW),
+        "train.precision": ("auto", PRECISION),
         "train.resume_from_checkpoint": ("auto", RESUME),
         "train.checkpoint_minutes": (60.0, RESUME),
         "train.save_total_limit": (3, DISK),
