@@ -3,8 +3,8 @@
     python -m summarize_rlhf.plan --model EleutherAI/gpt-j-6B --gpus 2x24 --stage ppo
 
 prints what a stage needs on each GPU and in main memory, the command that starts it so, and, where it does not fit, the
-nearest configuration that does. A model's config is all that is read. The figures are those of the longest rows that
-the settings allow. A GB is 1e9 bytes.
+nearest configuration that does. "Others" are reference, reward model, keys, values and kept trunks. A model's config is
+all that is read. The figures are those of the longest rows that the settings allow. A GB is 1e9 bytes.
 """
 
 import collections
@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.versions import ROOT, commit, versions
 
 STAGES = ("sft", "rm", "ppo")
+KINDS = ("weights", "gradients", "optimizer", "buckets", "activations")
+SIZES = (24, 40, 48, 80, 141)  # GB of the GPUs that there are
 GB = 1e9
 CONTEXT = 1e9  # bytes of a GPU that CUDA, its libraries and NCCL take before the first tensor
 DEFAULT = "EleutherAI/gpt-j-6B"  # whose config is GPTJConfig's defaults: no Hub is asked
@@ -37,7 +39,7 @@ DEFAULT = "EleutherAI/gpt-j-6B"  # whose config is GPTJConfig's defaults: no Hub
 @dataclass
 class PlanArguments:
     model: str = knob(DEFAULT, "directory with a config.json, or Hub id")
-    gpus: str = knob("1x80", "number and size in GB of the GPUs, such as 2x24")
+    gpus: str = knob("1x80", "number and size in GB of the GPUs, such as 2x24; or several, such as 1x24,2x24")
     stage: str = knob("all", "sft, rm, ppo or all", choices=[*STAGES, "all"])
     host: float | None = knob(None, "main memory in GB; None: this machine's", above=0)
     precision: str = knob("bf16", "what the GPUs train in", choices=["bf16", "fp32"])
@@ -79,10 +81,10 @@ FILES = {
 GLOBAL_BATCH = {"sft": 128, "rm": 32}
 
 
-def setup_of(args: PlanArguments, stage: str) -> Setup:
-    found = re.fullmatch(r"(\d+)x(\d+(?:\.\d+)?)", args.gpus)
+def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
+    found = re.fullmatch(r"(\d+)x(\d+(?:\.\d+)?)", gpus)
     if not found or int(found[1]) < 1 or float(found[2]) <= 0:
-        raise UserError(f"--gpus is {args.gpus!r}: number and size in GB are expected, such as 2x24")
+        raise UserError(f"--gpus is {gpus!r}: number and size in GB are expected, such as 2x24")
     checkpointing = stage == "sft" if args.gradient_checkpointing is None else args.gradient_checkpointing
     return Setup(
         stage, int(found[1]), float(found[2]), args.precision, args.offload, args.batch or BATCH[stage],
@@ -129,16 +131,27 @@ def deepspeed_of(setup: Setup) -> dict[str, Any]:
     return config
 
 
-def measure(config: PretrainedConfig, setup: Setup) -> Any:
-    """Run the stage's step on fake tensors, in a process of its own: DeepSpeed keeps the first group it has seen.
+class Measured:
+    """The footprints of a model by setup, each measured once.
 
-    Returns its `Footprint`.
+    In a process of its own, because DeepSpeed keeps the first process group that it has seen.
     """
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(measure_here, (config, setup))
+
+    def __init__(self, config: PretrainedConfig):
+        self.config = config
+        self.found: dict[Setup, Any] = {}
+
+    def __call__(self, setup: Setup) -> Any:
+        """Return the stage's `Footprint`. The size of a GPU decides in PPO alone, whose cache takes a share of it."""
+        known = setup if setup.stage == "ppo" else replace(setup, size=0)
+        if known not in self.found:
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                self.found[known] = pool.apply(measure_here, (self.config, setup))
+        return self.found[known]
 
 
 def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
+    """Run the stage's step on fake tensors, on as many processes as there are, of which this is the first."""
     from reward_model import footprint as rm
     from sft import footprint as sft
     from summarize_rlhf.lm.footprint import GPU, HOST, Footprint, on_fake_tensors, processes
@@ -176,29 +189,28 @@ def host_memory() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fits(found: Any, setup: Setup, host: float) -> bool:
-    return found.gpu.bytes + CONTEXT <= setup.size * GB and setup.processes * found.host.bytes <= host
+def fits(setup: Setup, gpu_bytes: float, host_bytes: float, host: float) -> bool:
+    """Return whether what a GPU and a process's main memory hold is there; `host` is the main memory in bytes."""
+    return gpu_bytes + CONTEXT <= setup.size * GB and setup.processes * host_bytes <= host
 
 
-def nearest(config: PretrainedConfig, setup: Setup, host: float) -> Iterator[Setup]:
-    """Yield other configurations, the nearest first: smaller batches, recomputed activations, more and larger GPUs."""
-    one = replace(setup, batch=1, checkpointing=setup.checkpointing or setup.stage == "ppo")
-    sizes = [size for size in (24, 40, 48, 80, 141) if size > setup.size]
+def nearest(setup: Setup, fitting: Callable[[Setup], bool]) -> Setup | None:
+    """Return the nearest configuration that fits: smaller batches, recomputed activations, larger and more GPUs."""
     for gpus, size in [
         (setup.gpus, setup.size),
-        *((setup.gpus, size) for size in sizes),
-        *((n, 80) for n in (2, 4, 8)),
+        *((setup.gpus, size) for size in SIZES if size > setup.size),
+        *((n, SIZES[-2]) for n in (2, 4, 8) if n > setup.gpus),
     ]:
-        there = replace(one, gpus=gpus, size=size)
-        if (gpus, size) != (setup.gpus, setup.size) and gpus * size <= setup.gpus * setup.size:
+        there = replace(setup, gpus=gpus, size=size)
+        if not fitting(replace(there, batch=1, checkpointing=there.stage != "rm")):
             continue
-        batch = setup.batch
-        while batch > 1 and fits(measure(config, there), there, host):
-            larger = replace(there, batch=batch)
-            if fits(measure(config, larger), larger, host):
-                yield larger
-            batch //= 2
-        yield there
+        for checkpointing in dict.fromkeys((setup.checkpointing, there.stage != "rm")):
+            batch = setup.batch
+            while batch:
+                if fitting(replace(there, batch=batch, checkpointing=checkpointing)):
+                    return replace(there, batch=batch, checkpointing=checkpointing)
+                batch //= 2
+    return None
 
 
 def command(model: str, setup: Setup) -> str:
@@ -217,21 +229,25 @@ def command(model: str, setup: Setup) -> str:
     return f"deepspeed --num_gpus {setup.gpus} {script} " + " ".join(f"--{name} {x}" for name, x in flags.items())
 
 
-def row(setup: Setup, found: Any, host: float) -> dict[str, Any]:
-    """Return a line of the table, in GB."""
-    kinds = ("weights", "gradients", "optimizer", "buckets", "activations")
-    given = {kind: found.gpu.kinds.get(kind, 0) / GB for kind in kinds}
-    others = sum(x for kind, x in found.gpu.kinds.items() if kind not in kinds) / GB
-    return {
-        "stage": setup.stage,
-        "GPUs": f"{setup.gpus} × {setup.size:g}",
-        "batch": setup.batch,
-        **{kind: f"{x:.1f}" for kind, x in given.items()},
-        "reference, reward model, caches": f"{others:.1f}",
-        "per GPU": f"{(found.gpu.bytes + CONTEXT) / GB:.1f}",
-        "main memory": f"{setup.processes * found.host.bytes / GB:.0f}",
-        "fits": "yes" if fits(found, setup, host) else "no",
-    }
+def table(plans: list[dict[str, Any]]) -> str:
+    """Format plans, as they are recorded: GB of each GPU by kind, and of main memory in all."""
+    rows = []
+    for plan in plans:
+        kinds = dict(plan["gpu"]["kinds"])
+        given = {kind: f"{kinds.pop(kind, 0) / GB:.1f}" for kind in KINDS}
+        rows.append(
+            {
+                "stage": plan["stage"],
+                "GPUs": f"{plan['gpus']} × {plan['size']:g}",
+                "rows": plan["batch"],
+                **given,
+                "others": f"{sum(kinds.values()) / GB:.1f}",
+                "each GPU": f"{(plan['gpu']['bytes'] + CONTEXT) / GB:.1f}",
+                "main memory": f"{plan['processes'] * plan['host']['bytes'] / GB:.0f}",
+                "fits": "yes" if plan["fits"] else "no",
+            }
+        )
+    return format_table(rows)
 
 
 @main_guard
@@ -239,32 +255,36 @@ def main() -> None:
     args = parse_arguments(PlanArguments)
     config = config_of(args.model)
     host = host_memory() if args.host is None else args.host * GB
-    setups = [setup_of(args, stage) for stage in (STAGES if args.stage == "all" else (args.stage,))]
+    stages = STAGES if args.stage == "all" else (args.stage,)
+    setups = [setup_of(args, stage, gpus) for gpus in args.gpus.split(",") for stage in stages]
     prepare()
-    rows, told, record = [], [], []
+    measured, plans, told = Measured(config), [], []
+
+    def fitting(setup: Setup) -> bool:
+        found = measured(setup)
+        return fits(setup, found.gpu.bytes, found.host.bytes, host)
+
+    def note(setup: Setup) -> None:
+        found, more = measured(setup), {"processes": setup.processes, "fits": fitting(setup)}
+        plans.append({**vars(setup), **more, "gpu": found.gpu._asdict(), "host": found.host._asdict()})
+
     for setup in setups:
-        found = measure(config, setup)
-        rows.append(row(setup, found, host))
-        record.append(
-            {**vars(setup), "processes": setup.processes, "gpu": found.gpu._asdict(), "host": found.host._asdict()}
-        )
-        told.append(f"{setup.stage}: {command(args.model, setup)}")
-        if not fits(found, setup, host) and args.advise:
-            better = next((x for x in nearest(config, setup, host) if fits(measure(config, x), x, host)), None)
+        note(setup)
+        told.append(f"{setup.stage} on {setup.gpus} × {setup.size:g} GB: {command(args.model, setup)}")
+        if args.advise and not fitting(setup):
+            better = nearest(setup, fitting)
             if better is None:
-                told.append(
-                    f"  it does not fit, nor does anything else that was tried, in {host / GB:.0f} GB of main memory"
-                )
+                told.append(f"  does not fit, nor does anything that was tried, in {host / GB:.0f} GB of main memory")
             else:
-                rows.append(row(better, measure(config, better), host))
-                told.append(f"  it does not fit; the nearest that does, on {better.gpus} × {better.size:g} GB: ")
+                note(better)
+                told.append(f"  does not fit; the nearest that does: {better.gpus} × {better.size:g} GB")
                 told.append(f"  {command(args.model, better)}")
-    print(format_table(rows))
+    print(table(plans))
     print("\n".join(told))
     if args.json:
-        made = {"command": " ".join(sys.argv), "model": args.model, "host_gb": host / GB, "plans": record}
-        made |= {"commit": commit(), "versions": versions()}
-        Path(args.json).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        record = {"command": " ".join(sys.argv), "model": args.model, "host_gb": host / GB, "plans": plans}
+        record |= {"commit": commit(), "versions": versions()}
+        Path(args.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ OPTIONAL = {"trl", "torchtune"}
 STAGES = {"sft.train_gptj_summarize": "sft", "reward_model.train_reward_model_gptj": "reward_model", "trlx": "trlx"}
 # Each room imports from itself and from those to its right. Scripts and tools import from all.
 BELOW = ("summarize_rlhf.lm", "summarize_rlhf.run", "summarize_rlhf")
-ARROWS = {"sft": BELOW, "reward_model": BELOW, "trlx": BELOW, BELOW[0]: BELOW[1:], BELOW[1]: BELOW[2:], BELOW[2]: ()}
+PLAN = ("trlx_gptj_text_summarization", "sft", "reward_model", "trlx", *BELOW)  # a script, though in the package
+ARROWS = {"summarize_rlhf.plan": PLAN, "sft": BELOW, "reward_model": BELOW, "trlx": BELOW}
+ARROWS |= {BELOW[0]: BELOW[1:], BELOW[1]: BELOW[2:], BELOW[2]: ()}
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
