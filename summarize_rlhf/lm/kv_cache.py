@@ -39,9 +39,7 @@ class KVCacheLayer(CacheLayerMixin):
 
     def __init__(self, cache: KVCache):
         super().__init__()
-        self.cache = weakref.proxy(
-            cache
-        )  # no cycle: keys and values are freed with the batch, not when Python collects
+        self.cache = weakref.proxy(cache)  # no cycle: keys and values are freed with their batch
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (
