@@ -34,7 +34,7 @@ class Storage:
         self.died: int | None = None
 
     def die(self, ledger: "Ledger") -> None:
-        self.died = ledger.time
+        self.died = ledger.time + 1  # before the next operation
 
 
 class Peak(NamedTuple):
