@@ -185,7 +185,7 @@ def main() -> None:
         task.reward_model,
         model=config.model.model_path,
         device=device,
-        dtype=dtype_for(device),
+        dtype=dtype_for(device, config.train.precision),
         batch_tokens=CACHE_TOKENS if device.type == "cpu" else 2**14,
     )
     check_handover(task.reward_model, expects_stage="rm", tokenizer=tokenizer)

@@ -35,7 +35,7 @@ from summarize_rlhf.evaluation.judge import Judge, agreement, judged
 from summarize_rlhf.evaluation.page import page, sentence, shown
 from summarize_rlhf.evaluation.record import LABEL, opponents
 from summarize_rlhf.lm.generation_options import check_options
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import PRECISIONS
 from summarize_rlhf.lm.published_tables import published_tables, title
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summariser import Summariser
@@ -89,6 +89,10 @@ class InferenceArguments:
     judge_pairs: str | None = knob(None, "pairs with known verdicts to check the judge on: comparisons, file or Hub id")
     judge_rows: int = knob(100, "number of first pairs to check the judge on, at each start", least=2)
     batch_size: int = knob(32, "prompts generated at once; changes memory and speed only", least=1)
+    precision: str = knob(
+        "auto", "run the models in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     seed: int = knob(0, "seed of the samples", least=0, below=2**32)
     output_dir: str = knob(str(HERE / "results/inference"), "where tables and summaries go")
 
@@ -179,12 +183,12 @@ def main() -> None:
     state = PartialState(cpu=not torch.cuda.is_available())  # without that, no process of a CPU knows of others
     judge = load_function(args.judge, "--judge") if args.judge else None
     require(args.reward_model)
-    options = ("max_length", "max_new_tokens", "temperature", "seed", "batch_size")
+    options = ("max_length", "max_new_tokens", "temperature", "seed", "batch_size", "precision")
     models = [
         Summariser(name, path, state.device, **{option: getattr(args, option) for option in options})
         for name, path in named.items()
     ]
-    source = {"model": models[0].path, "device": state.device, "dtype": dtype_for(state.device)}
+    source = {"model": models[0].path, "device": state.device, "dtype": models[0].dtype}
     scorer = cache(partial(Scorer.from_pretrained, args.reward_model, **source))  # read when there is a text to score
     if args.post is not None:
         if state.is_main_process:

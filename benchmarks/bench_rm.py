@@ -60,7 +60,7 @@ def ours(folder: Path, rows: Dataset, epochs: int, micro_batch: int = MICRO_BATC
     start = time.perf_counter()
     if several_epochs(args, len(rows)):
         with tempfile.TemporaryDirectory(dir=folder) as cache:  # anew in each repeat
-            data = keep_trunk(model, data, pairs, Path(cache), training, args.trunk_cache_gb)
+            data = keep_trunk(model, data, pairs, Path(cache), training, dtype_for(), args.trunk_cache_gb)
     frozen = time.perf_counter() - start
     clock = Clock()
     trainer = RewardTrainer(

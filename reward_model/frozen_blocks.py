@@ -23,7 +23,6 @@ from transformers import TrainingArguments
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.run import kept
 
@@ -74,13 +73,13 @@ def keep_trunk(
     pack: PackedPairs,
     directory: Path,
     training: TrainingArguments,
+    dtype: torch.dtype,
     most_gb: float,
 ) -> dict[str, datasets.Dataset | Dataset]:
     """Return each split's pairs with their trunk's output, in files in `directory`; as they are if that is too much.
 
-    All processes of the launch call this.
+    `dtype` is what is trained in: so are the frozen blocks, here as in a step. All processes of the launch call this.
     """
-    dtype = dtype_for(training.device)
     needed = gigabytes(model, list(encoded.values()), dtype)
     if needed > most_gb:
         if training.process_index == 0:

@@ -30,6 +30,7 @@ from summarize_rlhf import versions
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.intervals import accuracy
 from summarize_rlhf.lm.adapters import is_adapter
+from summarize_rlhf.lm.precision import PRECISIONS, dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import REWARD_MODEL_DIR, SFT_MODEL
@@ -53,10 +54,8 @@ class TestArguments:
     max_rows: int | None = knob(5000, "number of first rows of the split to use; None: all", least=1)
     max_length: int | None = knob(None, "tokens per text; None: as in training", least=1)
     batch_tokens: int = knob(16384, "tokens per forward pass, padding included; changes no score", least=1)
-    dtype: str = knob(
-        "float16" if torch.cuda.is_available() else "float32",
-        "precision of the model; published: float16",
-        choices=["float32", "bfloat16", "float16"],
+    precision: str = knob(
+        "auto", "run in bf16, fp16 or fp32; auto: fp16 (published) on a GPU, fp32 on a CPU", choices=PRECISIONS
     )
     output_dir: str = knob(
         str(HERE.parent / "results" / "reward_test"), "where reward_test.json and reward_test.csv go"
@@ -101,11 +100,14 @@ def main() -> None:
     source = args.model or find_model(*SFT_MODEL)
     if not (Path(args.reward_model) / "config.json").is_file() and not is_adapter(args.reward_model):
         check_found(source, *SFT_MODEL)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    published = "fp16" if device == "cuda" else "auto"
+    dtype = dtype_for(device, published if args.precision == "auto" else args.precision)
     scorer = Scorer.from_pretrained(
         args.reward_model,
         model=source,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        dtype=getattr(torch, args.dtype),
+        device=device,
+        dtype=dtype,
         max_length=args.max_length,
         batch_tokens=args.batch_tokens,
     )
@@ -143,7 +145,7 @@ def main() -> None:
             bodies,
             samples=args.policy_samples,
             max_new_tokens=args.policy_tokens,
-            dtype=getattr(torch, args.dtype),
+            dtype=dtype,
         )
     card = measure(scorer, list(rows), chosen, rejected, splits, args.ceiling, spread, progress="card")
     directory = card_directory(args)

@@ -32,6 +32,7 @@ from reward_model.score_file import ScoreFile
 from reward_model.scoring import Scorer, check_finite
 from summarize_rlhf import UserError, versions
 from summarize_rlhf.data import cell
+from summarize_rlhf.lm.precision import PRECISIONS, dtype_for
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.locations import REWARD_MODEL_DIR
 from summarize_rlhf.row_files import read_files
@@ -52,11 +53,10 @@ class ScoreArguments:
     score_column: str = knob("score", "name of the new column; of pairs, the end of both names")
     max_length: int | None = knob(None, "tokens per text; None: as in training", least=1)
     batch_tokens: int = knob(16384, "tokens per forward pass, padding included; changes a score by rounding", least=1)
-    dtype: str = knob(
-        "float16" if torch.cuda.is_available() else "float32",
-        "precision of the model",
-        choices=["float32", "bfloat16", "float16"],
-    )
+    precision: str = knob(
+        "auto", "run in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     fresh: bool = knob(False, "start over, whatever is there")
 
 
@@ -121,7 +121,7 @@ def main() -> None:
         args.reward_model,
         model=args.model,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        dtype=getattr(torch, args.dtype),
+        dtype=dtype_for(precision=args.precision),
         max_length=args.max_length,
         batch_tokens=args.batch_tokens,
     )
@@ -137,7 +137,7 @@ def main() -> None:
         "reward model": scorer.model.digest(),
         "tokenizer": tokenizer_hash(scorer.tokenizer),
         "max_length": scorer.max_length,
-        "dtype": args.dtype,
+        "dtype": str(dtype_for(precision=args.precision)),
     }
     file = ScoreFile(output, made_from, args.fresh)
     if file.finished:

@@ -40,7 +40,7 @@ from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import write_model
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.weights import check_found, find_model, fit_to_tokenizer, load_causal_lm
@@ -110,6 +110,10 @@ class RewardArguments(LoraArguments):
     gradient_checkpointing: bool = knob(
         False, "recompute the trained blocks' activations in the backward pass: less memory, slower", may_change=True
     )
+    precision: str = knob(
+        "auto", "train in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
@@ -192,7 +196,8 @@ def main() -> None:
     steps_dir = steps_dir_of(args.output_dir)
     source = args.model or find_model(*SFT_MODEL)
     run = trackers.run_name(args.run_name, args.output_dir, source)
-    training = training_arguments(args, steps_dir, dtype_for(), f"{run}/reward-model")  # joins the process group
+    dtype = training_dtype(args.precision)
+    training = training_arguments(args, steps_dir, dtype, f"{run}/reward-model")  # joins the process group
     hold_run_directory(steps_dir, "rm")
     first = training.process_index == 0
 
@@ -237,7 +242,7 @@ def main() -> None:
     by_length = sorted(range(len(rows["test"])), key=encoded["test"]["length"][:].__getitem__)
     encoded["test"] = encoded["test"].select(by_length)  # little padding
     if pack and several_epochs(args, len(lengths)) and can_keep(model):
-        encoded = keep_trunk(model, encoded, pairs, steps_dir, training, args.trunk_cache_gb)
+        encoded = keep_trunk(model, encoded, pairs, steps_dir, training, dtype, args.trunk_cache_gb)
 
     # 3. Training, and at its end the accuracy on test
     metrics = MetricsFile(steps_dir)

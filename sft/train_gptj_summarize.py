@@ -27,7 +27,7 @@ from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from summarize_rlhf.lm.speed import tune_process
 from summarize_rlhf.lm.summaries import generate
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
@@ -91,6 +91,10 @@ class SFTArguments(LoraArguments):
     gradient_checkpointing: bool = knob(
         True, "recompute activations in the backward pass: less memory, a third slower", may_change=True
     )
+    precision: str = knob(
+        "auto", "train in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU",
+        choices=PRECISIONS,
+    )  # fmt: skip
     deepspeed_config: str = knob(str(HERE / "ds_config_gptj.json"), "DeepSpeed file; adapted to the hardware")
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between losses on valid", least=1, may_change=keeps_last)
@@ -182,7 +186,8 @@ def main() -> None:
     repo = hub.repo_to_push(args.push_to_hub, args.hub_model_id, args.output_dir)
     steps_dir = steps_dir_of(args.output_dir)
     run = trackers.run_name(args.run_name, args.output_dir)
-    training = training_arguments(args, steps_dir, dtype_for(), f"{run}/sft")  # joins the process group
+    dtype = training_dtype(args.precision)
+    training = training_arguments(args, steps_dir, dtype, f"{run}/sft")  # joins the process group
     hold_run_directory(steps_dir, "sft")
     first = training.process_index == 0
 

@@ -42,6 +42,7 @@ CONFIGS = {
     ),
     "longer than the model reads": (lambda *_: {"max_length": 1000}, "max_length is 1000 tokens, but the model"),
     "push without a login": (lambda *_: {"push_to_hub": True}, "there is no login to push out with"),
+    "fp16 on a CPU": (lambda *_: {"precision": "fp16"}, "precision is fp16, in which no CPU trains"),
     "somebody's files": (somebodys_files, "holds files that no stage wrote"),
     "a directory in a file": (under_a_file, "Not a directory|cannot write"),
     "a DeepSpeed file with an optimizer": (
@@ -51,6 +52,14 @@ CONFIGS = {
     "a DeepSpeed file of another batch": (
         deepspeed_file(train_batch_size=64),
         "says train_batch_size 64, but the arguments give 8",
+    ),
+    "a DeepSpeed file of another precision": (
+        deepspeed_file(bf16={"enabled": True}),
+        "ds.json trains in bf16, but the stage in fp32",
+    ),
+    "weights in bf16 alone": (
+        deepspeed_file(bf16={"bf16_master_weights_and_grads": True}),
+        "bf16_master_weights_and_grads would keep weights in half precision alone",
     ),
     "a DeepSpeed file that is a list": (deepspeed_file([]), "cannot read the DeepSpeed file"),
     "no DeepSpeed file": (lambda *_: {"deepspeed_config": "none.json"}, "cannot read the DeepSpeed file"),
@@ -77,6 +86,8 @@ OVERRIDES = {
         lambda *_: {"optimizer.kwargs.betas": [2, 0.9]},
         "optimizer.kwargs or scheduler.kwargs do not fit",
     ),
+    "fp16 on a CPU": (lambda *_: {"train.precision": "fp16"}, "precision is fp16, in which no CPU trains"),
+    "no such precision": (lambda *_: {"train.precision": "BF16"}, "train.precision 'BF16': use auto, bf16, fp16, fp32"),
     "no such guard": (lambda *_: {"train.guards": {"kll": 1}}, "train.guards has no option 'kll'"),
     "no reward model": (lambda world, tmp: {"reward_model": tmp / "none"}, "no reward model at"),
     "push without a login": (lambda *_: {"task.push_to_hub": True}, "there is no login to push hf_model with"),

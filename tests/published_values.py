@@ -116,6 +116,7 @@ PUBLISHED = {
 
 RESUME = "runs go on where they were interrupted"
 DISK = "disk alone"
+PRECISION = "published: fp16, which the DeepSpeed file says; auto takes bf16 where the hardware has it"
 NEW = "not in the published code; as it stands, it adds nothing"
 LORA = {  # of stages 1 and 2
     "lora_r": (0, "no adapter, as published"),
@@ -131,6 +132,7 @@ OURS = {  # name: (value, why it is not the published one)
         "push_to_hub": (False, "nothing leaves the machine unasked"),
         "hub_model_id": (None, "for push_to_hub"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
+        "precision": ("auto", PRECISION),
         "per_device_eval_batch_size": (16, "published 1; changes no result"),
         "run_name": (None, "names the run at the tracker"),
         "rouge_rows": (300, "published: ROUGE of the teacher-forced argmax; here of so many generated summaries"),
@@ -146,6 +148,7 @@ OURS = {  # name: (value, why it is not the published one)
         "model": (None, "stage 1's directory if it is there, else the published CarperAI/openai_summarize_tldr_sft"),
         "tokenizer": (None, "published: GPT-J's; here the model's own, which is the same for the default model"),
         "max_eval_rows": (5000, "published: all of test; here those of the published accuracy"),
+        "precision": ("auto", PRECISION),
         "per_device_eval_batch_size": (4, "published 1; changes no result"),
         "card_pairs": (500, NEW),
         "run_name": (None, "names the run at the tracker"),
@@ -162,6 +165,7 @@ OURS = {  # name: (value, why it is not the published one)
         "tokenizer.tokenizer_path": ("CarperAI/openai_summarize_tldr_sft", "published 'gpt2', whose tokens these are"),
         "train.project_name": ("summarize_RLHF", "a name alone; published 'trlx', trlX's default"),
         "train.run_name": (None, NEW),
+        "train.precision": ("auto", PRECISION),
         "train.resume_from_checkpoint": ("auto", RESUME),
         "train.checkpoint_minutes": (60.0, RESUME),
         "train.save_total_limit": (3, DISK),

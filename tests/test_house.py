@@ -17,7 +17,9 @@ STAGES = {"sft.train_gptj_summarize": "sft", "reward_model.train_reward_model_gp
 BELOW = ("summarize_rlhf.lm", "summarize_rlhf.run", "summarize_rlhf")
 # The doctor's checks stand below the stages, each of which ends with them; its probes ask the stages' models.
 DOCTOR, PROBES = "summarize_rlhf.doctor", "summarize_rlhf.doctor.probes"
+PLAN = ("trlx_gptj_text_summarization", "sft", "reward_model", "trlx", *BELOW)  # a script, though in the package
 ARROWS = {
+    "summarize_rlhf.plan": PLAN,
     "summarize_rlhf.report_page": BELOW,
     f"{DOCTOR}.__main__": (PROBES, DOCTOR, *BELOW),
     PROBES: ("sft", "reward_model", DOCTOR, *BELOW),

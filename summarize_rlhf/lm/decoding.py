@@ -120,15 +120,19 @@ def decode(
 
 def rows_that_fit(model: PreTrainedModel, room: int) -> int:
     """Return how many rows of `room` tokens may keep their keys and values at once."""
-    config = model.config
-    heads = config.to_dict().get("num_key_value_heads") or config.num_attention_heads
-    head_size = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads
-    bytes_per_row = 2 * config.num_hidden_layers * heads * head_size * room * model.dtype.itemsize
     on_gpu = model.device.type == "cuda"
     budget = CACHE_BYTES_ON_CPU
     if on_gpu:
         budget = torch.cuda.get_device_properties(model.device).total_memory * SHARE_OF_GPU_FOR_CACHE
-    return int(budget // bytes_per_row)
+    return int(budget // bytes_of_row(model, room))
+
+
+def bytes_of_row(model: PreTrainedModel, room: int) -> int:
+    """Return how many bytes the keys and values of `room` tokens take."""
+    config = model.config
+    heads = config.to_dict().get("num_key_value_heads") or config.num_attention_heads
+    head_size = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * head_size * room * model.dtype.itemsize
 
 
 class Sampler:
@@ -172,6 +176,8 @@ class DecodeBatch:
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         self.cache = KVCache(model.config.num_hidden_layers, lengths, max(map(len, prompts)) + config.max_new_tokens)
         self.rows = list(range(len(prompts)))  # which prompt each row belongs to
+        self.steps = 0  # decode steps so far
+        self.tokens_at_once = CACHE_TOKENS if device.type == "cpu" else None  # of prompts that are read together
         self.responses = torch.empty(len(prompts), config.max_new_tokens, dtype=torch.long, device=device)  # (B, R)
         self.trunk: Tensor | None = None  # (B, room, H)
         self.ends = torch.tensor(self.sample.ends, device=device)
@@ -230,15 +236,15 @@ class DecodeBatch:
         start = 0
         while start < len(self.prompts):
             most = self.batch_size
-            if self.model.device.type == "cpu":
-                most = min(most, max(1, CACHE_TOKENS // len(self.prompts[start])))
+            if self.tokens_at_once is not None:
+                most = min(most, max(1, self.tokens_at_once // len(self.prompts[start])))
             yield slice(start, min(start + most, len(self.prompts)))
             start += most
 
     def decode_step(self, tokens: Tensor) -> Tensor:
-        """Read `tokens` (B); return the next hidden state of each row (B, H)."""
+        """Read `tokens` (B); return the next hidden state of each row (B, H). The CPU waits for nothing here."""
         lengths = self.cache.lengths
-        self.cache.width = int(lengths.max()) + 1
+        self.cache.width = max(len(self.prompts[row]) for row in self.rows) + self.steps + 1  # known without the GPU
         seen = torch.arange(self.cache.width, device=tokens.device) <= lengths[:, None]
         states = self.run_and_keep_trunk(
             input_ids=tokens[:, None],
@@ -246,6 +252,7 @@ class DecodeBatch:
             attention_mask=self.mask(seen[:, None, None]),  # (B, 1, 1, width)
         )
         self.cache.lengths = lengths + 1
+        self.steps += 1
         return states[:, 0]
 
     def mask(self, seen: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ Each row is written at its own length, so that no row needs padding on the left:
 Shapes: B rows, N heads, D head size, Q tokens of the longest prompt.
 """
 
+import weakref
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -37,7 +39,7 @@ class KVCacheLayer(CacheLayerMixin):
 
     def __init__(self, cache: KVCache):
         super().__init__()
-        self.cache = cache
+        self.cache = weakref.proxy(cache)  # no cycle: keys and values are freed with their batch
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (

@@ -32,9 +32,9 @@ class Summariser:
 
     def __init__(
         self, name: str, path: str, device: torch.device, *, max_length: int, max_new_tokens: int, temperature: float,
-        seed: int, batch_size: int,
+        seed: int, batch_size: int, precision: str = "auto",
     ):  # fmt: skip
-        self.name, self.path, self.device = name, path, device
+        self.name, self.path, self.device, self.dtype = name, path, device, dtype_for(device, precision)
         self.max_length, self.max_new_tokens, self.batch_size = max_length, max_new_tokens, batch_size
         self.temperature, self.seed = temperature, seed
         self.tokenizer = load_tokenizer(path)
@@ -43,7 +43,7 @@ class Summariser:
 
     @functools.cached_property
     def model(self) -> PreTrainedModel:
-        model = load_causal_lm(self.path, dtype=dtype_for(self.device)).to(self.device).eval()
+        model = load_causal_lm(self.path, dtype=self.dtype).to(self.device).eval()
         check_positions(model.config, self.max_length, "--max_length")
         return model
 
@@ -86,7 +86,7 @@ class Summariser:
             found = work(range(total))
         else:
             drawn = [self.temperature, seeds] if way == "sample" else []
-            made_from = [identity(self.path), str(dtype_for(self.device)), self.max_new_tokens, way, drawn, prompts]
+            made_from = [identity(self.path), str(self.dtype), self.max_new_tokens, way, drawn, prompts]
             found = kept.rows(name, total, work, made_from)
         ids = token_ids(self.tokenizer, prompts)
         return [Generated(text, ids[row % len(ids)], *rest) for row, (text, *rest) in enumerate(found)]
@@ -108,7 +108,7 @@ class Summariser:
             )
 
         responses = [summary.response for summary in summaries]
-        made_from = [identity(self.path), identity(first.path), str(dtype_for(self.device)), responses]
+        made_from = [identity(self.path), identity(first.path), str(self.dtype), responses]
         found = kept.rows(f"{self.name}-{way}-kl", len(summaries), work, made_from)
         return [Divergence(*row) for row in found]
 

@@ -14,14 +14,17 @@ from summarize_rlhf.versions import ROOT
 
 NAMES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}  # as DeepSpeed has them
 
+# Options that leave what is trained without an fp32 copy.
+ALONE = (("bf16", "bf16_master_weights_and_grads"), ("fp16", "fp16_master_weights_and_grads"))
+
 
 def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> dict[str, Any]:
     """Read a DeepSpeed file, adapt it to this machine and fill in its defaults; `overrides` replace top-level keys.
 
     The files hold the published settings (fp16, optimizer offload). `dtype` is what this machine trains in: for
     bf16 the fp16 section gives way to a bf16 section, for fp32 it goes. On CPU the offload goes as well: its Adam
-    is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, and where there are a GPU and
-    an offload, but no compiler.
+    is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, for
+    one of another precision, and where there are a GPU and an offload, but no compiler.
 
     A relative path means the working directory, or else this repository, whose configurations name files so.
     """
@@ -30,6 +33,11 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
         config = json.loads(Path(path).read_text(encoding="utf-8"))
         check_sections(config)
     config |= overrides
+    if config.get("bf16", {}).get("enabled") is True and dtype != torch.bfloat16:
+        raise UserError(
+            f"the DeepSpeed file {path} trains in bf16, but the stage in {NAMES[dtype]}: take the section bf16 out, or "
+            "ask for it by --precision bf16 (PPO: train.precision)"
+        )
     if dtype != torch.float16:
         config.pop("fp16", None)
     if dtype == torch.bfloat16:
@@ -64,6 +72,9 @@ def check_sections(config: Any) -> None:
     for name in ("fp16", "bf16", "zero_optimization", "data_types", "torch_autocast"):
         if not isinstance(config.get(name, {}), dict):
             raise ValueError(f"{name} should be an object, but is {json.dumps(config[name])}")
+    for section, name in ALONE:
+        if config.get(section, {}).get(name):
+            raise ValueError(f"{name} would keep weights in half precision alone, in which small steps are lost")
     for name in ("optimizer", "scheduler"):
         if name in config:
             raise ValueError(f"it has a section {name!r}, but that is the stage's own: take the section out")

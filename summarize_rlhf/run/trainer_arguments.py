@@ -98,6 +98,7 @@ def machine_arguments(
         "max_grad_norm": config["gradient_clipping"],
         "accelerator_config": {"use_configured_state": not on_gpu},
         "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu,  # Trainer takes bf16 on a CPU that is asked for
         "bf16": dtype == torch.bfloat16,
         "fp16": dtype == torch.float16,
     }

@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM
 
 from reward_model.reward_model import RewardModel
 from trlx.models.policy import PolicyWithValueHead
-from trlx.trainer import setup
 
 
 def plain(head: nn.Module, states: torch.Tensor) -> torch.Tensor:
@@ -77,8 +76,8 @@ def fresh_accelerator():
 
 def test_an_update_under_bf16_adds_up_in_fp32(gptj_dir, tmp_path, monkeypatch, fresh_accelerator) -> None:
     """Through Accelerate's own mixed precision: three micro-batches, their gradient's sum, weights, moments of Adam."""
-    monkeypatch.setattr(setup, "dtype_for", lambda: torch.bfloat16)
-    trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, train__batch_size=6, train__minibatch_size=2))
+    changes = {"train__batch_size": 6, "train__minibatch_size": 2, "train__precision": "bf16"}
+    trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path, **changes))
     assert trainer.accelerator.mixed_precision == "bf16"
     rollouts, _ = trainer.make_experience()
     assert {x.dtype for r in rollouts for x in (r.logprobs, r.values, r.advantages, r.returns)} == {torch.float32}

@@ -26,8 +26,10 @@ def encoded(pairs: list[dict]) -> datasets.Dataset:
     return datasets.Dataset.from_list(rows)
 
 
-def kept(model: RewardModel, pairs: list[dict], folder, most_gb: float = 1.0) -> Dataset:
-    return keep_trunk(model, {"train": encoded(pairs)}, PackedPairs(0), folder, CPU, most_gb)["train"]
+def kept(
+    model: RewardModel, pairs: list[dict], folder, most_gb: float = 1.0, dtype: torch.dtype = torch.float32
+) -> Dataset:
+    return keep_trunk(model, {"train": encoded(pairs)}, PackedPairs(0), folder, CPU, dtype, most_gb)["train"]
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -148,3 +150,16 @@ def test_marker_names_what_it_belongs_to(tmp_path):
     assert marker["shape"] == [sum(encoded(pairs)["length"]), 32]
     assert marker["dtype"] == "torch.float32"
     assert len(marker["sha256"]) == 64
+
+
+def test_they_are_kept_in_what_is_trained_in(tmp_path):
+    """Half the disk in bf16, and what a step in bf16 would compute; on a CPU, too."""
+    model, pairs = make_model("gptj"), make_pairs()
+    model.freeze(0.34)
+    data = kept(model, pairs, tmp_path, dtype=torch.bfloat16)
+    assert {row["trunk"].dtype for row in data} == {torch.bfloat16}
+    batch = PackedPairs(0)([data[0]])
+    with torch.no_grad():
+        computed = model.bfloat16().frozen(**PackedPairs(0).inputs(batch))
+    rounding = torch.finfo(torch.bfloat16).eps ** 0.5  # with other rows beside it
+    assert (batch["trunk"] - computed).abs().max() <= rounding * computed.abs().max()

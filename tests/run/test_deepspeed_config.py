@@ -80,3 +80,16 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
         (tmp_path / "bad.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=told):
             deepspeed_config(tmp_path / "bad.json", dtype_for())
+
+
+def test_a_file_of_another_precision_is_refused(tmp_path):
+    """Or one whose weights would have no fp32 copy. The published fp16 gives way."""
+    (tmp_path / "ds.json").write_text(json.dumps({"bf16": {"enabled": True}}))
+    assert deepspeed_config(tmp_path / "ds.json", torch.bfloat16)["bf16"]["enabled"]
+    for dtype, name in ((torch.float32, "fp32"), (torch.float16, "fp16")):
+        with pytest.raises(UserError, match=f"ds.json trains in bf16, but the stage in {name}: .*--precision bf16"):
+            deepspeed_config(tmp_path / "ds.json", dtype)
+    for section in ("bf16", "fp16"):
+        (tmp_path / "ds.json").write_text(json.dumps({section: {f"{section}_master_weights_and_grads": True}}))
+        with pytest.raises(UserError, match=f"{section}_master_weights_and_grads would keep weights in half"):
+            deepspeed_config(tmp_path / "ds.json", torch.bfloat16)

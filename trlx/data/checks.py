@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from summarize_rlhf.lm import generation_options
+from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from trlx import registry
 from trlx.data import arguments
 from trlx.data.configs import TRLConfig
@@ -25,6 +26,9 @@ def check_config(config: TRLConfig) -> None:
     for side in ("truncation_side", "padding_side"):
         check_known(f"tokenizer.{side}", getattr(config.tokenizer, side), ("left", "right"))
     check_known("model.model_arch_type", config.model.model_arch_type, ("causal",))
+    if train.precision not in PRECISIONS:
+        raise ValueError(f"train.precision {train.precision!r}: use {', '.join(PRECISIONS)}.")
+    training_dtype(train.precision)
     if train.tracker not in ("wandb", "tensorboard", "trackio", None):
         raise ValueError(f"train.tracker {train.tracker!r}: use 'wandb', 'tensorboard', 'trackio' or null.")
     check_known("optimizer.name", config.optimizer.name, tuple(OPTIMIZERS))

@@ -130,6 +130,9 @@ class TrainConfig:
     tags: list[str] = option(list, "tags at W&B", may_change=True)
 
     seed: int = option(1000, "seed of new weights, prompt order, samples and batches", least=0, below=2**32)
+    precision: str = option(
+        "auto", "compute in bf16, fp16 or fp32; auto: bf16 on a GPU that has it, fp16 on others, fp32 on a CPU"
+    )
     minibatch_size: int | None = option(
         None,
         "rollouts that go through the model at once, per device; null: batch_size (memory and speed alone)",

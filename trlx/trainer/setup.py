@@ -15,7 +15,7 @@ from summarize_rlhf.handover import RUN_FILE, read_run
 from summarize_rlhf.lm import generation_options
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import FAMILIES
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.precision import training_dtype
 from summarize_rlhf.lm.speed import tune_model
 from summarize_rlhf.lm.weights import check_is_text_model, check_positions, clean_config, load_causal_lm
 from summarize_rlhf.run.deepspeed_config import NAMES, deepspeed_config
@@ -76,12 +76,12 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
     def micro_batches(accumulation: int) -> int:
         return BatchPlan(train, config.method, accumulation, world_size()).micro_batches
 
-    plugin, dtype = None, dtype_for()
+    plugin, dtype = None, training_dtype(train.precision)
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if asked not in ("no", NAMES[dtype]):
         raise UserError(
             f"the Accelerate configuration asks for mixed_precision {asked}, but {NAMES[dtype]} is trained in here: "
-            "take it out of the file (bf16 is used where the hardware has it, fp16 on older GPUs, fp32 on a CPU)"
+            "take it out of the file, and name a precision by train.precision"
         )
     accumulation = accumulation_for(
         train, config.method, int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")), world_size()

@@ -1,0 +1,66 @@
+"""Memory of stage 2, and of its model where stage 3 scores: run on fake tensors (summarize_rlhf/lm/footprint.py)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from transformers import AutoModel, PretrainedConfig
+
+from reward_model.frozen_blocks import TOKENS_ON_GPU
+from reward_model.loss import pairwise_loss
+from reward_model.pairs import PackedPairs
+from reward_model.reward_model import RewardModel
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+
+SUMMARY = 100  # tokens of a summary, a long one: what the two texts of a pair do not share
+
+
+def run(
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    deepspeed: dict[str, Any],
+    ledger: Ledger,
+    batch: int,
+    tokens: int,
+    trainable_fraction: float,
+) -> None:
+    """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens."""
+    with ledger.making("weights as loaded, fp32", HOST):
+        model = RewardModel(fake_model(AutoModel.from_config, config))
+        model.freeze(trainable_fraction)
+    with ledger.making("weights"):
+        cast(model, dtype)
+    pack = PackedPairs(0)
+    if model.depth:
+        with torch.no_grad():
+            model.frozen(**pack.inputs(pairs(pack, TOKENS_ON_GPU // (tokens + SUMMARY), tokens)))
+    rows = pairs(pack, batch, tokens)
+
+    def loss(engine: Any) -> Tensor:
+        chosen, rejected = pack.values(engine, rows).unbind(1)
+        return pairwise_loss(chosen, rejected, *rows["lengths"].unbind(1), rows["start"]).sum()
+
+    train(model.train(), loss, deepspeed, ledger)
+
+
+def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:
+    """Collate pairs whose texts have `tokens` tokens each and differ in their summaries."""
+    text = {"chosen_ids": [1] * tokens, "rejected_ids": [1] * tokens, "start": tokens - SUMMARY}
+    with unset_fake_temporarily():
+        return pack([text] * count)
+
+
+def scorer(
+    config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int = 2**14
+) -> Callable[[], None]:
+    """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
+    with ledger.making("reward model"):
+        model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
+
+    def score() -> None:
+        with torch.no_grad():
+            model(torch.ones(batch_tokens // tokens, tokens, dtype=torch.long), keep_from=tokens - 1)
+
+    return score

@@ -1,0 +1,29 @@
+"""Memory of stage 1: its step on fake tensors (summarize_rlhf/lm/footprint.py), at the longest rows there may be."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from sft.loss import SupervisedLM
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+
+
+def run(
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    deepspeed: dict[str, Any],
+    ledger: Ledger,
+    batch: int,
+    tokens: int,
+    checkpointing: bool,
+) -> None:
+    """Load as `main` does, and train on micro-batches of `batch` rows of `tokens` tokens, each of them supervised."""
+    with ledger.making("weights as loaded, fp32", HOST):
+        model = fake_model(AutoModelForCausalLM.from_config, config)
+    with ledger.making("weights"):
+        supervised = cast(SupervisedLM(model).train(), dtype)
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    ids = torch.ones(batch, tokens, dtype=torch.long)
+    train(supervised, lambda engine: engine(input_ids=ids, labels=ids)["loss"], deepspeed, ledger)

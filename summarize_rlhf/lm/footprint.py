@@ -1,0 +1,214 @@
+"""The memory of a training step, found by running the step on fake tensors: shapes and lifetimes without numbers.
+
+Everything runs as in a stage, DeepSpeed's engine included, under torch's FakeTensorMode: no weight is read, nothing is
+computed, and a model of any size takes seconds. DeepSpeed sees as many processes as there are GPUs, through torch's
+fake process group, and partitions accordingly. A `Ledger` notes when each storage is born and when it dies.
+
+Where a step would look at a number, it finds 1: a norm is finite, and each mask that is an index takes all.
+"""
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import PretrainedConfig
+from transformers.initialization import no_init_weights
+
+from summarize_rlhf.lm.speed import tune_model
+
+aten = torch.ops.aten
+GPU, HOST = "GPU", "host"
+
+
+class Storage:
+    """One storage: its size in bytes, what it is for, where it is, and the operations at which it is born and dies."""
+
+    def __init__(self, size: int, kind: str, place: str, born: int):
+        self.size, self.kind, self.place, self.born = size, kind, place, born
+        self.died: int | None = None
+
+    def die(self, ledger: "Ledger") -> None:
+        self.died = ledger.time + 1  # before the next operation
+
+
+class Peak(NamedTuple):
+    """The most bytes that are there at once, in all and by kind at that moment."""
+
+    bytes: int
+    kinds: dict[str, int]
+
+
+class Ledger(TorchDispatchMode):
+    """Notes every storage that an operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.time = 0
+        self.kind, self.place = "activations", GPU
+        self.storages: list[Storage] = []
+        self.of: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.time += 1
+        if function is aten._local_scalar_dense.default:
+            return 1.0 if args[0].is_floating_point() else 1
+        if function is aten.index.Tensor and any(x is not None and x.dtype == torch.bool for x in args[1]):
+            (mask,) = args[1]
+            result = args[0].new_empty(mask.numel(), *args[0].shape[mask.dim() :])
+        else:
+            result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.device.type != "meta":
+                self.note(tensor)
+        return result
+
+    def note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self.of:
+            entry = self.of[storage] = Storage(storage.nbytes(), self.kind, self.place, self.time)
+            self.storages.append(entry)
+            weakref.finalize(storage, entry.die, self).atexit = False
+
+    @contextlib.contextmanager
+    def making(self, kind: str | None = None, place: str | None = None) -> Iterator[None]:
+        """Within it, what is made is of this kind, and in this place."""
+        before = self.kind, self.place
+        self.kind, self.place = kind or self.kind, place or self.place
+        try:
+            yield
+        finally:
+            self.kind, self.place = before
+
+    def move(self, tensor: Tensor, place: str) -> Tensor:
+        """Note that a tensor is somewhere else, from its birth on."""
+        self.note(tensor)
+        self.of[tensor.untyped_storage()].place = place
+        return tensor
+
+    def name_what_stays(self, was: str, kind: str) -> None:
+        """Give what is still there of the kind `was` another name."""
+        for storage in self.storages:
+            if storage.kind == was and storage.died is None:
+                storage.kind = kind
+
+    def peak(self, place: str) -> Peak:
+        """Find the moment at which most is in a place."""
+        here = [storage for storage in self.storages if storage.place == place]
+        changes = [(s.born, s.size) for s in here] + [(s.died, -s.size) for s in here if s.died is not None]
+        most, now, when = 0, 0, 0
+        for time, change in sorted(changes):  # of one moment the frees first
+            now += change
+            if now > most:
+                most, when = now, time
+        kinds: dict[str, int] = {}
+        for s in here:
+            if s.born <= when and (s.died is None or s.died > when):
+                kinds[s.kind] = kinds.get(s.kind, 0) + s.size
+        return Peak(most, kinds)
+
+
+def fake_model(make: Callable[[PretrainedConfig], nn.Module], config: PretrainedConfig) -> nn.Module:
+    """Build a model without initialising weights, tuned as a stage tunes it."""
+    with no_init_weights():
+        return tune_model(make(config))
+
+
+def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast a module's weights, as DeepSpeed does, which cannot do it to fake ones; it then finds it done."""
+    made: dict[int, nn.Parameter] = {}
+    for part in module.modules():
+        for name, old in part._parameters.items():
+            if old is not None:
+                if id(old) not in made:
+                    made[id(old)] = nn.Parameter(torch.empty_like(old, dtype=dtype), requires_grad=old.requires_grad)
+                    made[id(made[id(old)])] = made[id(old)]
+                part._parameters[name] = made[id(old)]
+    for name in ("to", "bfloat16", "half"):
+        setattr(module, name, lambda *_, **__: module)
+    return module
+
+
+@contextlib.contextmanager
+def processes(count: int) -> Iterator[None]:
+    """Be the first of `count` processes, which exchange nothing."""
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", rank=0, world_size=count, store=FakeStore())
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def on_fake_tensors() -> Iterator[Ledger]:
+    """Run on fake tensors, and keep a ledger of them."""
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True), ledger:
+        yield ledger
+
+
+class Footprint(NamedTuple):
+    """What a stage needs: on each GPU, and of one process in main memory."""
+
+    gpu: Peak
+    host: Peak
+
+
+def train(
+    model: nn.Module,
+    loss_of: Callable[[nn.Module], Tensor],
+    deepspeed: dict[str, Any],
+    ledger: Ledger,
+) -> None:
+    """Train a fake model, cast already, for an optimizer step and a micro-batch more, which meets Adam's state."""
+    engine = engine_of(model, deepspeed, ledger)
+    for _ in range(deepspeed["gradient_accumulation_steps"] + 1):
+        loss = loss_of(engine)
+        engine.backward(loss)
+        del loss
+        ledger.name_what_stays("activations", "gradients")
+        engine.step()
+    name_buckets(ledger, deepspeed, model)
+
+
+def name_buckets(ledger: Ledger, deepspeed: dict[str, Any], model: nn.Module) -> None:
+    """Tell DeepSpeed's buckets, which have the size that its configuration says, from gradients and activations."""
+    size = int(deepspeed["zero_optimization"]["reduce_bucket_size"]) * next(model.parameters()).dtype.itemsize
+    for storage in ledger.storages:
+        if storage.size == size:
+            storage.kind = "buckets"
+
+
+def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger) -> Any:
+    """Wrap a fake model in DeepSpeed's engine, with AdamW over what trains.
+
+    What DeepSpeed pins, and what Adam makes where its state is offloaded, is in main memory.
+    """
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    accelerator.available_memory = lambda *_: 0  # else more is flattened on a device with room for it, for a moment
+    offloaded = "offload_optimizer" in config["zero_optimization"]
+    accelerator.pin_memory = lambda tensor, *_, **__: ledger.move(tensor, HOST)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], foreach=False)
+    with ledger.making("optimizer"):
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    step = optimizer.step
+
+    def on_its_device(*args: Any, **kwargs: Any) -> Any:
+        with ledger.making("optimizer", HOST if offloaded else GPU):
+            return step(*args, **kwargs)
+
+    optimizer.step = on_its_device
+    for parameter in model.parameters():
+        ledger.of[parameter.untyped_storage()].kind = "weights"
+    return engine

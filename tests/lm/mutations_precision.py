@@ -1,0 +1,30 @@
+# ruff: noqa: E501  a table, one mutation a line
+"""Precision: what is chosen, what is computed in fp32 all the same, and what is refused."""
+
+CHECKS = "trlx/data/checks.py"
+DEEPSPEED = "summarize_rlhf/run/deepspeed_config.py"
+POLICY = "trlx/models/policy.py"
+PRECISION = "summarize_rlhf/lm/precision.py"
+RM = "reward_model/train_reward_model_gptj.py"
+SETUP = "trlx/trainer/setup.py"
+SFT = "sft/train_gptj_summarize.py"
+
+# fmt: off
+ROWS = [
+    ("precision asked for is ignored", PRECISION, '    if precision != "auto":\n        return DTYPES[precision]\n', "", "lm/test_precision.py::test_what_is_trained_in"),
+    ("bf16 is emulated", PRECISION, 'if precision == "bf16" and not has_bf16:', "if False:", "lm/test_precision.py::test_what_is_trained_in"),
+    ("fp16 trains on a CPU", PRECISION, "if dtype == torch.float16 and not torch.cuda.is_available():", "if False:", "lm/test_precision.py::test_what_is_trained_in"),
+    ("PPO finds out late that no CPU trains in fp16", CHECKS, "    training_dtype(train.precision)\n", "", "lm/test_precision.py::test_ppo_is_told_before_anything_is_loaded"),
+    ("reward test not in the published fp16", "reward_model/gptj_reward_test.py", '"fp16" if device == "cuda" else "auto"', '"auto"', "lm/test_precision.py::test_the_reward_test_takes_the_published_fp16_on_a_gpu"),
+    ("SFT trains in auto", SFT, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
+    ("RM trains in auto", RM, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
+    ("PPO trains in auto", SETUP, "training_dtype(train.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
+    ("tables in auto", "trlx_inference_gptj.py", "args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device, args.precision)", "args.reward_model, model=args.sft_model, device=device, dtype=torch.float64", "lm/test_precision.py::test_the_tables_and_the_reward_test_run_in_bf16_and_fp16"),
+    ("no bf16 for Trainer on a CPU", "summarize_rlhf/run/trainer_arguments.py", '        "use_cpu": not on_gpu,  # Trainer takes bf16 on a CPU that is asked for\n', "", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
+    ("a DeepSpeed file of another precision", DEEPSPEED, 'if config.get("bf16", {}).get("enabled") is True and dtype != torch.bfloat16:', "if False:", "run/test_deepspeed_config.py::test_a_file_of_another_precision_is_refused"),
+    ("weights in bf16 alone", DEEPSPEED, "        if config.get(section, {}).get(name):\n", "        if False:\n", "run/test_deepspeed_config.py::test_a_file_of_another_precision_is_refused"),
+    ("temperature divides bf16", POLICY, "decoder.run_head(_pick(states, before)).float() / temperature", "decoder.run_head(_pick(states, before)) / temperature", "ppo/test_bf16_rollouts.py::test_logits_become_fp32_before_the_temperature_divides_them"),
+    ("log-probabilities in bf16", "trlx/utils/modeling.py", "cross_entropy(logits.flatten(0, -2).float(),", "cross_entropy(logits.flatten(0, -2),", "ppo/test_bf16_rollouts.py::test_log_probabilities_of_bf16_logits_are_fp32s"),
+    ("supervised loss in bf16", "sft/loss.py", "cross_entropy(logits.float(), targets", "cross_entropy(logits, targets", "ppo/test_bf16_rollouts.py::test_supervised_loss_of_bf16_logits_is_fp32s"),
+    ("sampling in another precision than training", "trlx/trainer/checkpoint.py", "with zero3.gathered_model(model), accelerator.autocast():", "with zero3.gathered_model(model):", "ppo/test_bf16_rollouts.py::test_sampled_stored_and_trained"),
+]

@@ -1,0 +1,143 @@
+"""The planner: what the ledger adds up, what follows from a setup, and what is said where it does not fit."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from forked import forked
+from tiny import gptj_config
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from summarize_rlhf import UserError, plan
+from summarize_rlhf.lm.footprint import GPU, HOST, Ledger, Peak
+
+SETUP = plan.setup_of(plan.PlanArguments(max_length=40, batch=2), "sft", "1x24")
+
+
+# --- the ledger
+
+
+def test_the_most_that_is_there_at_once_by_kind() -> None:
+    with FakeTensorMode(), Ledger() as ledger:
+        with ledger.making("weights"):
+            kept = torch.empty(100)  # 400 bytes
+        first = torch.empty(1000)
+        view = first[10:]  # of the same storage
+        del first
+        second = torch.empty(500)
+        del view
+        third = torch.empty(50)
+        with ledger.making("optimizer", HOST):
+            state = torch.empty(7, dtype=torch.bfloat16)
+    assert ledger.peak(GPU) == Peak(400 + 4000 + 2000, {"weights": 400, "activations": 6000})
+    assert ledger.peak(HOST) == Peak(14, {"optimizer": 14})
+    assert (kept.numel(), second.numel(), third.numel(), state.numel()) == (100, 500, 50, 7)
+
+
+def test_what_stays_gets_another_name_and_what_is_moved_was_there_from_its_birth() -> None:
+    with FakeTensorMode(), Ledger() as ledger:
+        stays, goes = torch.empty(10), torch.empty(20)
+        del goes
+        ledger.name_what_stays("activations", "gradients")
+        moved = torch.empty(30)
+        ledger.move(moved, HOST)
+    assert ledger.peak(GPU) == Peak(120, {"gradients": 40, "activations": 80})
+    assert ledger.peak(HOST).bytes == 120
+    assert stays.numel() == 10
+
+
+def test_a_number_that_is_asked_for_is_one_and_a_mask_takes_all() -> None:
+    with FakeTensorMode(), Ledger():
+        x = torch.empty(3, 4)
+        assert x.sum().item() == 1.0
+        assert bool(x.isfinite().all())
+        assert x[x > 0].shape == (12,)
+
+
+# --- a stage on fake tensors
+
+
+def measured(setups: list[plan.Setup]) -> list[dict]:
+    """The peaks on each GPU and of main memory of a GPT-J of four layers."""
+    plan.prepare()
+    measure = plan.Measured(gptj_config(400, layers=4, width=64))
+    found = [measure(setup) for setup in setups]
+    return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
+
+
+WEIGHTS = 256_656  # of that model
+
+
+def test_sft_by_hand() -> None:
+    """bf16 weights, masters and two moments in fp32, gradients in fp32; of two GPUs each has half, offloaded none."""
+    here = replace(SETUP, offload=False)
+    one, two, away = forked(measured, [here, replace(here, gpus=2), replace(SETUP, offload=True)])
+    for found in (one, two, away):
+        assert found["gpu"]["weights"] == pytest.approx(2 * WEIGHTS, rel=0.01)
+        assert found["gpu"]["buckets"] == 5e8 * 2  # the published bucket, whatever the model
+    assert one["gpu"]["optimizer"] == pytest.approx(12 * WEIGHTS, rel=0.01)
+    assert two["gpu"]["optimizer"] == pytest.approx(6 * WEIGHTS, rel=0.01)
+    assert "optimizer" not in away["gpu"] or away["gpu"]["optimizer"] < 0.01 * WEIGHTS
+    assert away["host"]["optimizer"] >= 12 * WEIGHTS
+
+
+@pytest.mark.parametrize("stage", ["rm", "ppo"])
+def test_the_other_stages_train_a_part(stage: str) -> None:
+    setup = replace(SETUP, stage=stage, offload=False, tokens=120, batch=1, checkpointing=False)
+    (found,) = forked(measured, [setup])
+    assert found["gpu"]["weights"] < 2 * WEIGHTS
+    assert 0 < found["gpu"]["optimizer"] < 14 * WEIGHTS
+    assert ("reward model" in found["gpu"]) == (stage == "ppo")
+
+
+# --- the command
+
+
+def test_what_gpus_may_be() -> None:
+    for text in ("24", "0x24", "2x0", "2 x 24", "x"):
+        with pytest.raises(UserError, match=r"--gpus is .*number and size in GB are expected, such as 2x24"):
+            plan.setup_of(plan.PlanArguments(), "sft", text)
+    made = plan.setup_of(plan.PlanArguments(), "ppo", "2x24")
+    assert (made.gpus, made.size, made.batch, made.processes) == (2, 24.0, 4, 1)
+    assert replace(made, stage="sft").processes == 2
+    assert replace(made, gpus=8).processes == 8
+
+
+def test_a_context_and_every_process_count() -> None:
+    assert plan.fits(SETUP, 23e9, 0, 0)
+    assert not plan.fits(SETUP, 23.1e9, 0, 0)
+    two = replace(SETUP, gpus=2)
+    assert plan.fits(two, 1e9, 4e9, 8e9)
+    assert not plan.fits(two, 1e9, 4e9, 7.9e9)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "nearest"),
+    [
+        (lambda s: 15 + 2 * s.batch, (1, 24, 4, True)),  # a smaller batch
+        (lambda s: 30 + s.batch, (1, 40, 8, True)),  # a larger GPU
+        (lambda s: 200 / s.gpus, (4, 80, 16, True)),  # more of them
+        (lambda s: 400, None),
+    ],
+)
+def test_the_nearest_that_fits(gigabytes, nearest) -> None:
+    found = plan.nearest(replace(SETUP, batch=16), lambda s: plan.fits(s, gigabytes(s) * 1e9, 0, 0))
+    assert found is None if nearest is None else (found.gpus, found.size, found.batch, found.checkpointing) == nearest
+
+
+def test_activations_are_recomputed_only_where_that_is_needed() -> None:
+    setup = replace(SETUP, stage="ppo", batch=4, checkpointing=False)
+    found = plan.nearest(setup, lambda s: s.checkpointing and s.batch <= 2)
+    assert (found.batch, found.checkpointing, found.size) == (2, True, 24)
+    assert plan.nearest(setup, lambda s: s.batch <= 2).checkpointing is False
+
+
+def test_the_command_starts_what_was_planned() -> None:
+    assert plan.command("m", replace(SETUP, gpus=2)) == (
+        "deepspeed --num_gpus 2 sft/train_gptj_summarize.py --model m --per_device_train_batch_size 2 --max_length 40 "
+        "--precision bf16 --gradient_checkpointing True"
+    )
+    told = plan.command("m", replace(SETUP, stage="ppo"))
+    assert "--num_processes 1 " in told
+    assert json.loads(told.split("'")[1])["train.minibatch_size"] == 2

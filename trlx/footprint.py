@@ -1,0 +1,92 @@
+"""Memory of PPO: a collection and an update on fake tensors (summarize_rlhf/lm/footprint.py), at full length."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig
+
+from summarize_rlhf.lm.decoding import SHARE_OF_GPU_FOR_CACHE, DecodeBatch, bytes_of_row
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model, name_buckets
+from trlx.data.configs import TRLConfig
+from trlx.models.policy import PolicyWithValueHead
+from trlx.pipeline.rollouts import Batch, collate_tokens
+from trlx.trainer.ppo import loss_of
+
+
+def run(
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    deepspeed: dict[str, Any],
+    ledger: Ledger,
+    settings: TRLConfig,
+    share: int,
+    gpu_bytes: float,
+    score: Callable[[], None],
+) -> None:
+    """Generate this process's `share` of the rollouts, score them, run policy and reference, and update twice."""
+    method, options = settings.method, settings.train
+    new = method.longest_response()
+    prompt = options.seq_length - new
+    with ledger.making("weights as loaded, fp32", HOST):
+        model = fake_model(AutoModelForCausalLM.from_config, config)
+        policy = PolicyWithValueHead(model, settings.model.num_layers_unfrozen, method.num_value_layers_unfrozen)
+    with ledger.making("weights"):
+        cast(policy, dtype)
+    engine = engine_of(policy, deepspeed, ledger)
+    if policy.reference is not None:
+        for parameter in policy.reference.parameters():
+            ledger.of[parameter.untyped_storage()].kind = "reference"
+
+    def collated(rows: int) -> Batch:
+        with unset_fake_temporarily():
+            return collate_tokens([[1] * prompt] * rows, [[1] * new] * rows)
+
+    def collect() -> list[Tensor]:
+        """Return the trunks that the rollouts keep on the GPU."""
+        rows = max(method.chunk_size, int(gpu_bytes * SHARE_OF_GPU_FOR_CACHE // bytes_of_row(model, prompt + new)))
+        rows = min(rows, share)
+        generation = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=0)
+        with torch.no_grad(), ledger.making("keys, values, trunk"):
+            uniforms = torch.ones(rows, new, dtype=torch.float64)
+            batch = DecodeBatch(
+                model, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
+            )
+            batch.tokens_at_once = None  # as on a GPU
+            with ledger.making("activations"):
+                states = batch.prefill()
+                for step in range(2):
+                    logits = batch.decoder.run_head(states[:, None])[:, 0]
+                    states = batch.decode_step(batch.sample(logits, batch.uniforms[:, step], step))
+            kept = [] if batch.trunk is None else [batch.trunk[0].clone() for _ in range(share)]
+        del batch, states
+        score()
+        at_once = collated(min(method.chunk_size, share))
+        if kept:
+            at_once = at_once._replace(trunk=torch.stack(kept[: len(at_once.tokens)]))
+        ids = (at_once.tokens, at_once.prompt_lengths, at_once.responses)
+        with torch.no_grad():
+            engine(*ids, 1.0, at_once.trunk, with_reference=True, keep_from=at_once.keep_from)
+        return kept
+
+    def update(kept: list[Tensor]) -> None:
+        batch = collated(options.minibatch_size or options.batch_size)
+        numbers = torch.ones_like(batch.mask)
+        batch = batch._replace(logprobs=numbers, values=numbers, advantages=numbers, returns=numbers)
+        if kept:
+            batch = batch._replace(trunk=torch.stack(kept[: len(batch.tokens)]))
+        policy.checkpoint_blocks(options.gradient_checkpointing)
+        loss, _ = loss_of(engine, batch, method, 1.0, 1.0)
+        engine.backward(loss)
+        del loss
+        ledger.name_what_stays("activations", "gradients")
+        engine.step()
+        policy.checkpoint_blocks(False)
+
+    for _ in range(2):  # the second collection meets Adam's state
+        kept = collect()
+        for _ in range(deepspeed["gradient_accumulation_steps"]):
+            update(kept)
+    name_buckets(ledger, deepspeed, policy)
