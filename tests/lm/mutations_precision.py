@@ -19,7 +19,7 @@ ROWS = [
     ("SFT trains in auto", SFT, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
     ("RM trains in auto", RM, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
     ("PPO trains in auto", SETUP, "training_dtype(train.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
-    ("tables in auto", "trlx_inference_gptj.py", "args.reward_model, model=args.sft_model, device=device, dtype=dtype_for(device, args.precision)", "args.reward_model, model=args.sft_model, device=device, dtype=torch.float64", "lm/test_precision.py::test_the_tables_and_the_reward_test_run_in_bf16_and_fp16"),
+    ("tables in auto", "trlx_inference_gptj.py", "\"device\": state.device, \"dtype\": models[0].dtype}", "\"device\": state.device, \"dtype\": torch.float64}", "lm/test_precision.py::test_the_tables_and_the_reward_test_run_in_bf16_and_fp16"),
     ("no bf16 for Trainer on a CPU", "summarize_rlhf/run/trainer_arguments.py", '        "use_cpu": not on_gpu,  # Trainer takes bf16 on a CPU that is asked for\n', "", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
     ("a DeepSpeed file of another precision", DEEPSPEED, 'if config.get("bf16", {}).get("enabled") is True and dtype != torch.bfloat16:', "if False:", "run/test_deepspeed_config.py::test_a_file_of_another_precision_is_refused"),
     ("weights in bf16 alone", DEEPSPEED, "        if config.get(section, {}).get(name):\n", "        if False:\n", "run/test_deepspeed_config.py::test_a_file_of_another_precision_is_refused"),
