@@ -89,7 +89,7 @@ reward_test() {
 inference() {
     python trlx_inference_gptj.py --sft_model "$run/sft" --ppo_model "$run/ppo/best_checkpoint/hf_model" \
         --reward_model "$run/rm" --dataset "$tldr" --max_length 256 --decoding both --seed "$seed" \
-        --output_dir "$run/inference"
+        --gold quickstart.gold:gold_score --output_dir "$run/inference"
 }
 
 stage sft "$run/sft/run.json" sft
