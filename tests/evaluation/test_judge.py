@@ -83,4 +83,4 @@ def test_a_judge_compares_texts_of_the_same_post():
     assert [row["win_rate"]["value"] for row in found] == [pytest.approx(2 / 3), pytest.approx(2.5 / 3)]
     assert [row["difference"] for row in found] == [None, None]
     assert consistent == 1.0
-    assert ("q", "bb", "bbbb") in answers
+    assert {("p", "aaa", "aa"), ("q", "bb", "bbbb"), ("r", "ccc", "c"), ("r", "c", "c")} <= set(answers)
