@@ -38,4 +38,4 @@ def late_fall(points: Sequence[Point], start: float) -> float | None:
     after = min((p for p in points if p.way > 2 / 3), key=lambda p: p.way)
     part = (2 / 3 - before.way) / (after.way - before.way)
     at_two_thirds = before.loss + part * (after.loss - before.loss)
-    return (at_two_thirds - points[-1].loss) / (start - points[-1].loss)
+    return min((at_two_thirds - points[-1].loss) / (start - points[-1].loss), 1.0)

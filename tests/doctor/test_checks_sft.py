@@ -100,4 +100,5 @@ def test_late_fall() -> None:
     assert late_fall(line, 3.0) == pytest.approx(1 / 3)
     assert late_fall([Point(0.6, 1.0), Point(0.8, 1.0), Point(1.0, 1.0)], 3.0) == 0
     assert late_fall(line[:2], 3.0) is None
+    assert late_fall([Point(0.1, 3.1), Point(0.6, 3.5), Point(1.0, 2.9)], 3.0) == 1  # it had risen before
     assert late_fall([Point(0.1, 3.0), Point(0.5, 3.1), Point(1.0, 3.2)], 3.0) is None  # it did not fall
