@@ -52,15 +52,15 @@ def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:
         return pack([text] * count)
 
 
-def scorer(
+def judge(
     config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int = 2**14
 ) -> Callable[[], None]:
     """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
     with ledger.making("reward model"):
         model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
 
-    def score() -> None:
+    def run_batch() -> None:
         with torch.no_grad():
             model(torch.ones(batch_tokens // tokens, tokens, dtype=torch.long), keep_from=tokens - 1)
 
-    return score
+    return run_batch

@@ -167,7 +167,7 @@ def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
             rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, 0.3)
         else:
             here = setup.processes == setup.gpus  # the reward model has no GPU of its own
-            score = rm.scorer(config, dtype, ledger, setup.tokens) if here else lambda: None
+            score = rm.judge(config, dtype, ledger, setup.tokens) if here else lambda: None
             settings = ppo_settings(setup)
             share = -(-settings.method.num_rollouts // setup.processes)
             ppo.run(config, dtype, deepspeed, ledger, settings, share, setup.size * GB, score)

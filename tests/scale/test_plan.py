@@ -8,6 +8,7 @@ import torch
 from forked import forked
 from tiny import gptj_config
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM
 
 from summarize_rlhf import UserError, plan
 from summarize_rlhf.lm.footprint import GPU, HOST, Ledger, Peak
@@ -66,7 +67,10 @@ def measured(setups: list[plan.Setup]) -> list[dict]:
     return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
 
 
-WEIGHTS = 256_656  # of that model
+with torch.device("meta"):
+    MODEL = AutoModelForCausalLM.from_config(gptj_config(400, layers=4, width=64))
+WEIGHTS = sum(p.numel() for p in MODEL.parameters())
+VALUE_HEAD = 64 * 128 + 128 + 128 + 1
 
 
 def test_sft_by_hand() -> None:
@@ -86,7 +90,10 @@ def test_sft_by_hand() -> None:
 def test_the_other_stages_train_a_part(stage: str) -> None:
     setup = replace(SETUP, stage=stage, offload=False, tokens=120, batch=1, checkpointing=False)
     (found,) = forked(measured, [setup])
-    assert found["gpu"]["weights"] < 2 * WEIGHTS
+    if stage == "ppo":
+        assert found["gpu"]["weights"] == pytest.approx(2 * (WEIGHTS + VALUE_HEAD), rel=0.01)
+    else:
+        assert found["gpu"]["weights"] < 2 * WEIGHTS  # without the language model's head
     assert 0 < found["gpu"]["optimizer"] < 14 * WEIGHTS
     assert ("reward model" in found["gpu"]) == (stage == "ppo")
 
