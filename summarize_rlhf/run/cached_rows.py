@@ -26,8 +26,9 @@ def map_once(
 ) -> datasets.Dataset:
     """Apply ``function`` to batches of rows and their places, and keep the result on disk.
 
-    The first process of a machine does the work, the others and later starts read the file. It is in the cache of
-    ``datasets``, under a hash of the rows, of the code and of everything else that the result ``depends_on``.
+    The first process of the launch does the work, the others and later starts read the file; the first process of a
+    further machine does it again where the cache is the machine's own. The file is in the cache of ``datasets``, under
+    a hash of the rows, of the code and of everything else that the result ``depends_on``.
     ``progress`` names a bar; None shows none. A damaged file, or with ``fresh`` any, is made again.
     """
     shared = (summarize_rlhf.text, summarize_rlhf.tokenizer)
@@ -40,7 +41,8 @@ def map_once(
     where = places(rows)
     (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
     state = PartialState()
-    with state.local_main_process_first(), disk_errors(file):
+    fresh = fresh and state.is_main_process
+    with state.main_process_first(), state.local_main_process_first(), disk_errors(file):
         made = not state.is_local_main_process or (not fresh and kept.is_usable(file, key))
         if not made:
             kept.begin(file)
