@@ -39,10 +39,10 @@ SFT = {
     "warmup_steps": 6, "max_grad_norm": 1.0, "keep": "last", "eval_steps": 9, "logging_steps": 3, "rouge_rows": 24,
 }  # fmt: skip
 RM = {
-    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 250,
-    "max_eval_rows": 100, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 32,
-    "learning_rate": RM_RATE, "lr_scheduler_type": "cosine", "warmup_steps": 6, "max_grad_norm": 1.0,
-    "per_device_eval_batch_size": 32, "eval_steps": 8, "logging_steps": 4,
+    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 760,
+    "max_eval_rows": 100, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 96,
+    "learning_rate": RM_RATE, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_grad_norm": 1.0,
+    "per_device_eval_batch_size": 32, "eval_steps": 24, "logging_steps": 8,
 }  # fmt: skip
 PPO = {
     "task.dataset": TLDR, "task.max_train_prompts": 96, "task.max_eval_prompts": 16, "train.tracker": None,
