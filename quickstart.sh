@@ -83,7 +83,10 @@ JSON
 }
 
 reward_test() {
-    python reward_model/gptj_reward_test.py --reward_model "$run/rm" --dataset "$pairs" --output_dir "$run/reward_test"
+    local ceiling
+    ceiling=$(python -c 'import json; print(json.load(open("quickstart/data/ceiling.json"))["test"])')
+    python reward_model/gptj_reward_test.py --reward_model "$run/rm" --dataset "$pairs" --ceiling "$ceiling" \
+        --output_dir "$run/reward_test"
 }
 
 inference() {
