@@ -52,7 +52,7 @@ ROWS = [
     ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
     ("a torn log ends a finished stage", VERDICT, "with contextlib.suppress(UserError):", "with contextlib.suppress(KeyError):", "doctor/test_doctor_command.py::test_the_line_at_a_stage_s_end_never_ends_it"),
     # probes
-    ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
-    ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_probes.py::test_losses_behind_a_prompt"),
-    ("the shorter text is held for the longer", PROBES, "(longer[i] > 0)) for i in uneven)", "(longer[i] < 0)) for i in uneven)", "doctor/test_probes.py::test_a_reward_model_that_counts_tokens"),
+    ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
+    ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
+    ("the shorter text is held for the longer", PROBES, "(longer[i] > 0)) for i in uneven)", "(longer[i] < 0)) for i in uneven)", "doctor/test_doctor_probes.py::test_a_reward_model_that_counts_tokens"),
 ]

@@ -22,6 +22,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.merge import merge
 
 ADAPTER = {"README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "run.json"}
+CARD = {"card.json", "card.md", "card.png"}
 ADAPTER |= {"tokenizer.json", "tokenizer_config.json"}
 EXACT = {"rtol": 1e-5, "atol": 1e-6}  # merged weights are rounded once more than base and adapter apart
 
@@ -84,7 +85,7 @@ def test_base_and_adapter_compute_what_the_merged_weights_compute(chain, inputs,
 
 def test_the_reward_model_keeps_its_head_beside_the_adapter(chain, tmp_path) -> None:
     out = chain["rm"]
-    assert {path.name for path in out.iterdir()} == ADAPTER | {HEAD}
+    assert {path.name for path in out.iterdir()} == ADAPTER | CARD | {HEAD}
     base = json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert base == str(chain["sft"]), "an adapter on top of stage 1's"
     head = load_file(out / HEAD)["v_head.weight"]
@@ -141,7 +142,7 @@ def test_the_same_command_says_that_it_was_finished(server, chain, inputs) -> No
     values = COMMON | OWN["sft"] | LORA | zero | {"model": inputs["gptj"], "dataset": inputs["sft"]}
     values |= {"output_dir": chain["sft"], "merge_adapter": True}
     ended = server.run("sft", flags(values), inputs["folder"])
-    assert "merge_adapter was False, is True" in ended.error, "what is asked for is not written, so it is refused"
+    assert "merge_adapter was false, is true" in ended.error, "what is asked for is not written, so it is refused"
 
 
 @pytest.mark.parametrize(("stage", "processes"), [("sft", 2), ("rm", 2)])
