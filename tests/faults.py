@@ -149,7 +149,7 @@ def faults() -> Iterator[Fault]:
     yield Fault("the longer summary always wins", "rm", "pays_for_length", data=longer_wins)
     yield Fault("learning rate × 10", "rm", "learning_rate_too_high", {"learning_rate": RM_RATE * 10})
     yield Fault("learning rate ÷ 10", "rm", "learning_rate_too_low", {"learning_rate": RM_RATE / 10})
-    yield Fault("trained from another SFT model", "rm", "other_model", {"max_steps": 16, "eval_steps": 8}, start=1)
+    yield Fault("trained from another SFT model", "rm", "other_model", start=1)
     yield Fault("trained on another text template", "rm", "other_template", patch=another_template)
 
     yield Fault("learning rate × 10", "ppo", "learning_rate_too_high", rate(PPO_RATE * 10))
@@ -163,7 +163,7 @@ def faults() -> Iterator[Fault]:
     top_k = {"method.gen_kwargs": {"max_new_tokens": 50, "top_k": 3}}
     yield Fault("sampled with top-k, trained without", "ppo", "sampling_bent", top_k)
     yield Fault("reference shares the trained blocks", "ppo", "reference_moves", patch=moving_reference)
-    collapse = {"method.init_kl_coef": 0.001} | rate(PPO_RATE * 4)
+    collapse = {"method.init_kl_coef": 0.001, "train.epochs": 12}
     yield Fault("a reward that one empty answer wins", "ppo", "collapsed", collapse, patch=shortness_paid)
 
 

@@ -16,7 +16,7 @@ FLAT = 0.1  # of the reward's own spread that is left after clipping and scaling
 LARGE_STEP = 0.2  # nats a token between the sampled policy and the last updates on its samples
 MANY_CLIPPED = 0.3  # share of tokens
 LEAST_KL = 0.5  # nats an episode that the penalty must allow
-SMALL_STEP = 0.2  # of the clip range, as the typical change of a token's log-probability
+SMALL_STEP = 1 / 3  # of the clip range: three times the typical change of a token's log-probability is within it
 STILL = 0.1  # KL to the reference over what the updates moved
 NO_FALL = 0.95  # value error after the updates over that before, on the same rollouts
 FEW_TEXTS = 0.5  # of the share of different texts before PPO
@@ -164,7 +164,9 @@ def learning_rate_too_high(ppo: PPO) -> Finding | None:
 
 
 def learning_rate_too_low(ppo: PPO) -> Finding | None:
-    """Updates that hardly change the policy: a token's log-probability by less than a fifth of the clip range.
+    """Updates that hardly change the policy: a token's log-probability by less than a third of the clip range.
+
+    Next to no token is clipped then: three standard deviations are within it.
 
     KL(π_old ‖ π) is half the mean square of that change, to second order.
     """

@@ -147,6 +147,6 @@ def undertrained(rm: RM) -> Finding | None:
 
 
 CHECKS = (
-    other_model, labels_flipped, other_template, pays_for_length, learning_rate_too_high, overfitted, undertrained,
+    other_model, pays_for_length, labels_flipped, other_template, learning_rate_too_high, overfitted, undertrained,
     does_not_read,
 )  # fmt: skip

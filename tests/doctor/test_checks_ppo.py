@@ -106,9 +106,9 @@ def test_learning_rate_too_high() -> None:
 
 
 def test_learning_rate_too_low() -> None:
-    """A fifth of the clip range is .04, whose square halved is .0008."""
-    assert causes(ppo(updates={"policy/approx_kl": 0.00081})) == []
-    assert causes(ppo(updates={"policy/approx_kl": 0.00079})) == ["learning_rate_too_low"]
+    """A third of the clip range is .0667, whose square halved is .00222."""
+    assert causes(ppo(updates={"policy/approx_kl": 0.00223})) == []
+    assert causes(ppo(updates={"policy/approx_kl": 0.00221})) == ["learning_rate_too_low"]
 
 
 def test_values_do_not_fit() -> None:
