@@ -215,13 +215,15 @@ def fill(document: Path) -> tuple[str, list[str]]:
 
 
 def take(run: Path) -> None:
-    """Copy the raw files of a quickstart run to docs/results/."""
+    """Copy the raw files of a quickstart run to docs/results/, and its page without the path of the repository."""
     target = ROOT / QUICKSTART / run.name
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", "ppo_curves.png"):
+    for name in ("summary.json", "ppo_curves.png", "report.html"):
         if not (run / name).is_file():
             raise UserError(f"{run} has no {name}: ./quickstart.sh did not come to its end there")
         shutil.copy(run / name, target / name)
+    page = (run / "report.html").read_text(encoding="utf-8").replace(f"{run.resolve().parents[2]}/", "")
+    (target / "report.html").write_text(page, encoding="utf-8")
 
 
 @main_guard

@@ -128,6 +128,8 @@ def test_take_copies_the_raw_files_of_a_run(page, monkeypatch, capsys):
         run_figures(monkeypatch, "--take", str(run))
     assert "has no ppo_curves.png" in capsys.readouterr().err
     (run / "ppo_curves.png").write_text("png")
+    (run / "report.html").write_text(f"<p>{run.resolve().parents[2]}/quickstart/model</p>")
     run_figures(monkeypatch, "--take", str(run))
     taken = page.parent / figures.QUICKSTART / "seed_7"
-    assert {file.name for file in taken.iterdir()} == {"summary.json", "ppo_curves.png"}
+    assert {file.name for file in taken.iterdir()} == {"summary.json", "ppo_curves.png", "report.html"}
+    assert (taken / "report.html").read_text() == "<p>quickstart/model</p>", "no paths of this machine"
