@@ -22,6 +22,7 @@ from benchmarks.tables import growth, libraries, limit, origin, phases, speed, s
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, models, one_run
 from summarize_rlhf import UserError
+from summarize_rlhf.plan import table
 from summarize_rlhf.report import format_table
 from summarize_rlhf.run.errors import main_guard
 
@@ -172,6 +173,19 @@ def coverage() -> str:
     )
 
 
+def scale() -> str:
+    """Format what each stage of GPT-J 6B needs on several kinds of GPUs, by the planner."""
+    record = load("gpt_j_6b", "docs/results/scale")
+    made = f"`{record['command']}`; commit `{record['commit'][:10]}`; " + ", ".join(
+        f"{name} {record['versions'][name]}" for name in ("torch", "deepspeed")
+    )
+    return (
+        f"{table(record['plans'])}\n\nPlanned, not measured: no GPU was there. {record['model']}, rows of 550 tokens, "
+        "bf16, the optimizer in main memory, as published; GB of 1e9 bytes; fits where main memory has "
+        f"{record['host_gb']:.0f} GB. {made}. Raw file: [gpt_j_6b](docs/results/scale/gpt_j_6b.json)."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
     for block in (
@@ -189,6 +203,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         planted,
         families,
         coverage,
+        scale,
     )
 } | {"overoptimisation": overoptimisation.section, "recipes": recipes.recipes}
 

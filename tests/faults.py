@@ -163,7 +163,7 @@ def faults() -> Iterator[Fault]:
     top_k = {"method.gen_kwargs": {"max_new_tokens": 50, "top_k": 3}}
     yield Fault("sampled with top-k, trained without", "ppo", "sampling_bent", top_k)
     yield Fault("reference shares the trained blocks", "ppo", "reference_moves", patch=moving_reference)
-    collapse = {"method.init_kl_coef": 0.001, "train.epochs": 12}
+    collapse = {"method.init_kl_coef": 0.001, "train.epochs": 12} | rate(PPO_RATE * 2)
     yield Fault("a reward that one empty answer wins", "ppo", "collapsed", collapse, patch=shortness_paid)
 
 
