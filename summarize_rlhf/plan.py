@@ -282,7 +282,12 @@ def main() -> None:
     print(table(plans))
     print("\n".join(told))
     if args.json:
-        record = {"command": " ".join(["python -m summarize_rlhf.plan", *sys.argv[1:]]), "model": args.model, "host_gb": host / GB, "plans": plans}
+        record = {
+            "command": " ".join(["python -m summarize_rlhf.plan", *sys.argv[1:]]),
+            "model": args.model,
+            "host_gb": host / GB,
+            "plans": plans,
+        }
         record |= {"commit": commit(), "versions": versions()}
         Path(args.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
