@@ -17,7 +17,7 @@ from pathlib import Path
 
 import recipes
 
-from benchmarks.raw import load
+from benchmarks.raw import load, read, spread
 from benchmarks.tables import growth, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, models, one_run
@@ -173,6 +173,19 @@ def coverage() -> str:
     )
 
 
+def evaluation_speed() -> str:
+    """Format how much faster than the published script an evaluation is."""
+    record = read("evaluation")
+    threads, posts = record.threads()[0], record.raw["settings"]["posts"]
+    published, fused = (
+        spread(record.times_faster(side, threads, "posts_per_s"), 1) for side in ("published", "published, fused")
+    )
+    return (
+        f"An evaluation of {posts} posts is {published} times as fast as the published way, {fused} times where that "
+        f"has fused attention, too (median and range of {record.raw['repeats']} runs). {origin('evaluation')}"
+    )
+
+
 def scale() -> str:
     """Format what each stage of GPT-J 6B needs on several kinds of GPUs, by the planner."""
     record = load("gpt_j_6b", "docs/results/scale")
@@ -203,6 +216,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         planted,
         families,
         coverage,
+        evaluation_speed,
         scale,
     )
 } | {"overoptimisation": overoptimisation.section, "recipes": recipes.recipes}
