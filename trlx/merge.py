@@ -19,6 +19,7 @@ from summarize_rlhf.handover import RUN_FILE, read_run, save_run
 from summarize_rlhf.lm.adapters import is_adapter
 from summarize_rlhf.lm.lora import HEAD, base_config, reward_weights
 from summarize_rlhf.lm.weights import fit_to_tokenizer, load_causal_lm
+from summarize_rlhf.model_card import write_model_card
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import write_directory
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -43,7 +44,9 @@ def merge(adapter: str | Path, new: str | Path) -> None:
             if (adapter / name).is_file():
                 shutil.copyfile(adapter / name, tmp / name)
         if (adapter / RUN_FILE).is_file():  # of other files: their hashes are taken anew
-            save_run(tmp, {key: x for key, x in read_run(adapter).items() if key not in ("files", "base_sha256")})
+            record = {key: x for key, x in read_run(adapter).items() if key not in ("files", "base_sha256")}
+            write_model_card(tmp, record)
+            save_run(tmp, record)
 
 
 @main_guard

@@ -146,7 +146,7 @@ def test_merge_command(run, server, tmp_path) -> None:
     """For other programs; the trainer's own merged directory holds the same weights."""
     ended = server.run("merge", [run / "ppo/hf_model", tmp_path / "plain"], tmp_path)
     assert ended.code == 0, ended.err
-    names = {"config.json", "generation_config.json", "model.safetensors", "run.json", "tokenizer.json"}
+    names = {"README.md", "config.json", "generation_config.json", "model.safetensors", "run.json", "tokenizer.json"}
     names |= {"tokenizer_config.json", "value_head.safetensors"}
     assert {p.name for p in (tmp_path / "plain").iterdir()} == names
     expected = torch.load(run / "logits")

@@ -15,7 +15,7 @@ from tiny_trlx import tiny_config, tiny_trainer
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
-from summarize_rlhf.handover import check_handover
+from summarize_rlhf.handover import check_handover, read_run
 from summarize_rlhf.lm.lora import HEAD
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -81,6 +81,8 @@ def test_base_and_adapter_compute_what_the_merged_weights_compute(chain, inputs,
     merge(chain["sft"], tmp_path / "merged")
     torch.testing.assert_close(logits(load_causal_lm(tmp_path / "merged")), together, **EXACT)
     check_handover(tmp_path / "merged", expects_stage="sft", tokenizer=load_tokenizer(tmp_path / "merged"))
+    assert "base_sha256" not in read_run(tmp_path / "merged"), "it has no base any more"
+    assert "This is a LoRA adapter" not in (tmp_path / "merged/README.md").read_text(encoding="utf-8")
 
 
 def test_the_reward_model_keeps_its_head_beside_the_adapter(chain, tmp_path) -> None:

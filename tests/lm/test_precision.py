@@ -1,6 +1,7 @@
 """The precision that is chosen, on each kind of hardware."""
 
 import csv
+import itertools
 
 import pytest
 import torch
@@ -96,8 +97,10 @@ def test_the_tables_and_the_reward_test_run_in_bf16_and_fp16(server, world, tmp_
         for script, values in (("tables", tables), ("reward_test", scored)):
             ended = server.run(script, flags(values | {"precision": precision}), tmp_path)
             assert ended.code == 0, ended.err[-3000:]
-        with (out / "scores/reward_test.csv").open(encoding="utf-8") as file:
-            found[precision] = torch.tensor([float(row["chosen_score"]) for row in csv.DictReader(file)])
-    for precision, most in (("bf16", 0.03), ("fp16", 0.003)):
-        assert not torch.equal(found[precision], found["fp32"])
-        torch.testing.assert_close(found[precision], found["fp32"], rtol=0, atol=most)
+        columns = (("scores/reward_test.csv", "chosen_score"), ("tables/sft_greedy.csv", "label_reward"))
+        for name, column in columns:
+            with (out / name).open(encoding="utf-8") as file:
+                found[precision, name] = torch.tensor([float(row[column]) for row in csv.DictReader(file)])
+    for (precision, most), (name, _) in itertools.product((("bf16", 0.03), ("fp16", 0.003)), columns):
+        assert not torch.equal(found[precision, name], found["fp32", name])
+        torch.testing.assert_close(found[precision, name], found["fp32", name], rtol=0, atol=most)
