@@ -111,7 +111,7 @@ while [[ $1 == --* ]]; do shift; done
 for ((node = 1; node < SLURM_NNODES; node++)); do SLURM_NODEID=$node "$@" & done
 SLURM_NODEID=0 "$@" && wait
 """
-SCONTROL = "#!/bin/bash\nprintf '127.0.0.1\\nelsewhere\\n'\n"
+SCONTROL = "#!/bin/bash\nprintf '127.0.0.1\\n'\nprintf 'elsewhere%s\\n' {1..20000}\n"  # more than a pipe holds
 
 
 @pytest.mark.parametrize("stage", ["sft", "ppo"])
