@@ -13,6 +13,7 @@ from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.recomputation import require_recomputation
 
 SUMMARY = 100  # tokens of a summary, a long one: what the two texts of a pair do not share
 
@@ -25,6 +26,7 @@ def run(
     batch: int,
     tokens: int,
     trainable_fraction: float,
+    checkpointing: bool,
 ) -> None:
     """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens."""
     with ledger.making("weights as loaded, fp32", HOST):
@@ -32,6 +34,8 @@ def run(
         model.freeze(trainable_fraction)
     with ledger.making("weights"):
         cast(model, dtype)
+    if checkpointing:
+        require_recomputation(model, config.model_type)
     pack = PackedPairs(0)
     if model.depth:
         with torch.no_grad():

@@ -78,6 +78,11 @@ FILES = {
     "rm": "reward_model/ds_config_gpt_j.json",
     "ppo": "configs/ds_config_trlx_gptj_summarize.json",
 }
+WITHOUT_OFFLOAD = {
+    "sft": "configs/deepspeed/zero2.json",
+    "rm": "configs/deepspeed/zero2.json",
+    "ppo": "configs/accelerate/8gpus.yaml",
+}
 GLOBAL_BATCH = {"sft": 128, "rm": 32}
 
 
@@ -87,8 +92,8 @@ def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
         raise UserError(f"--gpus is {gpus!r}: number and size in GB are expected, such as 2x24")
     checkpointing = stage == "sft" if args.gradient_checkpointing is None else args.gradient_checkpointing
     return Setup(
-        stage, int(found[1]), float(found[2]), args.precision, args.offload, args.batch or BATCH[stage],
-        checkpointing and stage != "rm", args.max_length,
+        stage, int(found[1]), float(found[2]), args.precision, args.offload, args.batch or BATCH[stage], checkpointing,
+        args.max_length,
     )  # fmt: skip
 
 
@@ -116,6 +121,8 @@ def deepspeed_of(setup: Setup) -> dict[str, Any]:
     config = deepspeed_config(ROOT / FILES[setup.stage], DTYPES[setup.precision])
     if setup.offload:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+    else:
+        config["zero_optimization"].pop("offload_optimizer", None)
     if "bf16" in config:
         config["bf16"]["check_grad_overflow"] = False  # looks at numbers
     accumulation = config["gradient_accumulation_steps"]
@@ -164,7 +171,7 @@ def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
         if setup.stage == "sft":
             sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing)
         elif setup.stage == "rm":
-            rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, 0.3)
+            rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, 0.3, setup.checkpointing)
         else:
             here = setup.processes == setup.gpus  # the reward model has no GPU of its own
             score = rm.judge(config, dtype, ledger, setup.tokens) if here else lambda: None
@@ -202,9 +209,9 @@ def nearest(setup: Setup, fitting: Callable[[Setup], bool]) -> Setup | None:
         *((n, SIZES[-2]) for n in (2, 4, 8) if n > setup.gpus),
     ]:
         there = replace(setup, gpus=gpus, size=size)
-        if not fitting(replace(there, batch=1, checkpointing=there.stage != "rm")):
+        if not fitting(replace(there, batch=1, checkpointing=True)):
             continue
-        for checkpointing in dict.fromkeys((setup.checkpointing, there.stage != "rm")):
+        for checkpointing in dict.fromkeys((setup.checkpointing, True)):
             batch = setup.batch
             while batch:
                 if fitting(replace(there, batch=batch, checkpointing=checkpointing)):
@@ -217,15 +224,16 @@ def command(model: str, setup: Setup) -> str:
     if setup.stage == "ppo":
         values = {"model.model_path": model, "train.minibatch_size": setup.batch, "train.precision": setup.precision}
         values |= {"train.gradient_checkpointing": setup.checkpointing, "train.seq_length": setup.tokens}
+        file = "configs/default_accelerate_config.yaml" if setup.offload else WITHOUT_OFFLOAD["ppo"]
         return (
-            f"accelerate launch --num_processes {setup.processes} --config_file configs/default_accelerate_config.yaml "
+            f"accelerate launch --num_processes {setup.processes} --config_file {file} "
             f"trlx_gptj_text_summarization.py '{json.dumps(values)}'"
         )
     script = {"sft": "sft/train_gptj_summarize.py", "rm": "reward_model/train_reward_model_gptj.py"}[setup.stage]
     flags = {"model": model, "per_device_train_batch_size": setup.batch, "max_length": setup.tokens}
-    flags |= {"precision": setup.precision}
-    if setup.stage == "sft":
-        flags["gradient_checkpointing"] = setup.checkpointing
+    flags |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
+    if not setup.offload:
+        flags["deepspeed_config"] = WITHOUT_OFFLOAD[setup.stage]
     return f"deepspeed --num_gpus {setup.gpus} {script} " + " ".join(f"--{name} {x}" for name, x in flags.items())
 
 

@@ -23,8 +23,8 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
 
     The files hold the published settings (fp16, optimizer offload). `dtype` is what this machine trains in: for
     bf16 the fp16 section gives way to a bf16 section, for fp32 it goes. On CPU the offload goes as well: its Adam
-    is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, for
-    one of another precision, and where there are a GPU and an offload, but no compiler.
+    is compiled C++, torch's needs no compiler. Raises `UserError` for an unreadable file, for one of another precision,
+    and where there are a GPU and an offload, but no compiler.
 
     A relative path means the working directory, or else this repository, whose configurations name files so.
     """

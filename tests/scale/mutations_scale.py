@@ -20,6 +20,7 @@ ROWS = [
     ("plan: Adam's state stays on the GPU", FOOTPRINT, 'with ledger.making("optimizer", HOST if offloaded else GPU):', 'with ledger.making("optimizer"):', "scale/test_plan.py::test_sft_by_hand"),
     ("plan: what is pinned is on the GPU", FOOTPRINT, "lambda tensor, *_, **__: ledger.move(tensor, HOST)", "lambda tensor, *_, **__: tensor", "scale/test_plan.py::test_sft_by_hand"),
     ("plan: one process for all GPUs", PLAN, "    with processes(setup.processes), on_fake", "    with processes(1), on_fake", "scale/test_plan.py::test_sft_by_hand"),
+    ("plan: the reward model recomputes nothing", "reward_model/footprint.py", "    if checkpointing:\n", "    if False:\n", "scale/test_plan.py::test_recomputed_activations_are_not_kept"),
     ("plan: no reward model beside the policy", PLAN, "if here else lambda: None", "if False else lambda: None", "scale/test_plan.py::test_the_other_stages_train_a_part"),
     ("plan: CUDA itself needs nothing", PLAN, "return gpu_bytes + CONTEXT <= ", "return gpu_bytes <= ", "scale/test_plan.py::test_a_context_and_every_process_count"),
     ("plan: one process's main memory", PLAN, "setup.processes * host_bytes <= host", "host_bytes <= host", "scale/test_plan.py::test_a_context_and_every_process_count"),

@@ -1,6 +1,7 @@
 """The planner: what the ledger adds up, what follows from a setup, and what is said where it does not fit."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -59,10 +60,10 @@ def test_a_number_that_is_asked_for_is_one_and_a_mask_takes_all() -> None:
 # --- a stage on fake tensors
 
 
-def measured(setups: list[plan.Setup]) -> list[dict]:
-    """The peaks on each GPU and of main memory of a GPT-J of four layers."""
+def measured(setups: list[plan.Setup], layers: int = 4) -> list[dict]:
+    """The peaks on each GPU and of main memory of a small GPT-J."""
     plan.prepare()
-    measure = plan.Measured(gptj_config(400, layers=4, width=64))
+    measure = plan.Measured(gptj_config(400, layers=layers, width=64))
     found = [measure(setup) for setup in setups]
     return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
 
@@ -96,6 +97,14 @@ def test_the_other_stages_train_a_part(stage: str) -> None:
         assert found["gpu"]["weights"] < 2 * WEIGHTS  # without the language model's head
     assert 0 < found["gpu"]["optimizer"] < 14 * WEIGHTS
     assert ("reward model" in found["gpu"]) == (stage == "ppo")
+
+
+@pytest.mark.parametrize("stage", plan.STAGES)
+def test_recomputed_activations_are_not_kept(stage: str) -> None:
+    """Of sixteen blocks: the reward model trains five, and of one nothing would be saved."""
+    kept = replace(SETUP, stage=stage, offload=False, tokens=120, batch=16, checkpointing=False)
+    found, less = forked(measured, [kept, replace(kept, checkpointing=True)], 16)
+    assert less["gpu"]["activations"] < 0.8 * found["gpu"]["activations"]
 
 
 # --- the command
@@ -145,6 +154,14 @@ def test_the_command_starts_what_was_planned() -> None:
         "deepspeed --num_gpus 2 sft/train_gptj_summarize.py --model m --per_device_train_batch_size 2 --max_length 40 "
         "--precision bf16 --gradient_checkpointing True"
     )
+    assert plan.command("m", replace(SETUP, stage="rm", offload=False)).endswith(
+        "--precision bf16 --gradient_checkpointing True --deepspeed_config configs/deepspeed/zero2.json"
+    )
+    for stage, file in plan.WITHOUT_OFFLOAD.items():
+        content = (plan.ROOT / file).read_text(encoding="utf-8")
+        if stage == "ppo":
+            content = (plan.ROOT / re.search(r"deepspeed_config_file: (.+)", content)[1]).read_text(encoding="utf-8")
+        assert "offload" not in content
     told = plan.command("m", replace(SETUP, stage="ppo"))
     assert "--num_processes 1 " in told
     assert json.loads(told.split("'")[1])["train.minibatch_size"] == 2
