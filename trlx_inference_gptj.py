@@ -170,7 +170,7 @@ def judge_summaries(
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(InferenceArguments)
+    args = parse_arguments(InferenceArguments, about=__doc__)
     versions.check_versions()
     check_options({"max_new_tokens": args.max_new_tokens, "temperature": args.temperature}, "the tables' arguments")
     gold = partial(gold_values, args.gold, load_function(args.gold, "--gold")) if args.gold else None

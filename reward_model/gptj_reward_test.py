@@ -92,7 +92,7 @@ def card_directory(args: TestArguments) -> Path:
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(TestArguments)
+    args = parse_arguments(TestArguments, about=__doc__)
     versions.check_versions()
     check_results_dir(args.output_dir)
     if args.card_dir:

@@ -187,7 +187,7 @@ def several_epochs(args: RewardArguments, pairs: int) -> bool:
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(RewardArguments, stage="rm")
+    args = parse_arguments(RewardArguments, about=__doc__, stage="rm")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()

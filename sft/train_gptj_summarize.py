@@ -178,7 +178,7 @@ def summarise(trainer: SFTTrainer, tokenizer: Any, rows: Dataset, args: SFTArgum
 @main_guard
 def main() -> None:
     tune_process()
-    args = parse_arguments(SFTArguments, stage="sft")
+    args = parse_arguments(SFTArguments, about=__doc__, stage="sft")
     launch.join_launch()
     versions.check_versions()
     trackers.quiet_wandb()

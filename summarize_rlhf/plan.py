@@ -260,7 +260,7 @@ def table(plans: list[dict[str, Any]]) -> str:
 
 @main_guard
 def main() -> None:
-    args = parse_arguments(PlanArguments)
+    args = parse_arguments(PlanArguments, about=__doc__)
     config = config_of(args.model)
     host = host_memory() if args.host is None else args.host * GB
     stages = STAGES if args.stage == "all" else (args.stage,)

@@ -51,7 +51,11 @@ def show(rows: Sequence[Row]) -> str:
 @main_guard
 def main() -> None:
     tune_process()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m summarize_rlhf.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", nargs="+", metavar="RUN", help="directories of stages, or the folder that holds them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to this file")
     parser.add_argument("--logs", action="store_true", help="read the logs alone, load no weights")
