@@ -53,6 +53,7 @@ from summarize_rlhf.run.disk_space import check_free, training_needs
 from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.files import check_output_dir
 from summarize_rlhf.run.metrics import MetricsFile
+from summarize_rlhf.run.peak_memory import peak_memory
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 from summarize_rlhf.run.resume_point import drop_step_checkpoints, find_resume_point, steps_dir_of
 from summarize_rlhf.run.run_directory import hold_run_directory
@@ -265,6 +266,7 @@ def main() -> None:
     # 4. Its card: what it will reward
     with gathered_model(trainer.model_wrapped) as whole:
         card = stage_card(whole, tokenizer, args.max_length, rows["test"], args.card_pairs) if first else None
+    trainer.log(peak_memory())
 
     # 5. The directory for stage 3, complete or not at all
     weights = gathered_state_dict(model) if adapter is None else trained_weights(adapter)

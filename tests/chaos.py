@@ -30,7 +30,7 @@ from launch import OF_A_LAUNCH
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
-CLOCK = ("runtime", "per_second", "time/")  # parts of the names of metrics that measure time
+MACHINE = ("runtime", "per_second", "time/", "memory/")  # parts of the names of metrics that measure the machine
 
 
 def start(case: Case) -> subprocess.Popen:
@@ -108,14 +108,14 @@ def newest_of(case: Case) -> int:
 
 
 def result_of(case: Case) -> dict[str, Any]:
-    """Weights, and what was logged but for the clock."""
+    """Weights, and what was logged but for the machine's figures."""
     if case.checkpoints.name == "ppo":  # the last checkpoint under one name, whatever its step
         last = case.checkpoints / "last"
         last.unlink(missing_ok=True)
         last.symlink_to(case.checkpoints / f"checkpoint_{newest_of(case)}")
     lines = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in case.logs}
     kept = {
-        name: [{k: v for k, v in line.items() if not any(word in k for word in CLOCK)} for line in rows]
+        name: [{k: v for k, v in line.items() if not any(word in k for word in MACHINE)} for line in rows]
         for name, rows in lines.items()
     }
     return {"weights": [load_file(path) for path in case.weights], "logs": kept}

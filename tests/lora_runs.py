@@ -35,7 +35,7 @@ def train(server: ForkServer, stage: str, model: Path, data: Path, out: Path, pr
 
 
 def metrics_of(out: Path) -> list[dict]:
-    """The lines of metrics, without those of the clock."""
+    """The lines of metrics, without the figures of the machine, time and memory."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    clock = ("runtime", "per_second")
-    return [{key: x for key, x in line.items() if not any(word in key for word in clock)} for line in lines]
+    machine = ("runtime", "per_second", "memory/")
+    return [{key: x for key, x in line.items() if not any(word in key for word in machine)} for line in lines]

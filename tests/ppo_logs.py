@@ -5,6 +5,6 @@ from pathlib import Path
 
 
 def metrics(out: Path) -> list[dict]:
-    """metrics.jsonl without what the clock says."""
+    """metrics.jsonl without the figures of the machine, time and memory."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in line.items() if not key.startswith("time/")} for line in lines]
+    return [{key: x for key, x in line.items() if not key.startswith(("time/", "memory/"))} for line in lines]

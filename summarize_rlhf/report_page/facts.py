@@ -9,6 +9,7 @@ from summarize_rlhf.report_page.material import Material, Stage
 from summarize_rlhf.report_page.numbers import estimate, number, parts, rows
 from summarize_rlhf.report_page.samples import browse
 from summarize_rlhf.report_page.verdict import verdict
+from summarize_rlhf.run.peak_memory import GPU, HOST
 
 # Name in evaluation.json: what it is called, and how it is written.
 MEASURES = {
@@ -45,6 +46,7 @@ COMMANDS = {
     "doctor": "python -m summarize_rlhf.doctor RUN --json RUN/doctor.json",
     "cost": "./quickstart.sh",
 }
+MEMORY = {"host_gb": HOST, "gpu_gb": GPU}  # columns of the costs: their names in metrics.jsonl
 RECIPE = {  # of a stage's arguments: the ones that people ask for first
     "sft": ("model", "dataset", "max_length", "loss_on", "global_batch_size", "num_train_epochs", "learning_rate"),
     "rm": ("model", "dataset", "loss", "trainable_fraction", "global_batch_size", "num_train_epochs", "learning_rate"),
@@ -69,10 +71,12 @@ def facts(found: Material) -> dict[str, Any]:
         "samples": browse(found),
         "recipe": [recipe(stage) for stage in found.stages],
         "provenance": provenance(found),
-        "cost": [{"stage": name, "seconds": seconds} for name, seconds in found.seconds.items()],
+        "cost": cost(found),
+        "seconds_in_all": sum(found.seconds.values()) if found.seconds else None,
     }
-    there = {stage.kind for stage in found.stages} | {name for name in ("card", "doctor", "cost") if known[name]}
+    there = {stage.kind for stage in found.stages} | {name for name in ("card", "doctor") if known[name]}
     there |= {"evaluation"} if found.evaluation else set()
+    there |= {"cost"} if found.seconds else set()
     return known | {"missing": {name: command for name, command in COMMANDS.items() if name not in there}}
 
 
@@ -163,6 +167,20 @@ def _flat(section: dict[str, Any], before: str = "") -> Iterable[tuple[str, Any]
             yield from _flat(value, f"{before}{name}.")
         else:
             yield before + name, None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cost(found: Material) -> list[dict[str, Any]]:
+    """Return the seconds of each stage, and the most memory that one of its processes had, in GB; None if not known."""
+    peaks: dict[str, dict[str, float]] = {}
+    for stage in found.stages:
+        logged = {place: [number(row.get(name)) for row in stage.metrics] for place, name in MEMORY.items()}
+        known = {place: max(x for x in values if x is not None) for place, values in logged.items() if any(values)}
+        if known:
+            peaks[stage.name] = known
+    return [
+        {"stage": name, "seconds": found.seconds.get(name), **dict.fromkeys(MEMORY), **peaks.get(name, {})}
+        for name in dict.fromkeys([*peaks, *found.seconds])
+    ]
 
 
 def provenance(found: Material) -> dict[str, Any]:

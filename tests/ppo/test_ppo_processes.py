@@ -40,7 +40,7 @@ MORE = {"zero1": {"train.reward_on_all_ranks": True, "train.minibatch_size": 1, 
 
 def lines(out: Path) -> list[dict]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in row.items() if not key.startswith("time/")} for row in rows]
+    return [{key: x for key, x in row.items() if not key.startswith(("time/", "memory/"))} for row in rows]
 
 
 @pytest.fixture(scope="module")

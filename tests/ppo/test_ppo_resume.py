@@ -40,7 +40,7 @@ def train(gptj_dir: Path, out: Path, reward_fn=length_reward, **options):
 def outcome(out: Path) -> tuple[list[dict], str, dict[str, torch.Tensor]]:
     """What was logged but for the clock, all samples, and the last weights."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    lines = [{key: x for key, x in line.items() if not key.startswith("time/")} for line in lines]
+    lines = [{key: x for key, x in line.items() if not key.startswith(("time/", "memory/"))} for line in lines]
     weights = load_file(out / f"checkpoint_{STEPS}/hf_model/model.safetensors")
     return lines, (out / "samples.jsonl").read_text(), weights
 

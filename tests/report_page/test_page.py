@@ -88,6 +88,25 @@ def test_a_whole_run_has_every_section_and_lacks_nothing(whole):
     assert content["recipe"][2]["main"] == {"epochs": 3, "init_kl_coef": 0.1}
 
 
+def test_costs_are_seconds_and_the_most_memory(run):
+    """Of several lines the largest, for a log may hold the start of several launches; a stage without seconds too."""
+    write(run / "rm/metrics.jsonl", *({"step": 5, "memory/peak_host_gb": x} for x in (1.5, 2.5, 2.0)))
+    write(run / "ppo/metrics.jsonl", {"step": 9, "memory/peak_host_gb": 3.5, "memory/peak_gpu_gb": 71.25})
+    html, markdown, content = written(run)
+    assert [tuple(row.values()) for row in content["cost"]] == [
+        ("rm", 61.0, 2.5, None), ("ppo", None, 3.5, 71.25), ("sft", 61.0, None, None),
+    ]  # fmt: skip
+    assert content["seconds_in_all"] == 122
+    assert "| PPO | – | 3.50 | 71.25 |" in markdown
+    assert "<td>–</td><td>3.50</td><td>71.25</td>" in html
+    assert "<th>Sum</th><td><b>122</b>" in html
+    shutil.rmtree(run / "seconds")
+    html, _, content = written(run)
+    assert list(content["missing"]) == ["cost"]
+    assert "71.25" in html
+    assert "<th>Sum</th>" not in html
+
+
 def test_texts_of_a_run_stay_texts(whole):
     html, markdown, _ = whole
     page = Page(html)

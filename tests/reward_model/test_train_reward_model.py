@@ -15,6 +15,7 @@ from transformers import BloomConfig
 
 from reward_model.scoring import Scorer
 from summarize_rlhf.handover import check_files, run_record, save_run
+from summarize_rlhf.run.peak_memory import HOST
 from summarize_rlhf.tokenizer import load_tokenizer
 
 CARD = {"card.json", "card.md", "card.png"}
@@ -112,6 +113,7 @@ def test_the_record_says_what_was_done(trained, sft_dir, pairs_dir):
     evaluated = [line for line in logged if "eval_accuracy" in line]
     assert [line["step"] for line in evaluated] == [4, 8]
     assert record["results"]["eval_accuracy"] == evaluated[-1]["eval_accuracy"]
+    assert [0.1 < line[HOST] < 10 for line in logged if HOST in line] == [True]
 
 
 def test_only_the_top_was_trained(trained, sft_dir):

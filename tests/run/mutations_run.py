@@ -12,10 +12,20 @@ BEST = "summarize_rlhf/run/best_model.py"
 EXPLICIT = "summarize_rlhf/run/deepspeed_defaults.py"
 SETUP = "trlx/trainer/setup.py"
 TRACKERS = "summarize_rlhf/run/trackers.py"
+MEMORY = "summarize_rlhf/run/peak_memory.py"
 SFT = "sft/train_gptj_summarize.py"
 
 # fmt: off
 ROWS = [
+    # peak memory
+    ("memory: that of process 0 alone", MEMORY, "gather_object([own]) if PartialState().num_processes > 1 else [own]", "[own]", "run/test_peak_memory.py::test_the_most_of_any_process"),
+    ("memory: the least of all processes", MEMORY, "max(one[name] for one in everyone)", "min(one[name] for one in everyone)", "run/test_peak_memory.py::test_the_most_of_any_process"),
+    ("memory: KiB taken for bytes", MEMORY, 'else 1e9 / 1024)', 'else 1e9)', "run/test_peak_memory.py::test_what_was_given_back_counts"),
+    ("memory: the parent's counts", MEMORY, "if STATUS.is_file() else None", "if False else None", "run/test_peak_memory.py::test_the_most_of_any_process"),
+    ("memory: GPUs added up", MEMORY, "round(max(torch", "round(sum(torch", "run/test_peak_memory.py::test_the_fullest_gpu"),
+    ("SFT: peak memory not logged", SFT, "    trainer.log(peak_memory())\n", "", "sft/test_train_sft.py::test_it_learns_and_reports_every_number"),
+    ("RM: peak memory not logged", "reward_model/train_reward_model_gptj.py", "    trainer.log(peak_memory())\n", "", "reward_model/test_train_reward_model.py::test_the_record_says_what_was_done"),
+    ("PPO: peak memory not logged", "trlx/trainer/accelerate_base_trainer.py", "results | peak_memory()", "results", "ppo/test_ppo_checkpoints.py::test_every_metric_is_documented"),
     # disk space
     ("needs of a disk do not add up", "summarize_rlhf/run/disk_space.py", "sum(need.bytes for need, _ in same)", "max(need.bytes for need, _ in same)", "run/test_disk_space.py::test_needs_of_one_disk_add_up"),
     ("disks are one", "summarize_rlhf/run/disk_space.py", "by_device.setdefault(device_of(there), [])", "by_device.setdefault(0, [])", "run/test_disk_space.py::test_two_disks_are_counted_apart"),

@@ -107,6 +107,7 @@ def test_it_learns_and_reports_every_number(trained):
     assert set(metrics_of(trained.out, "generated_rouge1")) == {8}
     assert 0 <= metrics_of(trained.out, "generated_ended")[8] <= 1
     assert 1 <= metrics_of(trained.out, "generated_tokens")[8] <= TINY["max_new_tokens"]
+    assert 0.1 < metrics_of(trained.out, "memory/peak_host_gb")[8] < 10
 
 
 def test_nothing_complains(trained):

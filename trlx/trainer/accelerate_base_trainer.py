@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from summarize_rlhf.lm import end_of_response, generation, generation_options
 from summarize_rlhf.run import checkpoints
+from summarize_rlhf.run.peak_memory import peak_memory
 from summarize_rlhf.run.preemption import Preemption
 from trlx.data.checks import check_config
 from trlx.data.configs import TRLConfig
@@ -99,7 +100,7 @@ class AccelerateRLTrainer:
         """Evaluate, log and return the means over the evaluation prompts. Keeps the policy if it is the best so far."""
         results, samples = evaluation.evaluate(self)
         self.evaluated, self.evaluation_due = self.step, False
-        self.log.metrics(results, self.step)
+        self.log.metrics(results | peak_memory(), self.step)
         self.log.samples(samples, self.step)
         reward = max((x for key, x in results.items() if key.startswith("reward/mean")), default=float("-inf"))
         if self.config.train.save_best and reward > self.best_reward:
