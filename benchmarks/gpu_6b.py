@@ -4,11 +4,13 @@
 
 Rates are shown beside the hardware's limits: matrix products and memory traffic are measured first, on this GPU.
 MFU counts the model's own operations (6 per trained weight and token, 2 per frozen one, and attention, of which a
-causal mask leaves half), not those of recomputed activations. Without a GPU a tiny shape runs, only to show that the
-script works; its figures mean nothing.
+causal mask leaves half), not those of recomputed activations. Decoding is timed at several batch sizes and for PPO's
+rollouts, each without and with CUDA graphs (`train.cuda_graphs`), of which capturing is a part. Without a GPU a tiny
+shape runs, only to show that the script works; its figures mean nothing.
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -39,6 +41,7 @@ DTYPE = torch.bfloat16 if CUDA else torch.float32
 SIX_B = {"n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64, "vocab_size": 50400, "n_positions": 2048}
 TINY = {"n_embd": 64, "n_layer": 4, "n_head": 4, "rotary_dim": 8, "vocab_size": 500, "n_positions": 2048}
 NEW, WIDTH, EPISODES = 50, 550, 6400
+DECODED = (1, 4, 16, 64, 128) if CUDA else (1, 6)  # rows
 DEEPSPEED = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 2}, "gradient_accumulation_steps": 4}
 
 
@@ -147,7 +150,10 @@ def rm(model: RewardModel, best: dict[str, float], batch: int = 8) -> dict[str, 
 
 
 def decoding(model: PreTrainedModel, best: dict[str, float], rows: int) -> dict[str, float]:
-    """Time decoding of `rows` prompts: tokens per second, and the share of the bound by weight and KV cache traffic."""
+    """Time decoding of `rows` prompts, without and with CUDA graphs.
+
+    Tokens per second, the share of the bound by weight and KV cache traffic, and the share of tokens that agree.
+    """
     config = GenerationConfig(
         max_new_tokens=NEW, min_new_tokens=NEW, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=0,
         pad_token_id=0, use_cache=True,
@@ -156,18 +162,26 @@ def decoding(model: PreTrainedModel, best: dict[str, float], rows: int) -> dict[
     uniforms = generation.uniforms(rows, config, 0)
     one = GenerationConfig(**{**config.to_diff_dict(), "max_new_tokens": 1, "min_new_tokens": 1})
     model.eval()
-    prefill = seconds(lambda: generation.sample(model, one, prompts, uniforms, 16), 1)
-    total = seconds(lambda: generation.sample(model, config, prompts, uniforms, 16), 1)
+
+    def sampled(options: GenerationConfig, cuda_graphs: bool = False) -> torch.Tensor:
+        responses = generation.sample(model, options, prompts, uniforms, 16, cuda_graphs=cuda_graphs)
+        return torch.tensor([response.ids for response in responses])
+
+    prefill = seconds(functools.partial(sampled, one), 1)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     per_token = 2 * model.config.n_layer * model.config.n_embd * DTYPE.itemsize
     cached = sum(len(p) + NEW / 2 for p in prompts) * per_token
     bound = (weights + cached) / (best["bandwidth_gb_s"] * 1e9)
-    step = (total - prefill) / (NEW - 1)
-    return {"rows": rows, "tokens_per_s": rows / step, "share_of_bandwidth": bound / step, "prompts_s": prefill}
+    found: dict[str, float] = {"rows": rows, "prompts_s": prefill}
+    for suffix, cuda_graphs in (("", False), ("_graphs", True)):
+        step = (seconds(functools.partial(sampled, config, cuda_graphs), 1) - prefill) / (NEW - 1)
+        found |= {f"tokens_per_s{suffix}": rows / step, f"share_of_bandwidth{suffix}": bound / step}
+    return found | {"same_tokens": (sampled(config) == sampled(config, True)).double().mean().item()}
 
 
 def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -> dict[str, float]:
-    """Time an iteration of the engine under DeepSpeed ZeRO-2, by phase, after a small warm-up one."""
+    """Time an iteration of the engine under DeepSpeed ZeRO-2, by phase, after a small warm-up one; then the rollouts
+    again, with CUDA graphs."""
     from trlx.trainer.checkpoint import Collection
     from trlx.trainer.ppo import AcceleratePPOTrainer
 
@@ -202,6 +216,8 @@ def ppo(shape: dict[str, int], scorer: Scorer, tokenizer: Path, rollouts: int) -
     found = {"generate_s": stats["time/rollout_generate"], "reward_s": stats["time/rollout_score"]}
     found["policy_reference_s"] = middle - start - sum(found.values())
     found |= {"optimise_s": end - middle, "iteration_s": end - start, "rollouts": rollouts}
+    trainer.config.train.cuda_graphs = True
+    found["generate_graphs_s"] = trainer.make_experience()[1]["time/rollout_generate"]
     return found | {"hours_for_6400_episodes": (end - start) * EPISODES / rollouts / 3600}
 
 
@@ -222,7 +238,8 @@ def main() -> None:
     model = make_model(shape)
     phase("sft", lambda: sft(model, best))
     model.requires_grad_(False)
-    phase("decoding", lambda: decoding(model, best, rollouts))
+    for rows in DECODED:
+        phase(f"decoding_{rows}", lambda rows=rows: decoding(model, best, rows))
     reward_model = RewardModel(model.base_model).to(DEVICE)
     phase("rm", lambda: rm(reward_model, best))
     reward_model.requires_grad_(False)

@@ -172,6 +172,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.guards": ({}, "tell and stop, change nothing"),
         "train.max_grad_norm": (None, NEW),
         "train.gradient_checkpointing": (False, NEW),
+        "train.cuda_graphs": (False, NEW),
         "train.reward_on_all_ranks": (False, NEW),
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),

@@ -147,18 +147,19 @@ def decoding(config) -> dict:
         uniforms = torch.ones(16, 50, dtype=torch.float64)
         prompts = [[1] * (500 - i) for i in range(16)]
         batch = DecodeBatch(policy.causal_lm, options, prompts, uniforms, 8, policy.trunk_depth)
-        states = batch.prefill()
-        for step in range(3):
-            logits = batch.decoder.run_head(states[:, None])[:, 0]
-            tokens = batch.sample(logits, batch.uniforms[:, step], step)
-            batch.responses[:, step] = tokens
-            torch.isin(tokens, batch.ends)
-            states = batch.decode_step(tokens)
+        with batch.keeping_trunk():
+            batch.draw(batch.prefill())
+            for _ in range(3):
+                batch.step()
+            states, width = batch.decode_step(), batch.positions.width
+            batch.cuda_graphs = True
+            batch.step()
     return {
         "states": [str(states.dtype), str(states.device), list(states.shape)],
+        "tokens": [str(batch.tokens.dtype), str(batch.tokens.device), list(batch.responses.shape)],
         "keys": sorted({f"{x.keys.dtype} {x.keys.device} {list(x.keys.shape)}" for x in batch.cache.layers}),
         "trunk": f"{batch.trunk.device} {list(batch.trunk.shape)}",
-        "width": batch.cache.width,
+        "width": [width, batch.positions.width],
     }
 
 

@@ -55,13 +55,12 @@ def run(
                 model, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
             )
             batch.tokens_at_once = None  # as on a GPU
-            with ledger.making("activations"):
-                states = batch.prefill()
-                for step in range(2):
-                    logits = batch.decoder.run_head(states[:, None])[:, 0]
-                    states = batch.decode_step(batch.sample(logits, batch.uniforms[:, step], step))
+            with batch.keeping_trunk(), ledger.making("activations"):
+                batch.draw(batch.prefill())
+                batch.step()
+                batch.step()
             kept = [] if batch.trunk is None else [batch.trunk[0].clone() for _ in range(share)]
-        del batch, states
+        del batch
         score()
         at_once = collated(min(method.chunk_size, share))
         if kept:

@@ -129,10 +129,14 @@ class Decoder:
 
     def run_head(self, states: Tensor) -> Tensor:
         """Return logits (B, L, V) for states (B, L, H): output embeddings, and scaling or capping if there is any."""
+        return self.head()(inputs_embeds=states).logits
+
+    def head(self) -> nn.Module:
+        """Return the head as the model is now, for many calls: `head(inputs_embeds=states).logits`."""
         if "head" not in self._branches:
             self._branches["head"] = self._make_head()
         head, *_ = [part.follow() for part in self._branches["head"]]
-        return head(inputs_embeds=states).logits
+        return head
 
     def _run(
         self,

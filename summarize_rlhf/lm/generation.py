@@ -7,7 +7,7 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
 from summarize_rlhf.lm import decoding
-from summarize_rlhf.lm.decoding import Response
+from summarize_rlhf.lm.decode_batch import Response
 from summarize_rlhf.lm.end_of_response import up_to_end
 
 
@@ -30,17 +30,19 @@ def sample(
     batch_size: int,
     progress: str | None = None,
     trunk_depth: int | None = None,
+    cuda_graphs: bool = False,
 ) -> list[Response]:
     """Sample a response to each prompt, in order; its ids end with its EOS or are `max_new_tokens`.
 
-    `uniforms` and `trunk_depth` as in `decoding.decode`, which does the work where it can. Options and families that it
-    does not know take transformers' `generate`: then torch's own random numbers decide, and no trunk is kept.
+    `uniforms`, `trunk_depth` and `cuda_graphs` as in `decoding.decode`, which does the work where it can. Options and
+    families that it does not know take transformers' `generate`: then torch's own random numbers decide, no trunk is
+    kept, and no step is replayed.
     `progress` names the bar; None shows none.
     """
     bar = tqdm(total=len(prompts), desc=progress, disable=progress is None, unit="sample", leave=False)
     with bar:
         if prompts and decoding.supports(model, config, max(map(len, prompts))):
-            return decoding.decode(model, config, prompts, uniforms, batch_size, trunk_depth, bar.update)
+            return decoding.decode(model, config, prompts, uniforms, batch_size, trunk_depth, bar.update, cuda_graphs)
         return sample_by_generate(model, config, prompts, batch_size, bar.update)
 
 

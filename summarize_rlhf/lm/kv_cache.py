@@ -10,26 +10,31 @@ Each row is written at its own length, so that no row needs padding on the left:
 Shapes: B rows, N heads, D head size, Q tokens of the longest prompt.
 """
 
-import weakref
-
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class KVCache(Cache):
-    """One `KVCacheLayer` per block, and the lengths that they share."""
+class Positions:
+    """Where the rows stand: what all layers of a cache share."""
 
-    def __init__(self, layers: int, lengths: Tensor, room: int):
+    def __init__(self, lengths: Tensor, room: int):
         self.lengths = lengths  # (B) tokens that the model has read
         self.room = room  # tokens that a row may reach
-        self.width = 0  # columns of keys that a decode step sees
+        self.width = room  # columns of keys that a decode step sees
         self.prefilling: slice | None = None  # rows whose prompts are being read
-        super().__init__(layers=[KVCacheLayer(self) for _ in range(layers)])
+
+
+class KVCache(Cache):
+    """One `KVCacheLayer` per block, and the positions that they share."""
+
+    def __init__(self, layers: int, positions: Positions):
+        self.positions = positions
+        super().__init__(layers=[KVCacheLayer(positions) for _ in range(layers)])
 
     def keep(self, rows: Tensor) -> None:
         """Drop all other rows."""
-        self.lengths = self.lengths[rows]
+        self.positions.lengths = self.positions.lengths[rows]
         for layer in self.layers:
             layer.keep(rows)
 
@@ -37,13 +42,13 @@ class KVCache(Cache):
 class KVCacheLayer(CacheLayerMixin):
     """One block's keys and values (B, N, room, D)."""
 
-    def __init__(self, cache: KVCache):
+    def __init__(self, positions: Positions):
         super().__init__()
-        self.cache = weakref.proxy(cache)  # no cycle: keys and values are freed with their batch
+        self.positions = positions  # not the cache: keys and values are freed with it, without a cycle
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (
-            x.new_zeros(len(self.cache.lengths), x.shape[1], self.cache.room, x.shape[3])
+            x.new_zeros(len(self.positions.lengths), x.shape[1], self.positions.room, x.shape[3])
             for x in (key_states, value_states)
         )
         self.is_initialized = True
@@ -52,21 +57,21 @@ class KVCacheLayer(CacheLayerMixin):
         """Write new keys and values (B, N, Q or 1, D); return those that the queries see."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        cache = self.cache
-        if cache.prefilling is not None:  # a prompt sees no keys but its own, which are all here
-            self.keys[cache.prefilling, :, : key_states.shape[2]] = key_states
-            self.values[cache.prefilling, :, : value_states.shape[2]] = value_states
+        at = self.positions
+        if at.prefilling is not None:  # a prompt sees no keys but its own, which are all here
+            self.keys[at.prefilling, :, : key_states.shape[2]] = key_states
+            self.values[at.prefilling, :, : value_states.shape[2]] = value_states
             return key_states, value_states
-        rows = torch.arange(len(cache.lengths), device=key_states.device)
-        self.keys[rows, :, cache.lengths] = key_states[:, :, 0]
-        self.values[rows, :, cache.lengths] = value_states[:, :, 0]
-        return self.keys[:, :, : cache.width], self.values[:, :, : cache.width]
+        rows = torch.arange(len(at.lengths), device=key_states.device)
+        self.keys[rows, :, at.lengths] = key_states[:, :, 0]
+        self.values[rows, :, at.lengths] = value_states[:, :, 0]
+        return self.keys[:, :, : at.width], self.values[:, :, : at.width]
 
     def keep(self, rows: Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
 
     def get_seq_length(self) -> int:
-        return 0 if self.cache.prefilling is not None else self.cache.width - 1
+        return 0 if self.positions.prefilling is not None else self.positions.width - 1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0

@@ -108,7 +108,10 @@ def sdpa_keep_from(
     A mask may have fewer rows than there are queries: it is then about the last ones, and those before see what
     precedes them, which needs no mask and half the work. The output of queries that are left out is zero.
     """
-    queries, start = query.shape[2], _first_query.get()
+    queries = query.shape[2]
+    if queries == 1:  # of a decode step, which leaves none out; torch.compile cannot follow a context variable
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    start = _first_query.get()
     unmasked = 0 if attention_mask is None else queries - attention_mask.shape[2]  # queries without a row in the mask
     if start == 0 and unmasked <= 0:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

@@ -4,6 +4,7 @@
 BRANCHES = "summarize_rlhf/lm/branches.py"
 DISCOVERY = "summarize_rlhf/lm/discovery.py"
 FAMILIES = "summarize_rlhf/lm/families.py"
+DECODE_BATCH = "summarize_rlhf/lm/decode_batch.py"
 DECODING = "summarize_rlhf/lm/decoding.py"
 END_OF_RESPONSE = "summarize_rlhf/lm/end_of_response.py"
 EVALUATION = "trlx/trainer/evaluation.py"
@@ -17,6 +18,7 @@ PPO = "trlx/trainer/ppo.py"
 REWARDS = "trlx/trainer/rewards.py"
 SAMPLING = "summarize_rlhf/lm/generation.py"
 SCORING = "trlx/trainer/rewards.py"
+TOKEN_SAMPLER = "summarize_rlhf/lm/token_sampler.py"
 WEIGHTS = "summarize_rlhf/lm/weights.py"
 
 # fmt: off
@@ -34,19 +36,38 @@ ROWS = [
     ("decoding of a family is not proven", "summarize_rlhf/lm/decoding.py", "        _PROVEN[model] = _proven(model)\n", "        _PROVEN[model] = True\n", "lm/test_any_family.py::test_each_can_what_the_table_says"),
     ("a window that slides is decoded", FAMILIES, "return window >= tokens or not any(", "return True or not any(", "lm/test_decoding.py::test_what_it_leaves_to_generate"),
     ("a window one too short", FAMILIES, "return window >= tokens or", "return window >= tokens - 1 or", "lm/test_decoding.py::test_a_window_as_long_as_the_text_does_not_slide"),
-    ("eager attention takes what is seen for numbers", "summarize_rlhf/lm/decoding.py", "            return seen\n        least", "            pass\n        return seen\n        least", "lm/test_decoding.py::test_eager_attention"),
+    ("eager attention takes what is seen for numbers", DECODE_BATCH, "            return seen\n        least", "            pass\n        return seen\n        least", "lm/test_decoding.py::test_eager_attention"),
     ("packing is not proven", "reward_model/pairs.py", "                return False\n    return True", "                pass\n    return True", "lm/test_any_family.py::test_each_can_what_the_table_says"),
     # decoding
-    ("row writes at its neighbour's length", KV_CACHE, "self.keys[rows, :, cache.lengths]", "self.keys[rows, :, cache.lengths.roll(1)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("row does not see its last token", DECODING, "device=tokens.device) <= lengths", "device=tokens.device) < lengths", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("position one late", DECODING, "position_ids=lengths[:, None]", "position_ids=lengths[:, None] + 1", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("first token from the prompts' padding", DECODING, "self.cache.lengths[rows] - 1]", "self.cache.lengths[rows].max() - 1]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("random numbers of another step", DECODING, "self.uniforms[:, step], step)", "self.uniforms[:, 0], step)", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("dropped rows leave their random numbers", DECODING, "(x[rows] for x in (self.uniforms, self.responses))", "(self.uniforms[: len(rows)], self.responses[rows])", "lm/test_decoding.py::test_neither_batch_nor_memory_changes_a_token"),
+    ("row writes at its neighbour's length", KV_CACHE, "self.keys[rows, :, at.lengths]", "self.keys[rows, :, at.lengths.roll(1)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("row does not see its last token", DECODE_BATCH, "device=lengths.device) <= lengths", "device=lengths.device) < lengths", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("position one late", DECODE_BATCH, "position_ids=lengths[:, None]", "position_ids=lengths[:, None] + 1", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("first token from the prompts' padding", DECODE_BATCH, "self.positions.lengths[rows] - 1\n", "self.positions.lengths[rows].max() - 1\n", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("random numbers of another step", DECODE_BATCH, "self.uniforms.index_select(1, self.column)[:, 0]", "self.uniforms[:, 0]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("dropped rows leave their random numbers", DECODE_BATCH, "(x[kept] for x in (self.tokens, self.uniforms, self.responses))", "(self.tokens[kept], self.uniforms[: len(kept)], self.responses[kept])", "lm/test_decoding.py::test_neither_batch_nor_memory_changes_a_token"),
     ("dropped rows leave their keys", KV_CACHE, "self.keys, self.values = self.keys[rows], self.values[rows]", "self.keys, self.values = self.keys[: len(rows)], self.values[: len(rows)]", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("trunk one token late", DECODING, "device=hidden.device), self.cache.lengths] = hidden[:, 0]", "device=hidden.device), self.cache.lengths - 1] = hidden[:, 0]", "lm/test_decoding.py::test_trunk_is_that_of_a_forward_pass"),
-    ("temperature multiplies", DECODING, "logits / self.temperature", "logits * self.temperature", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
-    ("shallow copies at each token", "summarize_rlhf/lm/branches.py", 'if "head" not in self._branches:', "if True:", "lm/test_branches.py::test_decoded_tokens_make_no_copies"),
+    ("trunk one token late", DECODE_BATCH, "device=hidden.device), at.lengths] = hidden[:, 0]", "device=hidden.device), at.lengths - 1] = hidden[:, 0]", "lm/test_decoding.py::test_trunk_is_that_of_a_forward_pass"),
+    ("temperature multiplies", TOKEN_SAMPLER, "logits / self.temperature", "logits * self.temperature", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("shallow copies at each token", DECODE_BATCH, "self.head(inputs_embeds=states[:, None]).logits[:, 0]", "Decoder(self.model).run_head(states[:, None])[:, 0]", "lm/test_branches.py::test_decoded_tokens_make_no_copies"),
+    # decode steps that a GPU replays
+    ("replayed steps grow", DECODE_BATCH, "self.positions.room if self.cuda_graphs else", "self.positions.room if False else", "lm/test_replay.py::test_a_step_leaves_all_it_reads_where_it_is"),
+    ("lengths move elsewhere", DECODE_BATCH, "        lengths.add_(1)\n", "        self.positions.lengths = lengths + 1\n", "lm/test_replay.py::test_a_step_leaves_all_it_reads_where_it_is"),
+    ("tokens move elsewhere", DECODE_BATCH, "self.tokens.copy_(self.sample(logits, uniforms, self.column))", "self.tokens = self.sample(logits, uniforms, self.column)", "lm/test_replay.py::test_a_step_leaves_all_it_reads_where_it_is"),
+    ("a step depends on a number of the CPU's", DECODE_BATCH, "self.uniforms.index_select(1, self.column)[:, 0]", "self.uniforms[:, self.drawn]", "lm/test_replay.py::test_a_step_is_one_graph_that_serves_all_steps"),
+    ("attention asks a context variable in a step", LAST_BLOCK, "    if queries == 1:", "    if False:", "lm/test_replay.py::test_a_step_is_one_graph_that_serves_all_steps"),
+    ("a look at each step", DECODE_BATCH, "self.drawn % self.steps_at_once == 0", "True", "lm/test_replay.py::test_rows_are_dropped_in_blocks"),
+    ("replayed rows dropped one by one", DECODE_BATCH, "            while -(-count // 2) >= len(left) and count > 1:\n                count = -(-count // 2)\n", "            count = len(left)\n", "lm/test_replay.py::test_rows_are_dropped_in_blocks"),
+    ("replayed rows never dropped", DECODE_BATCH, "        if count < len(self.rows):\n", "        if count < len(self.rows) and not self.cuda_graphs:\n", "lm/test_replay.py::test_rows_are_dropped_in_blocks"),
+    ("what is drawn behind the end stays", DECODE_BATCH, "Response(ids[b][:n], self.trunk_of(b, n))", "Response(ids[b], self.trunk_of(b, n))", "lm/test_replay.py::test_blocks_of_steps_in_shapes_that_grow"),
+    ("trunk behind the end stays", DECODE_BATCH, "Response(ids[b][:n], self.trunk_of(b, n))", "Response(ids[b][:n], self.trunk_of(b, self.drawn))", "lm/test_replay.py::test_blocks_of_steps_in_shapes_that_grow"),
+    ("a row is handed over twice", DECODE_BATCH, "if n > 0 and self.rows[b] is not None]", "if n > 0]", "lm/test_replay.py::test_rows_are_dropped_in_blocks"),
+    ("prompts read in any shape", DECODE_BATCH, "            if self.cuda_graphs:\n                columns", "            if False:\n                columns", "lm/test_replay.py::test_prompts_are_read_in_few_shapes"),
+    ("the captured step is not replayed", "summarize_rlhf/lm/replay.py", "                ) from error\n        self.graph.replay()", "                ) from error\n            return\n        self.graph.replay()", "lm/test_replay.py::test_each_call_makes_one_step"),
+    ("a step that cannot be captured", "summarize_rlhf/lm/replay.py", "except RuntimeError as error:", "except KeyError as error:", "lm/test_replay.py::test_each_call_makes_one_step"),
+    ("captured without a first run", "summarize_rlhf/lm/replay.py", "if self.calls == 1:", "if self.calls == 0:", "lm/test_replay.py::test_each_call_makes_one_step"),
+    ("the end may be drawn one token early", TOKEN_SAMPLER, "step < self.least", "step < self.least - 1", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("rollouts without CUDA graphs", PPO, "                train.cuda_graphs,\n", "", "ppo/test_sampled_responses.py::test_the_switch_for_cuda_graphs_reaches_rollouts_and_evaluation"),
+    ("evaluation without CUDA graphs", EVALUATION, "bar, cuda_graphs=graphs)", "bar)", "ppo/test_sampled_responses.py::test_the_switch_for_cuda_graphs_reaches_rollouts_and_evaluation"),
     # families that `generate` decodes
     ("rows that rwkv mixes are batched", SAMPLING, "order[: batch_size if together else 1]", "order[:batch_size]", "lm/test_recurrent.py::test_responses_are_those_of_each_prompt_alone"),
     ("padding that is read is kept", SAMPLING, "if padded or len(prompts[i]) == len(prompts[rows[0]])", "if True", "lm/test_recurrent.py::test_responses_are_those_of_each_prompt_alone"),

@@ -10,8 +10,10 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from summarize_rlhf.lm import decoding
 from summarize_rlhf.lm.branches import Decoder
-from summarize_rlhf.lm.decoding import DecodeBatch, decode, supports
+from summarize_rlhf.lm.decode_batch import DecodeBatch
+from summarize_rlhf.lm.decoding import decode, supports
 from summarize_rlhf.lm.generation import uniforms
+from summarize_rlhf.lm.token_sampler import Sampler
 
 EOS, NEW = [7, 13, 26, 31, 40], 9
 WHOLE_CONTEXT = ["gptj", "gpt2", "gpt_neox", "opt", "llama", "qwen3", "gemma", "phi"]
@@ -129,10 +131,11 @@ def test_nothing_is_left_behind_on_the_model() -> None:
 @pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
 def test_numbers_at_the_border_find_a_token_that_is_possible(number: float) -> None:
     """Top-k leaves three tokens, in the middle of the vocabulary: the first and the last of them."""
-    chooser = decoding.Sampler(config(top_k=3))
+    chooser = Sampler(config(top_k=3))
     logits = torch.zeros(1, VOCABULARY)
     logits[0, [20, 21, 22]] = 5.0
-    assert chooser(logits, torch.tensor([number], dtype=torch.float64), 0).item() == (20 if number == 0 else 22)
+    token = chooser(logits, torch.tensor([number], dtype=torch.float64), torch.tensor([0]))
+    assert token.item() == (20 if number == 0 else 22)
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "gemma2"])

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm import generation_options
-from summarize_rlhf.lm.decoding import Sampler
 from summarize_rlhf.lm.summaries import generate_summaries
+from summarize_rlhf.lm.token_sampler import Sampler
 from summarize_rlhf.tokenizer import load_tokenizer
 from trlx.data.checks import check_config
 
@@ -123,7 +123,7 @@ def test_temperature_zero_is_greedy(gptj_dir, tokenizer) -> None:
     assert (greedy.do_sample, greedy.temperature, sampled.do_sample) == (False, None, True)
     plain = GenerationConfig(do_sample=True, temperature=0.0, max_new_tokens=4, eos_token_id=0)
     logits = torch.tensor([[0.0, 0.1, 0.05]])
-    assert Sampler(plain)(logits, torch.tensor([0.999], dtype=torch.float64), 0).item() == 1
+    assert Sampler(plain)(logits, torch.tensor([0.999], dtype=torch.float64), torch.tensor([0])).item() == 1
     model = AutoModelForCausalLM.from_pretrained(gptj_dir)
     prompts = ["my cat", "the sister lost a car", "so"]
     cold, best = (

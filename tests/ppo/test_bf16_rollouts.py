@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from sft.loss import SupervisedLM
-from summarize_rlhf.lm import decoding
+from summarize_rlhf.lm import decode_batch
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import collate
 from trlx.trainer.ppo import loss_of
@@ -43,7 +43,7 @@ def models(tmp_path_factory) -> dict:
     return made
 
 
-class Recorder(decoding.Sampler):
+class Recorder(decode_batch.Sampler):
     """Notes the log-probability that each token was drawn with."""
 
     seen: list[torch.Tensor]
@@ -65,7 +65,7 @@ def within(differences: torch.Tensor, precision: str) -> None:
 @pytest.mark.parametrize("unfrozen", [2, -1])
 @pytest.mark.parametrize("family", ["gptj", "gpt2"])
 def test_sampled_stored_and_trained(models, tmp_path, monkeypatch, family, unfrozen, precision) -> None:
-    monkeypatch.setattr(decoding, "Sampler", Recorder)
+    monkeypatch.setattr(decode_batch, "Sampler", Recorder)
     monkeypatch.setattr(Recorder, "seen", [], raising=False)
     options = {"max_new_tokens": 12, "min_new_tokens": 12}  # no row is dropped on the way
     changes = {"model__num_layers_unfrozen": unfrozen, "method__gen_kwargs": options, "method__chunk_size": 3}

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_trlx import PROMPTS
+from tiny_trlx import PROMPTS, tiny_trainer
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from summarize_rlhf.lm import decoding, end_of_response, generation, generation_options
+from summarize_rlhf.lm import decode_batch, decoding, end_of_response, generation, generation_options
 
 EOS = 0  # and pad: `load_tokenizer` gives a tokenizer without pad its EOS
 
@@ -123,3 +123,23 @@ def test_default_is_the_whole_distribution(tokenizer) -> None:
     config = generation_options.generation_config(tokenizer, {"max_new_tokens": 4})
     assert (config.do_sample, config.temperature, config.top_k, config.top_p) == (True, 1.0, 0, 1.0)
     assert (config.eos_token_id, config.pad_token_id) == (EOS, EOS)
+
+
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_the_switch_for_cuda_graphs_reaches_rollouts_and_evaluation(config, monkeypatch, cuda_graphs: bool) -> None:
+    """On a CPU that gives the shapes alone: the ids stay the same."""
+    plain, seen = tiny_trainer(config()), []
+
+    class Watched(decode_batch.DecodeBatch):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            seen.append(self.cuda_graphs)
+
+    expected = [r.response for r in plain.make_experience()[0]]
+    monkeypatch.setattr(decoding, "DecodeBatch", Watched)
+    trainer = tiny_trainer(config(train__cuda_graphs=cuda_graphs))
+    assert [r.response for r in trainer.make_experience()[0]] == expected
+    rollouts = len(seen)
+    trainer.evaluate()
+    assert len(seen) > rollouts > 0
+    assert set(seen) == {cuda_graphs}

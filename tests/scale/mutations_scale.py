@@ -1,18 +1,20 @@
 # ruff: noqa: E501  a table, one mutation a line
 """GPU paths on fake devices: tensors on the wrong device, of the wrong dtype, and waits for the GPU."""
 
-DECODING = "summarize_rlhf/lm/decoding.py"
+DECODE_BATCH = "summarize_rlhf/lm/decode_batch.py"
 FOOTPRINT = "summarize_rlhf/lm/footprint.py"
 PLAN = "summarize_rlhf/plan.py"
 
 # fmt: off
 ROWS = [
-    ("decode step waits for the GPU", DECODING, "        self.cache.width = max(len(self.prompts[row]) for row in self.rows) + self.steps + 1", "        self.cache.width = int(lengths.max()) + 1", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
-    ("lengths left on the CPU", DECODING, "lengths = torch.tensor([len(p) for p in prompts], device=device)", "lengths = torch.tensor([len(p) for p in prompts])", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
+    ("decode step waits for the GPU", DECODE_BATCH, "else self.longest + self.drawn\n", "else int(self.positions.lengths.max()) + 1\n", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
+    ("drawing waits for the GPU", DECODE_BATCH, "self.uniforms.index_select(1, self.column)[:, 0]", "self.uniforms[:, int(self.column)]", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
+    ("a step looks which rows are finished", DECODE_BATCH, "        self.pick(self.decode_step())\n", "        self.pick(self.decode_step())\n        self.hand_over()\n", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
+    ("lengths left on the CPU", DECODE_BATCH, "torch.tensor([len(p) for p in prompts], device=device)", "torch.tensor([len(p) for p in prompts])", "scale/test_fake_devices.py::test_a_decode_step_waits_for_nothing"),
     ("positions of responses on the CPU", "trlx/models/policy.py", "torch.arange(responses.shape[1], device=tokens.device)", "torch.arange(responses.shape[1])", "scale/test_fake_devices.py::test_a_training_step_stays_on_the_gpu_and_what_trains_in_fp32"),
     ("mask of packed pairs on the CPU", "reward_model/pairs.py", "place = torch.arange(width, device=lengths.device)\n    in_rejected", "place = torch.arange(width)\n    in_rejected", "scale/test_fake_devices.py::test_a_training_step_stays_on_the_gpu_and_what_trains_in_fp32"),
     ("scores in bf16", "summarize_rlhf/lm/precision.py", "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float())", "linear(states.float(), self.weight.float(), None if self.bias is None else self.bias.float()).to(states.dtype)", "scale/test_fake_devices.py::test_the_reward_model_scores_on_the_gpu_in_fp32"),
-    ("keys and values wait for the collector", "summarize_rlhf/lm/kv_cache.py", "weakref.proxy(cache)", "cache", "lm/test_decoding.py::test_keys_and_values_go_with_their_batch"),
+    ("keys and values wait for the collector", "summarize_rlhf/lm/kv_cache.py", "        self.positions = positions\n        super().__init__(layers", "        self.positions = positions\n        positions.cache = self\n        super().__init__(layers", "lm/test_decoding.py::test_keys_and_values_go_with_their_batch"),
     ("ledger: what is freed stays", FOOTPRINT, "        self.died = ledger.time + 1  #", "        pass  #", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
     ("ledger: what an operation reads is freed before it writes", FOOTPRINT, "self.died = ledger.time + 1  #", "self.died = ledger.time  #", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
     ("ledger: views count twice", FOOTPRINT, "        if storage not in self.of:\n", "        if True:\n", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
@@ -25,5 +27,5 @@ ROWS = [
     ("plan: CUDA itself needs nothing", PLAN, "return gpu_bytes + CONTEXT <= ", "return gpu_bytes <= ", "scale/test_plan.py::test_a_context_and_every_process_count"),
     ("plan: one process's main memory", PLAN, "setup.processes * host_bytes <= host", "host_bytes <= host", "scale/test_plan.py::test_a_context_and_every_process_count"),
     ("plan: the smallest batch", PLAN, "            batch = setup.batch\n", "            batch = 1\n", "scale/test_plan.py::test_the_nearest_that_fits"),
-    ("cache one column short", DECODING, "for row in self.rows) + self.steps + 1  #", "for row in self.rows) + self.steps  #", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("cache one column short", DECODE_BATCH, "else self.longest + self.drawn\n", "else self.longest + self.drawn - 1\n", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
 ]

@@ -48,13 +48,14 @@ def test_a_training_step_stays_on_the_gpu_and_what_trains_in_fp32(found, stage, 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_decode_step_waits_for_nothing(found, model) -> None:
-    """The only wait is between steps, where finished rows are dropped."""
+    """Prefill, drawing and reading: the only wait is between steps, where finished rows are handed over."""
     step = found[f"decoding {model}"]
     assert "error" not in step, step["error"]
     assert step["states"] == ["torch.bfloat16", "cuda:0", [16, HIDDEN[model]]]
     assert step["keys"] == [f"torch.bfloat16 cuda:0 {KEYS[model]}"]
     assert step["trunk"] == f"cuda:0 [16, 550, {HIDDEN[model]}]"
-    assert step["width"] == 503  # of three steps behind a prompt of 500
+    assert step["tokens"] == ["torch.int64", "cuda:0", [16, 50]]
+    assert step["width"] == [503, 550]  # of three steps behind a prompt of 500; all the room, for CUDA graphs
 
 
 @pytest.mark.parametrize("model", MODELS)

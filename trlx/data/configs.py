@@ -141,6 +141,9 @@ class TrainConfig:
     )
     max_grad_norm: float | None = option(None, "norm that gradients are clipped to; null: not clipped", above=0)
     gradient_checkpointing: bool = option(False, "recompute activations: less memory, more time", may_change=True)
+    cuda_graphs: bool = option(
+        False, "replay decode steps as CUDA graphs, on a GPU alone (speed alone)", may_change=True
+    )
     reward_timeout: float | None = option(
         None, "seconds that a call of reward_fn or metric_fn may take; null: any", above=0, may_change=True
     )

@@ -63,7 +63,8 @@ def sample_episodes(trainer, options: dict[str, Any]) -> list[Episode]:
     with torch.random.fork_rng(devices), checkpoint.gathered_model(trainer.model, accelerator) as policy:
         torch.manual_seed(seed + accelerator.process_index)  # for options that transformers' `generate` has to do
         ids, bar = [p.ids for p in mine], trainer.bar("evaluate")
-        responses = generation.sample(policy.causal_lm, config, ids, uniforms, trainer.method.chunk_size, bar)
+        chunk, graphs = trainer.method.chunk_size, trainer.config.train.cuda_graphs
+        responses = generation.sample(policy.causal_lm, config, ids, uniforms, chunk, bar, cuda_graphs=graphs)
     return rewards.decode(trainer.tokenizer, mine, [response.ids for response in responses], trainer.stop_sequences)
 
 

@@ -105,8 +105,9 @@ class AcceleratePPOTrainer(AccelerateRLTrainer):
         with gathered_model(self.model, accelerator) as policy:
             ids, bar, model = [p.ids for p in prompts], self.bar("rollouts"), policy.causal_lm
             responses = generation.sample(
-                model, self.rollout_generation, ids, uniforms, method.chunk_size, bar, policy.trunk_depth
-            )
+                model, self.rollout_generation, ids, uniforms, method.chunk_size, bar, policy.trunk_depth,
+                train.cuda_graphs,
+            )  # fmt: skip
         generated = time.time()
         episodes = rewards.decode(self.tokenizer, prompts, [r.ids for r in responses], self.stop_sequences)
         everywhere, seconds = train.reward_on_all_ranks, train.reward_timeout
