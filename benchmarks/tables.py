@@ -135,6 +135,21 @@ def trl() -> str:
     return f"{format_table(_even(rows))}\n\n{origin(*TRL)}"
 
 
+def head() -> str:
+    """Compare our loss over the vocabulary with torch's, by CPU time and peak memory of the process."""
+    if not raw.exists("head"):
+        return MISSING
+    record, rows = raw.read("head"), []
+    (threads,), settings = record.threads(), record.raw["settings"]
+    for side in record.sides():
+        faster = "" if side == OURS else spread(record.times_faster(side, threads, "tokens_per_s"))
+        row = {"way": side, "tokens a second": _short(record.median(side, threads, "tokens_per_s"))}
+        memory = f"{record.median(side, threads, 'peak_rss_gb'):.2f}"
+        rows.append(row | {"ours, times faster": faster, "memory, GB": memory})
+    sizes = ", ".join(f"{name} {value:,}" for name, value in settings.items())
+    return f"{format_table(rows)}\n\n{sizes[0].upper()}{sizes[1:]}; seconds of CPU time. {origin('head')}"
+
+
 def growth() -> str:
     record = raw.load("growth")
     return "\n\n".join(

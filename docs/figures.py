@@ -18,7 +18,7 @@ from pathlib import Path
 import recipes
 
 from benchmarks.raw import load, read, spread
-from benchmarks.tables import growth, libraries, limit, origin, phases, speed, stages, trl
+from benchmarks.tables import growth, head, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, models, one_run
 from summarize_rlhf import UserError
@@ -211,6 +211,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         libraries,
         trl,
         growth,
+        head,
         chaos,
         fuzz,
         planted,
