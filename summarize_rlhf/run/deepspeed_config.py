@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import reading
@@ -53,6 +54,22 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
     return written_out(config, NAMES[dtype])
+
+
+def fit_buckets(config: dict[str, Any], model: nn.Module) -> None:
+    """Make the buckets of a DeepSpeed configuration no larger than `model`, in place; nothing else is computed by that.
+
+    DeepSpeed allocates a gradient bucket whole: the published 5e8 numbers take 2 GB in fp32, whatever the model. A
+    bucket that holds all gradients is filled once in either case.
+    """
+    zero = config.get("zero_optimization", {})
+    sizes = {
+        "reduce_bucket_size": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "stage3_prefetch_bucket_size": sum(p.numel() for p in model.parameters()),
+    }
+    for name, size in sizes.items():
+        if isinstance(zero.get(name), int | float):  # not "auto"
+            zero[name] = min(zero[name], max(size, 1))
 
 
 def check_batch(path: str | Path, config: dict[str, Any], batch: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ from transformers.integrations import TensorBoardCallback, TrackioCallback, Wand
 from summarize_rlhf import UserError
 from summarize_rlhf.run import checkpoints, trackers
 from summarize_rlhf.run.best_model import BestModel
+from summarize_rlhf.run.deepspeed_config import fit_buckets
 from summarize_rlhf.run.global_batch import GlobalBatchTrainer
 from summarize_rlhf.run.json_lines import EMPTY
 from summarize_rlhf.run.metrics import MetricsFile
@@ -42,6 +43,7 @@ class ResumableTrainer(GlobalBatchTrainer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs, callbacks=[metrics])
+        fit_buckets(self.accelerator.state.deepspeed_plugin.deepspeed_config, self.model)
         self.settings, self.metrics, self.group = settings, metrics, group
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # `_save_checkpoint` does it
         self.preemption = Preemption(minutes)

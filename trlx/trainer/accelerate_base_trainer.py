@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from summarize_rlhf.lm import end_of_response, generation, generation_options
 from summarize_rlhf.run import checkpoints
+from summarize_rlhf.run.deepspeed_config import fit_buckets
 from summarize_rlhf.run.peak_memory import peak_memory
 from summarize_rlhf.run.preemption import Preemption
 from trlx.data.checks import check_config
@@ -43,6 +44,8 @@ class AccelerateRLTrainer:
         self.tokenizer = setup.build_tokenizer(config.tokenizer)
         generation_options.check_method(self.method, vocabulary=len(self.tokenizer))
         policy = setup.build_policy(config, self.tokenizer)
+        if self.accelerator.state.deepspeed_plugin is not None:
+            fit_buckets(self.accelerator.state.deepspeed_plugin.deepspeed_config, policy)
         optimizer = build_optimizer(config.optimizer, policy.parameters())
         self.model, self.optimizer = self.accelerator.prepare(policy, optimizer)
         self.scheduler = build_scheduler(config.scheduler, self.optimizer)
