@@ -12,6 +12,7 @@ model, all others are trlX's.
 """
 
 import hashlib
+import json
 import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,12 +28,15 @@ from summarize_rlhf import UserError, hub
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import check_handover
-from summarize_rlhf.lm.precision import dtype_for
+from summarize_rlhf.lm.memory_check import check_memory
+from summarize_rlhf.lm.precision import dtype_for, training_dtype
 from summarize_rlhf.lm.speed import CACHE_TOKENS, tune_process
 from summarize_rlhf.lm.weights import check_found, find_model
 from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run.arguments import knob
+from summarize_rlhf.run.deepspeed_config import deepspeed_config
 from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.launch import world_size
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.values import check_bounds, check_given, of_type
@@ -50,7 +54,7 @@ from trlx.data.default_configs import (
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.trainer.checkpoint import BEST
-from trlx.trainer.setup import check_policy, join_processes
+from trlx.trainer.setup import check_policy, deepspeed_file, join_processes
 
 UNFROZEN = 8  # blocks, from the top
 SOURCE = find_model(*SFT_MODEL)  # stage 1's directory, else the published model
@@ -104,6 +108,7 @@ class Task:
     max_train_prompts: int | None = knob(None, "number of first rows of train to use; null: all", least=1)
     max_eval_prompts: int | None = knob(1000, "number of first rows of valid to use; null: all", least=1)
     push_to_hub: bool = knob(False, "upload the best policy's directory to the Hugging Face Hub at the end")
+    plan: bool = knob(True, "refuse what will not fit into memory, before a weight is loaded")
     hub_model_id: str | None = knob(None, "OWNER/NAME on the Hub; null: hf_model, of the token's owner")
 
 
@@ -147,6 +152,26 @@ def reward_device(policy: torch.device, processes: int) -> torch.device:
     return policy
 
 
+def check_fits(config: TRLConfig, task: Task, device: torch.device) -> None:
+    """Raise `UserError` where the run will not fit into memory. Adapters and runs without DeepSpeed are not planned."""
+    file, train, method = deepspeed_file(), config.train, config.method
+    if file is None or config.model.peft_config is not None:
+        return
+    dtype, batch = training_dtype(train.precision), train.minibatch_size or train.batch_size
+    has_config = (Path(task.reward_model) / "config.json").is_file()
+    spare = reward_device(device, world_size()) != device
+    decisive = {"model.num_layers_unfrozen": config.model.num_layers_unfrozen}
+    for name in ("num_rollouts", "chunk_size", "gen_kwargs", "num_value_layers_unfrozen"):
+        decisive[f"method.{name}"] = getattr(method, name)
+    check_memory(
+        "ppo", config.model.model_path, dtype, deepspeed_config(file, dtype)["zero_optimization"],
+        tokens=max(batch, method.chunk_size) * train.seq_length, kept_tokens=method.num_rollouts * train.seq_length,
+        batch=batch, max_length=train.seq_length,
+        gradient_checkpointing=train.gradient_checkpointing, deepspeed_config=file, overrides=json.dumps(decisive),
+        reward_model="elsewhere" if spare else task.reward_model if has_config else None,
+    )  # fmt: skip
+
+
 def make_prompts(dataset: str, split: str, max_rows: int | None, tokenizer, room: int) -> list[dict[str, Any]]:
     """Build prompts of at most `room` tokens, too long posts cut, each with its body, its label and their place.
 
@@ -177,6 +202,8 @@ def main() -> None:
     if state.is_main_process:
         print("\n".join(told))
     tokenizer = load_tokenizer(config.tokenizer.tokenizer_path)
+    if task.plan:
+        check_fits(config, task, state.device)
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
         check_policy(config, tokenizer, UNFROZEN)

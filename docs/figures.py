@@ -22,7 +22,7 @@ from benchmarks.tables import growth, head, libraries, limit, origin, phases, sp
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, models, one_run
 from summarize_rlhf import UserError
-from summarize_rlhf.plan import table
+from summarize_rlhf.plan.table import table
 from summarize_rlhf.report import format_table
 from summarize_rlhf.run.errors import main_guard
 

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModel, PretrainedConfig
 
-from reward_model.frozen_blocks import TOKENS_ON_GPU
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
@@ -27,8 +26,12 @@ def run(
     tokens: int,
     trainable_fraction: float,
     checkpointing: bool,
+    at_once: int,
 ) -> None:
-    """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens."""
+    """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
+
+    A pass over the frozen blocks has `at_once` tokens.
+    """
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
         model.freeze(trainable_fraction)
@@ -39,7 +42,7 @@ def run(
     pack = PackedPairs(0)
     if model.depth:
         with torch.no_grad():
-            model.frozen(**pack.inputs(pairs(pack, TOKENS_ON_GPU // (tokens + SUMMARY), tokens)))
+            model.frozen(**pack.inputs(pairs(pack, max(1, at_once // (tokens + SUMMARY)), tokens)))
     rows = pairs(pack, batch, tokens)
 
     def loss(engine: Any) -> Tensor:
@@ -57,7 +60,7 @@ def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:
 
 
 def judge(
-    config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int = 2**14
+    config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int
 ) -> Callable[[], None]:
     """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
     with ledger.making("reward model"):
@@ -65,6 +68,6 @@ def judge(
 
     def run_batch() -> None:
         with torch.no_grad():
-            model(torch.ones(batch_tokens // tokens, tokens, dtype=torch.long), keep_from=tokens - 1)
+            model(torch.ones(max(1, batch_tokens // tokens), tokens, dtype=torch.long), keep_from=tokens - 1)
 
     return run_batch

@@ -39,6 +39,7 @@ from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
+from summarize_rlhf.lm.memory_check import check_memory
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from summarize_rlhf.lm.recomputation import require_recomputation
@@ -116,6 +117,7 @@ class RewardArguments(LoraArguments):
         choices=PRECISIONS,
     )  # fmt: skip
     deepspeed_config: str = knob(str(HERE / "ds_config_gpt_j.json"), "DeepSpeed file; adapted to the hardware")
+    plan: bool = knob(True, "refuse what will not fit into memory, before a weight is loaded", may_change=True)
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between accuracies on test", least=1, may_change=True)
     per_device_eval_batch_size: int = knob(4, "pairs per device; changes no result", least=1, may_change=True)
@@ -219,6 +221,13 @@ def main() -> None:
         if first:
             hub.push(args.output_dir, repo)
         return
+    if args.plan and not args.lora_r:
+        check_memory(
+            "rm", source, dtype, training.deepspeed["zero_optimization"],
+            tokens=2 * args.per_device_train_batch_size * args.max_length, batch=args.per_device_train_batch_size,
+            max_length=args.max_length, gradient_checkpointing=args.gradient_checkpointing,
+            deepspeed_config=args.deepspeed_config, trainable_fraction=args.trainable_fraction,
+        )  # fmt: skip
     encoded = {
         split: encode_comparisons(part, tokenizer, args.max_length, first, args.fresh) for split, part in rows.items()
     }

@@ -26,6 +26,7 @@ from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
+from summarize_rlhf.lm.memory_check import check_memory
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
 from summarize_rlhf.lm.speed import tune_process
@@ -97,6 +98,7 @@ class SFTArguments(LoraArguments):
         choices=PRECISIONS,
     )  # fmt: skip
     deepspeed_config: str = knob(str(HERE / "ds_config_gptj.json"), "DeepSpeed file; adapted to the hardware")
+    plan: bool = knob(True, "refuse what will not fit into memory, before a weight is loaded", may_change=True)
     # evaluation
     eval_steps: int = knob(500, "optimizer steps between losses on valid", least=1, may_change=keeps_last)
     per_device_eval_batch_size: int = knob(16, "rows per device; changes no result", least=1, may_change=True)
@@ -207,6 +209,13 @@ def main() -> None:
         if first:
             hub.push(args.output_dir, repo)
         return
+    if args.plan and not args.lora_r:
+        check_memory(
+            "sft", args.model, dtype, training.deepspeed["zero_optimization"],
+            tokens=args.per_device_train_batch_size * args.max_length, batch=args.per_device_train_batch_size,
+            max_length=args.max_length, gradient_checkpointing=args.gradient_checkpointing,
+            deepspeed_config=args.deepspeed_config,
+        )  # fmt: skip
     encoded = {
         split: TLDRDataset(
             part, tokenizer, args.max_length, args.loss_on, f"tokenize {split}" if first else None, args.fresh

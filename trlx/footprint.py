@@ -8,8 +8,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig
 
-from summarize_rlhf.lm.decoding import SHARE_OF_GPU_FOR_CACHE, DecodeBatch, bytes_of_row
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model, name_buckets
+from summarize_rlhf.lm.decoding import DecodeBatch, bytes_of_row
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model
 from trlx.data.configs import TRLConfig
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Batch, collate_tokens
@@ -23,10 +23,14 @@ def run(
     ledger: Ledger,
     settings: TRLConfig,
     share: int,
-    gpu_bytes: float,
+    cache_bytes: float,
+    tokens_at_once: int | None,
     score: Callable[[], None],
 ) -> None:
-    """Generate this process's `share` of the rollouts, score them, run policy and reference, and update twice."""
+    """Update, generate this process's `share` of the rollouts, score them, run policy and reference, and update again.
+
+    Keys and values may take `cache_bytes`; of prompts `tokens_at_once` are read together, or as many as fit in a chunk.
+    """
     method, options = settings.method, settings.train
     new = method.longest_response()
     prompt = options.seq_length - new
@@ -35,7 +39,7 @@ def run(
         policy = PolicyWithValueHead(model, settings.model.num_layers_unfrozen, method.num_value_layers_unfrozen)
     with ledger.making("weights"):
         cast(policy, dtype)
-    engine = engine_of(policy, deepspeed, ledger)
+    engine = engine_of(policy, deepspeed, ledger, fused=False)
     if policy.reference is not None:
         for parameter in policy.reference.parameters():
             ledger.of[parameter.untyped_storage()].kind = "reference"
@@ -46,7 +50,7 @@ def run(
 
     def collect() -> list[Tensor]:
         """Return the trunks that the rollouts keep on the GPU."""
-        rows = max(method.chunk_size, int(gpu_bytes * SHARE_OF_GPU_FOR_CACHE // bytes_of_row(model, prompt + new)))
+        rows = max(method.chunk_size, int(cache_bytes // bytes_of_row(model, prompt + new)))
         rows = min(rows, share)
         generation = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=0)
         with torch.no_grad(), ledger.making("keys, values, trunk"):
@@ -54,7 +58,7 @@ def run(
             batch = DecodeBatch(
                 model, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
             )
-            batch.tokens_at_once = None  # as on a GPU
+            batch.tokens_at_once = tokens_at_once
             with batch.keeping_trunk(), ledger.making("activations"):
                 batch.draw(batch.prefill())
                 batch.step()
@@ -71,7 +75,7 @@ def run(
         return kept
 
     def update(kept: list[Tensor]) -> None:
-        batch = collated(options.minibatch_size or options.batch_size)
+        batch = collated(min(options.minibatch_size or options.batch_size, share))
         numbers = torch.ones_like(batch.mask)
         batch = batch._replace(logprobs=numbers, values=numbers, advantages=numbers, returns=numbers)
         if kept:
@@ -84,8 +88,7 @@ def run(
         engine.step()
         policy.checkpoint_blocks(False)
 
-    for _ in range(2):  # the second collection meets Adam's state
-        kept = collect()
+    for kept in ([], None):  # the collection meets Adam's state
+        kept = collect() if kept is None else kept
         for _ in range(deepspeed["gradient_accumulation_steps"]):
             update(kept)
-    name_buckets(ledger, deepspeed, policy)

@@ -21,6 +21,7 @@ from transformers import PretrainedConfig
 from transformers.initialization import no_init_weights
 
 from summarize_rlhf.lm.speed import tune_model
+from summarize_rlhf.run.deepspeed_config import fit_buckets
 
 aten = torch.ops.aten
 GPU, HOST = "GPU", "host"
@@ -97,9 +98,9 @@ class Ledger(TorchDispatchMode):
             if storage.kind == was and storage.died is None:
                 storage.kind = kind
 
-    def peak(self, place: str) -> Peak:
-        """Find the moment at which most is in a place."""
-        here = [storage for storage in self.storages if storage.place == place]
+    def peak(self, *places: str) -> Peak:
+        """Find the moment at which most is in some places together."""
+        here = [storage for storage in self.storages if storage.place in places]
         changes = [(s.born, s.size) for s in here] + [(s.died, -s.size) for s in here if s.died is not None]
         most, now, when = 0, 0, 0
         for time, change in sorted(changes):  # of one moment the frees first
@@ -176,32 +177,27 @@ def train(
         del loss
         ledger.name_what_stays("activations", "gradients")
         engine.step()
-    name_buckets(ledger, deepspeed, model)
 
 
-def name_buckets(ledger: Ledger, deepspeed: dict[str, Any], model: nn.Module) -> None:
-    """Tell DeepSpeed's buckets, which have the size that its configuration says, from gradients and activations."""
-    size = int(deepspeed["zero_optimization"]["reduce_bucket_size"]) * next(model.parameters()).dtype.itemsize
-    for storage in ledger.storages:
-        if storage.size == size:
-            storage.kind = "buckets"
-
-
-def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger) -> Any:
-    """Wrap a fake model in DeepSpeed's engine, with AdamW over what trains.
+def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: bool = True) -> Any:
+    """Wrap a fake model in DeepSpeed's engine, with AdamW over what trains; one that is not `fused` has temporaries.
 
     What DeepSpeed pins, and what Adam makes where its state is offloaded, is in main memory.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator
+    from deepspeed.runtime.zero import stage_1_and_2
 
+    stage_1_and_2.is_invalid_grad_norm = lambda norm: False  # it looks at numbers, as overflow checks do
     accelerator = get_accelerator()
     accelerator.available_memory = lambda *_: 0  # else more is flattened on a device with room for it, for a moment
     offloaded = "offload_optimizer" in config["zero_optimization"]
     accelerator.pin_memory = lambda tensor, *_, **__: ledger.move(tensor, HOST)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], foreach=False)
+    fit_buckets(config, model)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=fused or offloaded)
     with ledger.making("optimizer"):
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    engine.optimizer.check_grad_overflow = False
     step = optimizer.step
 
     def on_its_device(*args: Any, **kwargs: Any) -> Any:
@@ -209,6 +205,13 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger) -> Any:
             return step(*args, **kwargs)
 
     optimizer.step = on_its_device
+    make_buckets = engine.optimizer.setup_buckets
+
+    def buckets() -> None:
+        with ledger.making("buckets"):
+            make_buckets()
+
+    engine.optimizer.setup_buckets = buckets
     for parameter in model.parameters():
         ledger.of[parameter.untyped_storage()].kind = "weights"
     return engine

@@ -91,6 +91,12 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_processes() -> int:
+    """Return the number of processes of this launch on this machine, 1 where the launcher does not say."""
+    names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE")  # torchrun's and Accelerate's, and DeepSpeed's
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 1)
+
+
 def accumulation(global_batch: int, per_device: int, processes: int) -> int:
     """Return the micro-batches per optimizer step: ``processes`` × ``per_device`` × this = ``global_batch`` rows.
 

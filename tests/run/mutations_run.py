@@ -57,6 +57,13 @@ ROWS = [
     # clipping, and what is written out
     ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "run/test_clipping.py::test_launched_a_step_has_the_length_of_the_gradient"),
     ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "run/test_clipping.py::test_what_is_asked_for_comes_before_what_the_file_says"),
+    ("buckets as published, whatever the model", "summarize_rlhf/run/deepspeed_config.py", "zero[name] = min(zero[name], max(size, 1))", "pass", "run/test_buckets.py::test_by_hand"),
+    ("buckets as large as the model", "summarize_rlhf/run/deepspeed_config.py", "p.numel() for p in model.parameters() if p.requires_grad)", "p.numel() for p in model.parameters())", "run/test_buckets.py::test_by_hand"),
+    ("stages 1 and 2 leave the buckets", "summarize_rlhf/run/resumable_trainer.py", "        fit_buckets(self", "        (self", "run/test_buckets.py::test_a_stage_allocates_what_it_trains"),
+    ("PPO leaves the buckets", "trlx/trainer/accelerate_base_trainer.py", "            fit_buckets(self", "            (self", "run/test_buckets.py::test_a_stage_allocates_what_it_trains"),
+    ("a container's limit is not looked at", "summarize_rlhf/run/main_memory.py", "min([int(kib) * 1024, *limits_left(root)])", "int(kib) * 1024", "run/test_main_memory.py::test_a_limit_leaves_what_is_not_used_and_the_files_that_nobody_reads"),
+    ("limits further up are not looked at", "summarize_rlhf/run/main_memory.py", "[folder, *folder.parents]", "[folder]", "run/test_main_memory.py::test_a_limit_leaves_what_is_not_used_and_the_files_that_nobody_reads"),
+    ("limits of version 1 are not looked at", "summarize_rlhf/run/main_memory.py", 'if controllers not in ("", "memory")', 'if controllers != ""', "run/test_main_memory.py::test_a_limit_of_the_first_version"),
     ("gradients accumulated in bf16", EXPLICIT, 'accumulated = "fp32" if dtype == "bf16" and stage > 0 else dtype', "accumulated = dtype", "run/test_clipping.py::test_deepspeed_finds_each_option_written_out"),
     # the best model
     ("highest loss kept", BEST, 'loss >= self.found["eval_loss"]', 'loss <= self.found["eval_loss"]', "run/test_best_model.py::test_the_lowest_loss_is_kept_and_of_equal_ones_the_first"),

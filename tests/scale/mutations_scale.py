@@ -3,7 +3,9 @@
 
 DECODE_BATCH = "summarize_rlhf/lm/decode_batch.py"
 FOOTPRINT = "summarize_rlhf/lm/footprint.py"
-PLAN = "summarize_rlhf/plan.py"
+MEASURING = "summarize_rlhf/plan/measuring.py"
+ADVICE = "summarize_rlhf/plan/advice.py"
+CHECK = "summarize_rlhf/lm/memory_check.py"
 
 # fmt: off
 ROWS = [
@@ -18,14 +20,26 @@ ROWS = [
     ("ledger: what is freed stays", FOOTPRINT, "        self.died = ledger.time + 1  #", "        pass  #", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
     ("ledger: what an operation reads is freed before it writes", FOOTPRINT, "self.died = ledger.time + 1  #", "self.died = ledger.time  #", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
     ("ledger: views count twice", FOOTPRINT, "        if storage not in self.of:\n", "        if True:\n", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
-    ("ledger: main memory is the GPU's", FOOTPRINT, "here = [storage for storage in self.storages if storage.place == place]", "here = list(self.storages)", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
+    ("ledger: main memory is the GPU's", FOOTPRINT, "here = [storage for storage in self.storages if storage.place in places]", "here = list(self.storages)", "scale/test_plan.py::test_the_most_that_is_there_at_once_by_kind"),
     ("plan: Adam's state stays on the GPU", FOOTPRINT, 'with ledger.making("optimizer", HOST if offloaded else GPU):', 'with ledger.making("optimizer"):', "scale/test_plan.py::test_sft_by_hand"),
     ("plan: what is pinned is on the GPU", FOOTPRINT, "lambda tensor, *_, **__: ledger.move(tensor, HOST)", "lambda tensor, *_, **__: tensor", "scale/test_plan.py::test_sft_by_hand"),
-    ("plan: one process for all GPUs", PLAN, "    with processes(setup.processes), on_fake", "    with processes(1), on_fake", "scale/test_plan.py::test_sft_by_hand"),
+    ("plan: one process for all GPUs", MEASURING, "    with processes(setup.processes), on_fake", "    with processes(1), on_fake", "scale/test_plan.py::test_sft_by_hand"),
     ("plan: the reward model recomputes nothing", "reward_model/footprint.py", "    if checkpointing:\n", "    if False:\n", "scale/test_plan.py::test_recomputed_activations_are_not_kept"),
-    ("plan: no reward model beside the policy", PLAN, "if here else lambda: None", "if False else lambda: None", "scale/test_plan.py::test_the_other_stages_train_a_part"),
-    ("plan: CUDA itself needs nothing", PLAN, "return gpu_bytes + CONTEXT <= ", "return gpu_bytes <= ", "scale/test_plan.py::test_a_context_and_every_process_count"),
-    ("plan: one process's main memory", PLAN, "setup.processes * host_bytes <= host", "host_bytes <= host", "scale/test_plan.py::test_a_context_and_every_process_count"),
-    ("plan: the smallest batch", PLAN, "            batch = setup.batch\n", "            batch = 1\n", "scale/test_plan.py::test_the_nearest_that_fits"),
+    ("plan: no reward model beside the policy", MEASURING, "setup.processes == setup.gpus and", "False and", "scale/test_plan.py::test_the_other_stages_train_a_part"),
+    ("plan: CUDA itself needs nothing", ADVICE, "(gpu_bytes + CONTEXT, ", "(gpu_bytes, ", "scale/test_plan.py::test_a_context_and_every_process_count"),
+    ("plan: one process's main memory", ADVICE, "(setup.processes * (host_bytes + PROCESS), host)", "(host_bytes + PROCESS, host)", "scale/test_plan.py::test_a_context_and_every_process_count"),
+    ("plan: the smallest batch", ADVICE, "            batch = setup.batch\n", "            batch = 1\n", "scale/test_plan.py::test_the_nearest_that_fits"),
+    ("plan: no step is made, and no moments", FOOTPRINT, "    stage_1_and_2.is_invalid_grad_norm = lambda norm: False", "    pass", "scale/test_plan.py::test_without_gpus_all_is_in_main_memory_and_in_fp32"),
+    ("plan: without GPUs only what would be on them", MEASURING, "ledger.peak(GPU, HOST))", "ledger.peak(HOST))", "scale/test_plan.py::test_without_gpus_all_is_in_main_memory_and_in_fp32"),
+    ("plan: buckets as published, whatever the model", FOOTPRINT, "    fit_buckets(config, model)\n", "", "scale/test_plan.py::test_without_gpus_all_is_in_main_memory_and_in_fp32"),
+    ("plan: without GPUs no fewer processes", ADVICE, "for n in (4, 2, 1) if n < setup.gpus)]", "for n in ())]", "scale/test_plan.py::test_without_gpus_fewer_processes"),
+    ("check: small models are planned", CHECK, "        if SPARE * here * most", "        if 10**9 * most", "scale/test_memory_check.py::test_a_small_model_is_not_planned"),
+    ("check: what cannot be planned ends the run", CHECK, "    except Exception as error:  #", "    except KeyError as error:  #", "scale/test_memory_check.py::test_what_cannot_be_planned_runs"),
+    ("check: just too much is refused", CHECK, "filled <= 1 + TOLERANCE", "filled <= 1", "scale/test_memory_check.py::test_what_is_said"),
+    ("check: all arguments are advice", CHECK, 'if plan["flags"].get(name) != x]', "]", "scale/test_memory_check.py::test_what_is_said"),
+    ("check: the bound forgets what enters and leaves matrices", CHECK, "COPIES * numbers * tokens", "tokens", "scale/test_memory_check.py::test_every_stage_stays_under_the_bound"),
+    ("check: SFT does not ask", "sft/train_gptj_summarize.py", "    if args.plan and not args.lora_r:", "    if False:", "scale/test_memory_check.py::test_a_model_too_large_is_refused_before_its_weights_are_missed"),
+    ("check: the reward model does not ask", "reward_model/train_reward_model_gptj.py", "    if args.plan and not args.lora_r:", "    if False:", "scale/test_memory_check.py::test_a_model_too_large_is_refused_before_its_weights_are_missed"),
+    ("check: PPO does not ask", "trlx_gptj_text_summarization.py", "    if task.plan:", "    if False:", "scale/test_memory_check.py::test_ppo_is_refused_too_and_runs_where_no_plan_is_wanted"),
     ("cache one column short", DECODE_BATCH, "else self.longest + self.drawn\n", "else self.longest + self.drawn - 1\n", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
 ]

@@ -11,10 +11,14 @@ from tiny import gptj_config
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM
 
-from summarize_rlhf import UserError, plan
+from summarize_rlhf import UserError
 from summarize_rlhf.lm.footprint import GPU, HOST, Ledger, Peak
+from summarize_rlhf.plan import advice, measuring, setups
+from summarize_rlhf.plan.__main__ import PlanArguments, setup_of
+from summarize_rlhf.versions import ROOT
 
-SETUP = plan.setup_of(plan.PlanArguments(max_length=40, batch=2), "sft", "1x24")
+SETUP = setup_of(PlanArguments(max_length=40, batch=2), "sft", "1x24")
+ON_CPU = setup_of(PlanArguments(max_length=40, batch=2, gradient_checkpointing=True), "sft", "1xcpu")
 
 
 # --- the ledger
@@ -34,6 +38,7 @@ def test_the_most_that_is_there_at_once_by_kind() -> None:
             state = torch.empty(7, dtype=torch.bfloat16)
     assert ledger.peak(GPU) == Peak(400 + 4000 + 2000, {"weights": 400, "activations": 6000})
     assert ledger.peak(HOST) == Peak(14, {"optimizer": 14})
+    assert ledger.peak(GPU, HOST).bytes == 400 + 4000 + 2000  # of different moments
     assert (kept.numel(), second.numel(), third.numel(), state.numel()) == (100, 500, 50, 7)
 
 
@@ -60,11 +65,11 @@ def test_a_number_that_is_asked_for_is_one_and_a_mask_takes_all() -> None:
 # --- a stage on fake tensors
 
 
-def measured(setups: list[plan.Setup], layers: int = 4) -> list[dict]:
+def measured(planned: list[setups.Setup], layers: int = 4) -> list[dict]:
     """The peaks on each GPU and of main memory of a small GPT-J."""
-    plan.prepare()
-    measure = plan.Measured(gptj_config(400, layers=layers, width=64))
-    found = [measure(setup) for setup in setups]
+    measuring.prepare()
+    measure = measuring.Measured(gptj_config(400, layers=layers, width=64))
+    found = [measure(setup) for setup in planned]
     return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
 
 
@@ -80,16 +85,27 @@ def test_sft_by_hand() -> None:
     one, two, away = forked(measured, [here, replace(here, gpus=2), replace(SETUP, offload=True)])
     for found in (one, two, away):
         assert found["gpu"]["weights"] == pytest.approx(2 * WEIGHTS, rel=0.01)
-        assert found["gpu"]["buckets"] == 5e8 * 2  # the published bucket, whatever the model
+        assert found["gpu"]["buckets"] == 2 * WEIGHTS  # not the published 5e8 numbers
     assert one["gpu"]["optimizer"] == pytest.approx(12 * WEIGHTS, rel=0.01)
     assert two["gpu"]["optimizer"] == pytest.approx(6 * WEIGHTS, rel=0.01)
     assert away["gpu"]["optimizer"] == 2 * 400 * 64  # the gradient of the largest weight, on its way
     assert away["host"]["optimizer"] >= 12 * WEIGHTS
 
 
+def test_without_gpus_all_is_in_main_memory_and_in_fp32() -> None:
+    """Weights, masters and two moments; the first step makes the moments, which the second meets."""
+    (found,) = forked(measured, [ON_CPU])
+    assert found["gpu"] == {}
+    assert found["host"]["weights"] == pytest.approx(4 * WEIGHTS, rel=0.01)
+    assert found["host"]["optimizer"] == pytest.approx(12 * WEIGHTS, rel=0.01)
+    assert found["host"]["buckets"] == 4 * WEIGHTS
+
+
 @pytest.mark.parametrize("stage", ["rm", "ppo"])
 def test_the_other_stages_train_a_part(stage: str) -> None:
-    setup = replace(SETUP, stage=stage, offload=False, tokens=120, batch=1, checkpointing=False)
+    setup = replace(
+        SETUP, stage=stage, offload=False, tokens=120, batch=256, checkpointing=False
+    )  # training is the peak
     (found,) = forked(measured, [setup])
     if stage == "ppo":
         assert found["gpu"]["weights"] == pytest.approx(2 * (WEIGHTS + VALUE_HEAD), rel=0.01)
@@ -99,10 +115,13 @@ def test_the_other_stages_train_a_part(stage: str) -> None:
     assert ("reward model" in found["gpu"]) == (stage == "ppo")
 
 
-@pytest.mark.parametrize("stage", plan.STAGES)
+@pytest.mark.parametrize("stage", setups.STAGES)
 def test_recomputed_activations_are_not_kept(stage: str) -> None:
-    """Of sixteen blocks: the reward model trains five, and of one nothing would be saved."""
-    kept = replace(SETUP, stage=stage, offload=False, tokens=120, batch=16, checkpointing=False)
+    """Of sixteen blocks: the reward model trains five, and of one nothing would be saved.
+
+    The batch is large, so that training is the peak, and not the pass over the frozen blocks or the rollouts.
+    """
+    kept = replace(SETUP, stage=stage, offload=False, tokens=120, batch=64, checkpointing=False)
     found, less = forked(measured, [kept, replace(kept, checkpointing=True)], 16)
     assert less["gpu"]["activations"] < 0.8 * found["gpu"]["activations"]
 
@@ -111,21 +130,30 @@ def test_recomputed_activations_are_not_kept(stage: str) -> None:
 
 
 def test_what_gpus_may_be() -> None:
-    for text in ("24", "0x24", "2x0", "2 x 24", "x"):
+    for text in ("24", "0x24", "2x0", "2 x 24", "x", "0xcpu", "cpu"):
         with pytest.raises(UserError, match=r"--gpus is .*number and size in GB are expected, such as 2x24"):
-            plan.setup_of(plan.PlanArguments(), "sft", text)
-    made = plan.setup_of(plan.PlanArguments(), "ppo", "2x24")
+            setup_of(PlanArguments(), "sft", text)
+    made = setup_of(PlanArguments(), "ppo", "2x24")
     assert (made.gpus, made.size, made.batch, made.processes) == (2, 24.0, 4, 1)
+    assert (made.precision, made.offload) == ("bf16", True)
     assert replace(made, stage="sft").processes == 2
     assert replace(made, gpus=8).processes == 8
+    without = setup_of(PlanArguments(), "ppo", "2xcpu")
+    assert (without.gpus, without.size, without.processes) == (2, None, 2)
+    assert (without.precision, without.offload) == ("fp32", False)
+
+
+def fits(setup: setups.Setup, gpu_bytes: float, host_bytes: float, host: float) -> bool:
+    return advice.filled(advice.needs(setup, gpu_bytes, host_bytes, host)) <= 1
 
 
 def test_a_context_and_every_process_count() -> None:
-    assert plan.fits(SETUP, 23e9, 0, 0)
-    assert not plan.fits(SETUP, 23.1e9, 0, 0)
-    two = replace(SETUP, gpus=2)
-    assert plan.fits(two, 1e9, 4e9, 8e9)
-    assert not plan.fits(two, 1e9, 4e9, 7.9e9)
+    assert fits(SETUP, 23e9, 0, 1e9)
+    assert not fits(SETUP, 23.1e9, 0, 1e9)
+    two, libraries = replace(SETUP, gpus=2), 2 * advice.PROCESS
+    assert fits(two, 1e9, 4e9, 8e9 + libraries)
+    assert not fits(two, 1e9, 4e9, 7.9e9 + libraries)
+    assert fits(replace(two, size=None), 1e12, 4e9, 8e9 + libraries)  # no GPU counts
 
 
 @pytest.mark.parametrize(
@@ -138,30 +166,36 @@ def test_a_context_and_every_process_count() -> None:
     ],
 )
 def test_the_nearest_that_fits(gigabytes, nearest) -> None:
-    found = plan.nearest(replace(SETUP, batch=16), lambda s: plan.fits(s, gigabytes(s) * 1e9, 0, 0))
+    found = advice.nearest(replace(SETUP, batch=16), lambda s: fits(s, gigabytes(s) * 1e9, 0, 1e11))
     assert found is None if nearest is None else (found.gpus, found.size, found.batch, found.checkpointing) == nearest
 
 
 def test_activations_are_recomputed_only_where_that_is_needed() -> None:
     setup = replace(SETUP, stage="ppo", batch=4, checkpointing=False)
-    found = plan.nearest(setup, lambda s: s.checkpointing and s.batch <= 2)
+    found = advice.nearest(setup, lambda s: s.checkpointing and s.batch <= 2)
     assert (found.batch, found.checkpointing, found.size) == (2, True, 24)
-    assert plan.nearest(setup, lambda s: s.batch <= 2).checkpointing is False
+    assert advice.nearest(setup, lambda s: s.batch <= 2).checkpointing is False
+
+
+def test_without_gpus_fewer_processes() -> None:
+    found = advice.nearest(replace(ON_CPU, gpus=8), lambda s: s.gpus <= 2 and s.batch == 1)
+    assert (found.gpus, found.size, found.batch) == (2, None, 1)
+    assert advice.nearest(ON_CPU, lambda s: False) is None
 
 
 def test_the_command_starts_what_was_planned() -> None:
-    assert plan.command("m", replace(SETUP, gpus=2)) == (
+    assert setups.command("m", replace(SETUP, gpus=2)) == (
         "deepspeed --num_gpus 2 sft/train_gptj_summarize.py --model m --per_device_train_batch_size 2 --max_length 40 "
         "--precision bf16 --gradient_checkpointing True"
     )
-    assert plan.command("m", replace(SETUP, stage="rm", offload=False)).endswith(
+    assert setups.command("m", replace(SETUP, stage="rm", offload=False)).endswith(
         "--precision bf16 --gradient_checkpointing True --deepspeed_config configs/deepspeed/zero2.json"
     )
-    for stage, file in plan.WITHOUT_OFFLOAD.items():
-        content = (plan.ROOT / file).read_text(encoding="utf-8")
+    for stage, file in setups.WITHOUT_OFFLOAD.items():
+        content = (ROOT / file).read_text(encoding="utf-8")
         if stage == "ppo":
-            content = (plan.ROOT / re.search(r"deepspeed_config_file: (.+)", content)[1]).read_text(encoding="utf-8")
+            content = (ROOT / re.search(r"deepspeed_config_file: (.+)", content)[1]).read_text(encoding="utf-8")
         assert "offload" not in content
-    told = plan.command("m", replace(SETUP, stage="ppo"))
+    told = setups.command("m", replace(SETUP, stage="ppo"))
     assert "--num_processes 1 " in told
     assert json.loads(told.split("'")[1])["train.minibatch_size"] == 2

@@ -41,6 +41,11 @@ def uses_deepspeed() -> bool:
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
 
 
+def deepspeed_file() -> str | None:
+    """Return the DeepSpeed file that `accelerate launch` was given, if any."""
+    return os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE") if uses_deepspeed() else None
+
+
 def join_processes() -> PartialState:
     """Return this process's place in the launch. Before `trlx.train` a script calls this, not PartialState.
 
@@ -87,7 +92,7 @@ def build_accelerator(config: TRLConfig) -> tuple[Accelerator, int]:
         train, config.method, int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")), world_size()
     )
     if uses_deepspeed():
-        file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+        file = deepspeed_file()
         plugin = DeepSpeedPlugin(hf_ds_config=deepspeed_config(file, dtype)) if file else DeepSpeedPlugin()
         deepspeed = plugin.deepspeed_config
         accumulation = deepspeed.get("gradient_accumulation_steps", 1)

@@ -1,0 +1,139 @@
+"""The memory of a setup: a stage's own step on fake tensors, in a process of its own."""
+
+import collections
+import json
+import multiprocessing
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, GPTJConfig, PretrainedConfig
+
+from summarize_rlhf import UserError
+from summarize_rlhf.hub import from_hub
+from summarize_rlhf.plan.advice import GB
+from summarize_rlhf.plan.setups import ELSEWHERE, FILES, Setup
+from summarize_rlhf.reading import reading
+from summarize_rlhf.versions import ROOT
+
+DEFAULT = "EleutherAI/gpt-j-6B"  # whose config is GPTJConfig's defaults: no Hub is asked
+GLOBAL_BATCH = {"sft": 128, "rm": 32}
+
+
+def config_of(model: str) -> PretrainedConfig:
+    """Read a model's config. Raises `UserError`."""
+    if model == DEFAULT:
+        return GPTJConfig()
+    with reading(model, "config of") if Path(model).exists() else from_hub("model", model):
+        return AutoConfig.from_pretrained(model)
+
+
+def prepare() -> None:
+    """Make DeepSpeed take the CPU, where fake tensors live, before it is imported."""
+    os.environ |= {"DS_ACCELERATOR": "cpu", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    os.environ["MASTER_PORT"] = "29500"  # named, and never opened
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__ = collections.defaultdict(bool)
+
+
+def deepspeed_of(setup: Setup) -> dict[str, Any]:
+    """Return the stage's DeepSpeed configuration in `setup`, with the batch that its launch would give.
+
+    Raises `UserError` for ZeRO-3, which fake processes cannot do, and without ZeRO.
+    """
+    from summarize_rlhf.lm.precision import DTYPES
+    from summarize_rlhf.run.deepspeed_config import deepspeed_config
+
+    config = deepspeed_config(setup.file or ROOT / FILES[setup.stage], DTYPES[setup.precision])
+    if config["zero_optimization"].get("stage", 0) not in (1, 2):
+        raise UserError("the planner knows ZeRO-1 and ZeRO-2")
+    if setup.offload and setup.size is not None:
+        config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+    else:
+        config["zero_optimization"].pop("offload_optimizer", None)
+    accumulation = config["gradient_accumulation_steps"]
+    if setup.stage != "ppo":
+        accumulation = max(1, GLOBAL_BATCH[setup.stage] // (setup.processes * setup.batch))
+    config |= {
+        "gradient_accumulation_steps": 1 if accumulation == 1 else 2,  # from the second on, micro-batches are alike
+        "train_micro_batch_size_per_gpu": setup.batch,
+        "gradient_clipping": 0.0,
+        "zero_force_ds_cpu_optimizer": False,  # torch's Adam in its place: the same state
+    }
+    config.pop("train_batch_size", None)
+    return config
+
+
+class Measured:
+    """The footprints of a model by setup, each measured once.
+
+    In a process of its own, because DeepSpeed keeps the first process group that it has seen.
+    """
+
+    def __init__(self, config: PretrainedConfig):
+        self.config = config
+        self.found: dict[Setup, Any] = {}
+
+    def __call__(self, setup: Setup) -> Any:
+        """Return the stage's `Footprint`. The size of a GPU decides in PPO alone, whose cache takes a share of it."""
+        known = setup if setup.stage == "ppo" or setup.size is None else replace(setup, size=0)
+        if known not in self.found:
+            try:
+                with multiprocessing.get_context("fork").Pool(1) as pool:
+                    self.found[known] = pool.apply(measure_here, (self.config, setup))
+            except UserError as error:
+                raise UserError(str(error)) from None  # the other process's traceback is no news
+        return self.found[known]
+
+
+def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
+    """Run the stage's step on fake tensors, on as many processes as there are, of which this is the first."""
+    from summarize_rlhf.lm.footprint import GPU, HOST, Footprint, Peak, on_fake_tensors, processes
+
+    on_cpu = setup.size is None
+    os.environ["WORLD_SIZE"] = str(setup.processes)
+    with processes(setup.processes), on_fake_tensors() as ledger:
+        run(config, setup, ledger)
+        if on_cpu:
+            return Footprint(Peak(0, {}), ledger.peak(GPU, HOST))
+        return Footprint(ledger.peak(GPU), ledger.peak(HOST))
+
+
+def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
+    """Run the stage's step, as it runs on GPUs or without."""
+    from reward_model import footprint as rm
+    from reward_model.frozen_blocks import TOKENS_ON_GPU
+    from sft import footprint as sft
+    from summarize_rlhf.lm.decoding import CACHE_BYTES_ON_CPU, SHARE_OF_GPU_FOR_CACHE
+    from summarize_rlhf.lm.precision import DTYPES
+    from summarize_rlhf.lm.speed import CACHE_TOKENS
+    from trlx import footprint as ppo
+
+    dtype, deepspeed, on_cpu = DTYPES[setup.precision], deepspeed_of(setup), setup.size is None
+    if setup.stage == "sft":
+        sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing)
+    elif setup.stage == "rm":
+        at_once = CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
+        fraction = setup.trainable_fraction
+        rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, fraction, setup.checkpointing, at_once)
+    else:
+        score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
+        if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:
+            judge = config if setup.reward_model is None else config_of(setup.reward_model)
+            score = rm.judge(judge, dtype, ledger, setup.tokens, scored)
+        settings = ppo_settings(setup)
+        share = -(-settings.method.num_rollouts // setup.processes)
+        cache = CACHE_BYTES_ON_CPU if on_cpu else setup.size * GB * SHARE_OF_GPU_FOR_CACHE
+        read = CACHE_TOKENS if on_cpu else None
+        ppo.run(config, dtype, deepspeed, ledger, settings, share, cache, read, score)
+
+
+def ppo_settings(setup: Setup):
+    """Return stage 3's configuration in `setup`."""
+    from trlx.data.configs import TRLConfig
+    from trlx_gptj_text_summarization import config
+
+    train = {"minibatch_size": setup.batch, "gradient_checkpointing": setup.checkpointing, "seq_length": setup.tokens}
+    return TRLConfig.update(config.evolve(train=train), json.loads(setup.overrides))

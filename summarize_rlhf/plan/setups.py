@@ -1,0 +1,97 @@
+"""What decides a stage's memory, and the command that starts the stage so."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from summarize_rlhf import UserError
+
+STAGES = ("sft", "rm", "ppo")
+FILES = {
+    "sft": "sft/ds_config_gptj.json",
+    "rm": "reward_model/ds_config_gpt_j.json",
+    "ppo": "configs/ds_config_trlx_gptj_summarize.json",
+}
+WITHOUT_OFFLOAD = {
+    "sft": "configs/deepspeed/zero2.json",
+    "rm": "configs/deepspeed/zero2.json",
+    "ppo": "configs/accelerate/8gpus.yaml",
+}
+SCRIPTS = {
+    "sft": "sft/train_gptj_summarize.py",
+    "rm": "reward_model/train_reward_model_gptj.py",
+    "ppo": "trlx_gptj_text_summarization.py",
+}
+ELSEWHERE = "elsewhere"  # a reward model on a GPU of its own
+DEVICES = re.compile(r"(\d+)x(cpu|\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What decides a stage's memory."""
+
+    stage: str
+    gpus: int  # without GPUs: processes
+    size: float | None  # GB of each GPU; None: there are none, and all is in main memory
+    precision: str
+    offload: bool  # of the optimizer to main memory
+    batch: int  # rows (RM: pairs, PPO: rollouts) in a forward pass
+    checkpointing: bool
+    tokens: int  # of the longest rows
+    file: str | None = None  # DeepSpeed's; None: the stage's own
+    trainable_fraction: float = 0.3  # of stage 2's blocks
+    overrides: str = "{}"  # of stage 3's configuration, as JSON
+    reward_model: str | None = None  # of stage 3; None: one as large as the policy
+
+    @property
+    def processes(self) -> int:
+        """Of two GPUs, PPO gives one to the reward model, as published; otherwise each GPU has a process."""
+        return 1 if self.stage == "ppo" and self.gpus == 2 and self.size is not None else self.gpus
+
+    @property
+    def devices(self) -> str:
+        """Say what the stage runs on."""
+        return f"{self.gpus} × {'CPU' if self.size is None else f'{self.size:g}'}"
+
+
+def devices_in(text: str) -> tuple[int, float | None]:
+    """Read `--gpus`: how many, and how many GB each has. Raises `UserError`."""
+    found = DEVICES.fullmatch(text)
+    size = None if not found or found[2] == "cpu" else float(found[2])
+    if not found or int(found[1]) < 1 or size == 0:
+        raise UserError(
+            f"--gpus is {text!r}: number and size in GB are expected, such as 2x24, or 1xcpu for a process without GPU"
+        )
+    return int(found[1]), size
+
+
+def flags(setup: Setup) -> dict[str, Any]:
+    """Return the stage's own arguments that make it run as planned, by their names."""
+    if setup.stage == "ppo":
+        return {
+            "train.minibatch_size": setup.batch,
+            "train.precision": setup.precision,
+            "train.gradient_checkpointing": setup.checkpointing,
+            "train.seq_length": setup.tokens,
+        }
+    named = {"per_device_train_batch_size": setup.batch, "max_length": setup.tokens}
+    named |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
+    if not setup.offload and setup.size is not None:
+        named["deepspeed_config"] = setup.file or WITHOUT_OFFLOAD[setup.stage]
+    return named
+
+
+def command(model: str, setup: Setup) -> str:
+    """Return the command that starts a stage as planned."""
+    script, named = SCRIPTS[setup.stage], flags(setup)
+    if setup.stage == "ppo":
+        offload = setup.offload or setup.size is None
+        file = "configs/default_accelerate_config.yaml" if offload else WITHOUT_OFFLOAD["ppo"]
+        return (
+            f"accelerate launch --num_processes {setup.processes} --config_file {file} "
+            f"{script} '{json.dumps({'model.model_path': model} | named)}'"
+        )
+    return f"deepspeed --num_gpus {setup.gpus} {script} " + " ".join(
+        f"--{name} {x}" for name, x in ({"model": model} | named).items()
+    )
