@@ -169,9 +169,9 @@ def train(
     deepspeed: dict[str, Any],
     ledger: Ledger,
 ) -> None:
-    """Train a fake model, cast already, for an optimizer step and a micro-batch more, which meets Adam's state."""
+    """Train a fake model, cast already, for two optimizer steps: the second meets Adam's state from its beginning."""
     engine = engine_of(model, deepspeed, ledger)
-    for _ in range(deepspeed["gradient_accumulation_steps"] + 1):
+    for _ in range(2 * deepspeed["gradient_accumulation_steps"]):
         loss = loss_of(engine)
         engine.backward(loss)
         del loss
