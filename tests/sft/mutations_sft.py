@@ -8,6 +8,9 @@ STAGE = "sft/train_gptj_summarize.py"
 
 # fmt: off
 ROWS = [
+    # the loss over the vocabulary and torch's own
+    ("SFT: a loss that is not torch's", LOSS, 'cross_entropy(logits.float(), targets, reduction="none")', 'cross_entropy(logits.float(), targets, reduction="none", label_smoothing=0.01)', "sft/test_linear_cross_entropy.py::test_loss_and_gradients_agree"),
+    ("benchmark of the head: no bias", "benchmarks/bench_head.py", "linear_bias=head.bias", "linear_bias=None", "sft/test_linear_cross_entropy.py::test_loss_and_gradients_agree"),
     # options on their way to the optimizer
     ("SFT: learning_rate ignored", ARGUMENTS, "        learning_rate=args.learning_rate,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
     ("SFT: adam_beta1 ignored", ARGUMENTS, "        adam_beta1=args.adam_beta1,\n", "", "sft/test_formulas_sft.py::test_weights_are_those_of_adamw"),
