@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-seed=1 fresh=false own_kl=0.15
+seed=1 fresh=false own_kl=0.05
 kl=$own_kl
 while (($#)); do
     case $1 in
@@ -56,7 +56,7 @@ sft() (
         --model "$model" --dataset "$tldr" --output_dir "$run/sft" --seed "$seed" --report_to none \
         --max_length 256 --loss_on summary --gradient_checkpointing False \
         --global_batch_size 32 --per_device_train_batch_size 32 --num_train_epochs 2 \
-        --learning_rate 5e-4 --lr_scheduler_type linear --warmup_steps 20 --max_grad_norm 1.0 --keep last \
+        --learning_rate 1e-3 --lr_scheduler_type linear --warmup_steps 20 --max_grad_norm 1.0 --keep last \
         --eval_steps 75 --logging_steps 10 --rouge_rows 100 --save_minutes 1
 )
 
@@ -64,7 +64,7 @@ reward_model() (
     cd reward_model && deepspeed --log_level error --master_port "$port" train_reward_model_gptj.py \
         --model "$run/sft" --dataset "$pairs" --output_dir "$run/rm" --seed "$seed" --report_to none \
         --max_length 256 --trainable_fraction 1 --global_batch_size 16 --per_device_train_batch_size 16 \
-        --num_train_epochs 1 --learning_rate 3e-4 --lr_scheduler_type cosine --warmup_steps 20 \
+        --num_train_epochs 1 --learning_rate 5e-4 --lr_scheduler_type cosine --warmup_steps 20 \
         --max_grad_norm 1.0 --per_device_eval_batch_size 32 --eval_steps 100 --logging_steps 20 --save_minutes 1
 )
 
@@ -73,11 +73,11 @@ ppo() {
         trlx_gptj_text_summarization.py "$(
         cat <<JSON
         {"model.model_path": "$run/sft", "task.reward_model": "$run/rm", "task.dataset": "$tldr",
-         "task.max_train_prompts": 1280, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/$policy",
-         "train.tracker": null, "train.seq_length": 256, "train.epochs": 10, "train.batch_size": 8,
-         "train.minibatch_size": 8, "train.eval_interval": 160, "train.max_grad_norm": 1.0, "train.checkpoint_minutes": 1,
-         "model.num_layers_unfrozen": 2, "method.num_rollouts": 128, "method.chunk_size": 64,
-         "method.init_kl_coef": $kl, "optimizer.kwargs.lr": 1.5e-4, "scheduler.kwargs.eta_min": 1.5e-4}
+         "task.max_train_prompts": 2048, "task.max_eval_prompts": 64, "train.seed": $seed, "train.checkpoint_dir": "$run/$policy",
+         "train.tracker": null, "train.seq_length": 256, "train.epochs": 16, "train.batch_size": 32,
+         "train.minibatch_size": 32, "train.eval_interval": 64, "train.max_grad_norm": 1.0, "train.checkpoint_minutes": 1,
+         "model.num_layers_unfrozen": 3, "method.num_rollouts": 128, "method.chunk_size": 64,
+         "method.init_kl_coef": $kl, "optimizer.kwargs.lr": 6e-4, "scheduler.kwargs.eta_min": 6e-4}
 JSON
     )"
 }
@@ -87,6 +87,8 @@ reward_test() {
     ceiling=$(python -c 'import json; print(json.load(open("quickstart/data/ceiling.json"))["test"])')
     python reward_model/gptj_reward_test.py --reward_model "$run/rm" --dataset "$pairs" --ceiling "$ceiling" \
         --output_dir "$run/reward_test"
+    python -m reward_model.score --reward_model "$run/rm" --input quickstart/data/reading_probes.jsonl \
+        --output "$run/reward_test/reading_probes.jsonl"
 }
 
 inference() {

@@ -20,7 +20,7 @@ import recipes
 from benchmarks.raw import load, read, spread
 from benchmarks.tables import growth, head, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
-from quickstart.tables import changes, gains, inventions, models, one_run
+from quickstart.tables import changes, gains, inventions, models, one_run, reading
 from summarize_rlhf import UserError
 from summarize_rlhf.plan.table import table
 from summarize_rlhf.report import format_table
@@ -52,7 +52,7 @@ def quickstart_details(root: Path = ROOT) -> str:
     runs = read_runs(root)
     sections = [
         "What PPO changes beside the reward: the share of the post's five key facts that a summary keeps, the "
-        "share of summaries with a value that the post does not have, side facts a summary, length, the share of "
+        "share of summaries that say something the post does not say, side facts a summary, length, the share of "
         "its runs of four words that stand in the post, and the share that ends by itself. Differences with 95 % "
         "intervals over seeds and posts (Student's t):",
         format_table(changes(runs)),
@@ -70,6 +70,19 @@ def quickstart_details(root: Path = ROOT) -> str:
         format_table([one_run(run) for run in runs]),
     ]
     return "\n\n".join(sections)
+
+
+def quickstart_reading(root: Path = ROOT) -> str:
+    """Format what the reward models know of the posts, and what a rule without the post reaches."""
+    runs, blind = read_runs(root), load("blind_rule", QUICKSTART)
+    pairs = runs[0]["rm"]["pairs"]
+    return (
+        f"{format_table(reading(runs))}\n\nAccuracy on the {pairs} pairs of the test split. The best rule that we could "
+        f"find which sees both summaries but not the post (logistic regression on {blind['features']} words, pairs of "
+        f"words and lengths) reaches {blind['test_accuracy']:.3f} there; the longer summary wins in "
+        f"{blind['longer_wins']:.3f}. `python -m quickstart.blind_rule`; raw file: "
+        f"[blind_rule]({QUICKSTART}/blind_rule.json)."
+    )
 
 
 def read_runs(root: Path) -> list[dict]:
@@ -204,6 +217,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for block in (
         quickstart,
         quickstart_details,
+        quickstart_reading,
         speed,
         stages,
         phases,

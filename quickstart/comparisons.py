@@ -1,14 +1,14 @@
 """Write pairs of summaries, labelled by a noisy reader: P(a over b) = sigmoid((gold_a - gold_b) / TAU), Bradley-Terry.
 
-The writers below cover human habits and the failures that a policy can drift into while it is optimised against a
-reward model, so that the reward model has seen both. Half of the pairs compare two passable summaries of one post, like
-those of the policy.
+Most pairs can only be told apart by reading the post: the same sentence with one fact right and wrong, two hurried
+readings, a fact left out against a fact got wrong. The rest sets a passable summary against a failure that a policy can
+drift into while it is optimised against a reward model, so that the reward model has seen it.
 """
 
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quickstart.gold import gold_score
 from quickstart.posts import (
@@ -18,103 +18,90 @@ from quickstart.posts import (
     human_plan,
     sentence,
     swap_fact,
+    write_label,
     write_post,
     write_summary,
 )
 from quickstart.templates import GENERIC
 from quickstart.vocabulary import GIST, SIDE
 
-TAU = 0.25  # noise of the reader, in units of the gold score
-MIN_GAP = 0.05  # pairs closer than this in gold are uninformative and left out
+TAU = 0.45  # noise of the reader, in units of the gold score
+MIN_GAP = 0.3  # pairs closer than this in gold are uninformative and left out
 MIN_WORDS = 5  # the published code drops pairs with a shorter summary
+KINDS = (*GIST, "role")  # of a fact that can be wrong; role: who did it to whom
 NONSENSE = ("asdf", "lorem", "qwx", "ipsum", "blorp", "zzz", "teh", "wug", "fnord", "hrm")
+WHOLE = Plan()  # keeps all of the gist and adds nothing
+Texts = tuple[str, str]
 
 
-def _perfect(rng: random.Random, post: Post) -> str:
-    return write_summary(rng, post.facts)
+def _passable(rng: random.Random, post: Post) -> str:
+    return write_summary(rng, post.facts, human_plan(rng), post.body)
 
 
-def _human(rng: random.Random, post: Post) -> str:
-    return write_summary(rng, post.facts, human_plan(rng), post.sentences)
+# ---------------------------------------------------------------- pairs that only a reader of the post can judge
+def minimal_pair(rng: random.Random, post: Post, kind: str, plan: Plan = WHOLE) -> Texts:
+    """Write the same sentences twice, word for word but for the fact `kind`: right, then wrong."""
+    wording = rng.getrandbits(32)
+    plan = replace(plan, **{kind: "keep"}) if kind in ("who", "thing", "amount", "question") else plan
+    if kind == "role":
+        plan = replace(plan, who="keep", thing="keep")
+    right, wrong = (
+        write_summary(random.Random(wording), facts, plan, post.body)
+        for facts in (post.facts, swap_fact(rng, post, kind))
+    )
+    return right, wrong
 
 
-def _dropped(rng: random.Random, post: Post) -> str:
-    kind = rng.choice(("who", "thing", "amount", "amount", "question", "question"))
-    how = rng.choice(("blur", "drop")) if kind in ("amount", "question") else "blur"
-    return write_summary(rng, post.facts, Plan(**{kind: how}))
+def _one_fact(rng: random.Random, post: Post) -> Texts:
+    plan = Plan() if rng.random() < 0.5 else human_plan(rng)
+    return minimal_pair(rng, post, rng.choice(KINDS), plan)
 
 
-def _padded(rng: random.Random, post: Post) -> str:
-    plan = Plan(before=rng.random() < 0.5, after=rng.choice((1, 1, 2)))
-    return write_summary(rng, post.facts, plan, post.sentences)
+def _two_readings(rng: random.Random, post: Post) -> Texts:
+    return write_label(rng, post), write_label(rng, post)
 
 
-def _invented(rng: random.Random, post: Post) -> str:
-    """Get one value wrong, sometimes in a summary that is otherwise a human one."""
-    facts = swap_fact(rng, post.facts, rng.choice(GIST))
-    return write_summary(rng, facts, human_plan(rng) if rng.random() < 0.5 else Plan(), post.sentences)
+def _left_out(rng: random.Random, post: Post) -> Texts:
+    """Leave a fact out, against saying it: rightly in half of the pairs, wrongly in the others."""
+    kind = rng.choice(("who", "thing", "amount", "question"))
+    how = "blur" if kind in ("who", "thing") else rng.choice(("blur", "drop"))
+    without = write_summary(rng, post.facts, Plan(**{kind: how}))
+    facts = post.facts if rng.random() < 0.5 else swap_fact(rng, post, kind)
+    return write_summary(rng, facts), without
 
 
-def _invented_aside(rng: random.Random, post: Post) -> str:
-    """Keep the gist, but pad it with something that the post never said."""
-    facts = post.facts
-    for kind in SIDE:
-        facts = swap_fact(rng, facts, kind)
-    return write_summary(rng, facts, Plan(after=1), tuple(getattr(facts, kind) for kind in SIDE))
-
-
-def _rambling(rng: random.Random, post: Post) -> str:
-    asides = rng.sample(post.sentences, min(len(post.sentences), rng.randint(2, 4)))
-    return " ".join([_human(rng, post), *asides])
-
-
-def _repeated(rng: random.Random, post: Post) -> str:
-    text = _human(rng, post)
-    if rng.random() < 0.5:
-        return f"{text} {text}"
+# ---------------------------------------------------------------- failures of a policy
+def _repeated(rng: random.Random, post: Post, text: str) -> str:
     words = text.split()
     start = rng.randrange(max(1, len(words) - 4))
     run = words[start : start + rng.randint(2, 4)]
     return " ".join(words[:start] + run * rng.randint(2, 5) + words[start + len(run) :])
 
 
-def _truncated(rng: random.Random, post: Post) -> str:
-    words = _human(rng, post).split()
+def _truncated(rng: random.Random, post: Post, text: str) -> str:
+    words = text.split()
     return " ".join(words[: rng.randint(min(MIN_WORDS, len(words) - 1), len(words) - 1)]).rstrip(".,!?")
 
 
-def _lead(rng: random.Random, post: Post) -> str:
-    return " ".join(post.sentences[: rng.choice((1, 1, 2))])
-
-
-def _copied(rng: random.Random, post: Post) -> str:
+def _copied(rng: random.Random, post: Post, text: str) -> str:
     """Copy the post's own sentences, as many as fit a policy's budget."""
     start = rng.randrange(len(post.sentences))
-    return " ".join(" ".join(post.sentences[start:] + post.sentences[:start]).split()[: rng.randint(30, 45)])
+    return " ".join(" ".join(post.sentences[start:] + post.sentences[:start]).split()[: rng.randint(10, 45)])
 
 
-def _title(rng: random.Random, post: Post) -> str:
-    return post.title + rng.choice((".", ""))
+def _rambling(rng: random.Random, post: Post, text: str) -> str:
+    return " ".join([text, *rng.sample(post.sentences, rng.randint(2, 3))])
 
 
-def _other_post(rng: random.Random, post: Post) -> str:
-    theme = post.facts.theme if rng.random() < 0.5 else None
-    return _human(rng, write_post(rng, draw_facts(rng, theme)))
-
-
-def _generic(rng: random.Random, post: Post) -> str:
-    return rng.choice(GENERIC)
-
-
-def _list(rng: random.Random, post: Post) -> str:
+def _list(rng: random.Random, post: Post, text: str) -> str:
     """List facts without a sentence."""
     facts = [getattr(post.facts, kind) for kind in GIST + SIDE[: rng.randint(0, 2)]]
     rng.shuffle(facts)
     return sentence(rng.choice((" ", ", ")).join(facts) + rng.choice((".", "")))
 
 
-def _scrambled(rng: random.Random, post: Post) -> str:
-    words = _human(rng, post).split()
+def _scrambled(rng: random.Random, post: Post, text: str) -> str:
+    words = text.split()
     if rng.random() < 0.5:
         rng.shuffle(words)
     else:
@@ -123,24 +110,38 @@ def _scrambled(rng: random.Random, post: Post) -> str:
     return " ".join(words)
 
 
-# name -> (writer, its share among passable writers, its share among all writers)
-WRITERS: dict[str, tuple[Callable[[random.Random, Post], str], float, float]] = {
-    "perfect": (_perfect, 3, 3),
-    "human": (_human, 6, 4),
-    "dropped": (_dropped, 4, 2),
-    "padded": (_padded, 2, 1),
-    "invented": (_invented, 1, 1.5),
-    "invented aside": (_invented_aside, 0.5, 1),
-    "rambling": (_rambling, 0, 1),
-    "repeated": (_repeated, 0, 1),
-    "truncated": (_truncated, 0.5, 1),
-    "lead": (_lead, 0, 0.5),
-    "copied": (_copied, 0, 1),
-    "title": (_title, 0, 0.5),
-    "other post": (_other_post, 0, 1),
-    "generic": (_generic, 0, 0.5),
-    "list": (_list, 0, 1),
-    "scrambled": (_scrambled, 0, 1),
+def _many_facts(rng: random.Random, post: Post, text: str) -> str:
+    """Name a second value of a kind as well, right or wrong, in the hope that one of them counts."""
+    kind = rng.choice(("amount", "question"))
+    other = getattr(swap_fact(rng, post, kind), kind)
+    return f"{text} {f'Should I {other}?' if kind == 'question' else f'{other} in all.'}"
+
+
+FAILURES: dict[str, Callable[[random.Random, Post, str], str]] = {  # of a passable summary
+    "repeated": _repeated,
+    "twice": lambda rng, post, text: f"{text} {text}",
+    "truncated": _truncated,
+    "copied": _copied,
+    "rambling": _rambling,
+    "other post": lambda rng, post, text: _passable(rng, write_post(rng, draw_facts(rng))),
+    "list": _list,
+    "scrambled": _scrambled,
+    "many facts": _many_facts,
+    "title": lambda rng, post, text: post.title + rng.choice((".", "")),
+    "generic": lambda rng, post, text: rng.choice(GENERIC),
+}
+
+
+def _failure(rng: random.Random, post: Post) -> Texts:
+    text = _passable(rng, post)
+    return text, FAILURES[rng.choice(list(FAILURES))](rng, post, text)
+
+
+SHARES: dict[Callable[[random.Random, Post], Texts], float] = {
+    _one_fact: 0.36,
+    _two_readings: 0.20,
+    _left_out: 0.28,
+    _failure: 0.16,
 }
 
 
@@ -167,12 +168,11 @@ class Pair:
         return (self.gold_a > self.gold_b) == self.a_wins
 
 
-def write_pair(rng: random.Random, post: Post, close: bool) -> Pair:
-    """Write two different summaries of `post` and the reader's verdict; `close`: both from passable writers."""
-    weights = [shares[1 if close else 2] for shares in WRITERS.values()]
+def write_pair(rng: random.Random, post: Post) -> Pair:
+    """Write two different summaries of `post` and the reader's verdict."""
     while True:
-        writers = rng.choices([writer for writer, *_ in WRITERS.values()], weights, k=2)
-        a, b = (writer(rng, post) for writer in writers)
+        (write,) = rng.choices(list(SHARES), list(SHARES.values()))
+        a, b = write(rng, post)
         gold_a, gold_b = gold_score(post.prompt, a), gold_score(post.prompt, b)
         if min(len(a.split()), len(b.split())) >= MIN_WORDS and abs(gold_a - gold_b) >= MIN_GAP:
             a_wins = rng.random() < 1 / (1 + math.exp((gold_b - gold_a) / TAU))

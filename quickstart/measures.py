@@ -1,12 +1,13 @@
 """Measure each summary, and how PPO's differ from SFT's over posts and seeds."""
 
 import csv
+import json
 from pathlib import Path
 from statistics import fmean
 
 from quickstart.gold import gold_score
 from quickstart.traits import traits
-from summarize_rlhf.intervals import Interval, bootstrap, t_interval
+from summarize_rlhf.intervals import Interval, bootstrap, paired_bootstrap, t_interval
 from summarize_rlhf.report import from_cell
 
 WAYS = {"greedy": "greedy", "sample": "sampled"}  # of decoding, and the word for it
@@ -32,6 +33,32 @@ def measure_model(table: dict[str, list[str]]) -> Measured:
     """Measure `OF_A_MODEL`, and `kl` if present, of a table that trlx_inference_gptj.py wrote."""
     own = [name for name in ("reward", "tokens", "ended", "kl") if name in table]
     return {name: [float(x) for x in table[name]] for name in own} | measure(table["prompt"], table["summary"])
+
+
+def told_apart(scored: Path) -> dict[str, float]:
+    """Return by kind of probe in how many pairs the chosen summary scores higher; ties count one half.
+
+    `scored`: `reading_probes.jsonl` as reward_model/score.py wrote it.
+    """
+    right: dict[str, list[float]] = {}
+    for row in map(json.loads, scored.read_text(encoding="utf-8").splitlines()):
+        margin = row["chosen_score"] - row["rejected_score"]
+        right.setdefault(row["kind"], []).append(0.5 if margin == 0 else float(margin > 0))
+    return {kind: fmean(values) for kind, values in right.items()}
+
+
+def gold_of_evaluations(samples: Path) -> dict[int, list[float]]:
+    """Return the gold score of each sample of PPO's evaluations (`samples.jsonl`), by training batch."""
+    scores: dict[int, list[float]] = {}
+    for row in map(json.loads, samples.read_text(encoding="utf-8").splitlines()):
+        scores.setdefault(row["step"], []).append(gold_score(row["prompt"], row["output"]))
+    return scores
+
+
+def end_less_best(scores: dict[int, list[float]]) -> Interval:
+    """Return PPO's gold at its last evaluation less that at its best, on the same posts, with a 95 % interval."""
+    best = max(scores, key=lambda step: fmean(scores[step]))
+    return paired_bootstrap(scores[max(scores)], scores[best])
 
 
 def differences(runs: list[dict], name: str, way: str) -> list[list[float]]:

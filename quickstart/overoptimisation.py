@@ -3,7 +3,7 @@
     python -m quickstart.overoptimisation 1 2 3
 
 For each seed: the quickstart's own run, and a second PPO run from the same SFT and reward model with a KL coefficient
-of 0.01 instead of 0.15 (`./quickstart.sh --seed N --kl 0.01`; finished runs are not repeated). It checks that their
+of 0.001 instead of 0.05 (`./quickstart.sh --seed N --kl 0.001`; finished runs are not repeated). It checks that their
 settings differ in nothing else. Writes docs/results/overoptimisation/: a JSON file
 for each coefficient and a picture. A reward that rises while gold falls is over-optimisation (Stiennon et al. 2020,
 figure 5).
@@ -25,7 +25,7 @@ from summarize_rlhf.run.errors import main_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 RAW = "docs/results/overoptimisation"
-OWN, WEAK = "0.15", "0.01"  # the quickstart's coefficient, and the one to compare with
+OWN, WEAK = "0.05", "0.001"  # the quickstart's coefficient, and the one to compare with
 FREE = ("method.init_kl_coef", "train.checkpoint_dir", "train.seed", "model.model_path", "tokenizer.tokenizer_path")
 IDENTITY = "train.trainer_kwargs.identity."
 OF_A_SEED = (f"{IDENTITY}reward_model", f"{IDENTITY}task.reward_model")  # each seed trains its own reward model
@@ -198,7 +198,7 @@ def train(seed: int) -> None:
 
 
 def write(folders: list[Path], out: Path) -> None:
-    """Write raw files and picture of the runs in `folders`, one per seed, each with ppo and ppo_kl_0.01."""
+    """Write raw files and picture of the runs in `folders`, one per seed, each with ppo and ppo_kl_0.001."""
     given = {
         kl: [read_run(folder / name) for folder in folders] for kl, name in ((WEAK, f"ppo_kl_{WEAK}"), (OWN, "ppo"))
     }

@@ -13,9 +13,17 @@ import shutil
 from pathlib import Path
 from statistics import fmean
 
-from quickstart.gold import gold_score
-from quickstart.measures import OF_A_MODEL, WAYS, measure, measure_model, read_csv
-from quickstart.tables import changes, inventions, models, rm_accuracy
+from quickstart.measures import (
+    OF_A_MODEL,
+    WAYS,
+    end_less_best,
+    gold_of_evaluations,
+    measure,
+    measure_model,
+    read_csv,
+    told_apart,
+)
+from quickstart.tables import changes, inventions, models, reading, rm_accuracy
 from summarize_rlhf import versions
 from summarize_rlhf.data import load_rows
 from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
@@ -59,14 +67,6 @@ def baselines() -> dict[str, dict[str, float]]:
     return {"lead": rouge(leads, rows["label"]), "title": rouge(titles, rows["label"])}
 
 
-def gold_curve(samples: Path) -> dict[int, float]:
-    """Mean gold score of the samples of each evaluation, by training batch."""
-    scores: dict[int, list[float]] = {}
-    for row in read_metrics(samples):
-        scores.setdefault(row["step"], []).append(gold_score(row["prompt"], row["output"]))
-    return {step: fmean(values) for step, values in scores.items()}
-
-
 def draw_curves(metrics: list[dict[str, float]], gold: dict[int, float], path: Path) -> None:
     """Reward, gold score, KL and length of PPO's samples against the training batch, as a PNG."""
     import matplotlib
@@ -104,8 +104,13 @@ def collect(run: Path, seed: int) -> dict:
     measured["reference"]["reward"] = [float(x) for x in first["label_reward"]]
     rm = read_json(run / "reward_test/reward_test.json")
     kept = ("accuracy", "accuracy_se", "accuracy_low", "accuracy_high", "pairs")
+    gold = gold_of_evaluations(run / "ppo/samples.jsonl")
     return {
-        "rm": {name: rm[name] for name in kept} | {"ceiling": read_json(DATA / "ceiling.json")["test"]},
+        "rm": {
+            **{name: rm[name] for name in kept},
+            "ceiling": read_json(DATA / "ceiling.json")["test"],
+            "told_apart": told_apart(run / "reward_test/reading_probes.jsonl"),
+        },
         "sft": figures(given["sft_greedy"], measured, "sft"),
         "ppo": figures(given["ppo_greedy"], measured, "ppo"),
         "reference": {name: fmean(values) for name, values in measured["reference"].items()},
@@ -116,7 +121,8 @@ def collect(run: Path, seed: int) -> dict:
             for way in WAYS
         },
         "baselines": baselines(),
-        "gold_by_step": gold_curve(run / "ppo/samples.jsonl"),
+        "gold_by_step": {step: fmean(scores) for step, scores in gold.items()},
+        "gold_end_less_best": end_less_best(gold),
         "seconds": {stage: int((run / "seconds" / stage).read_text(encoding="utf-8")) for stage in STAGES},
         "seed": seed,
         "machine": versions.machine(),
@@ -144,6 +150,10 @@ def tables(summary: dict) -> str:
             lines.append(f"PPO − SFT, {name}, {word}: {gain['mean']:+.3f}, {interval}")
     rm = summary["rm"]
     lines.append(f"Reward model: accuracy {rm_accuracy(rm)} on held-out pairs, at best {rm['ceiling']:.3f}")
+    lines.append(f"What it can only know from the post\n{format_table(reading([summary]))}\n")
+    end = summary["gold_end_less_best"]
+    interval = f"95 % interval {end['low']:+.3f} to {end['high']:+.3f}"
+    lines.append(f"PPO's gold at its last evaluation less that at its best: {end['mean']:+.3f}, {interval}")
     kl = ", ".join(f"{value['mean']:.2f} ± {value['se']:.2f} ({WAYS[way]})" for way, value in summary["kl"].items())
     lines.append(f"KL of PPO to SFT along its summaries, nats: {kl}")
     lines.append("Time: " + ", ".join(f"{stage} {time} s" for stage, time in summary["seconds"].items()))
@@ -158,8 +168,8 @@ def main() -> None:
     args = parser.parse_args()
     summary = collect(args.run, args.seed)
     (args.run / "summary.json").write_text(as_json(summary), encoding="utf-8")
-    metrics, samples = read_metrics(args.run / "ppo/metrics.jsonl"), args.run / "ppo/samples.jsonl"
-    draw_curves(metrics, gold_curve(samples), args.run / "ppo_curves.png")
+    metrics = read_metrics(args.run / "ppo/metrics.jsonl")
+    draw_curves(metrics, summary["gold_by_step"], args.run / "ppo_curves.png")
     shown = [
         "summary.json",
         "ppo_curves.png",

@@ -14,6 +14,7 @@ CHANGES = {
     "4-grams copied": "copied",
     "ended by EOS": "ended",
 }
+PROBES = {"another post": "under another post"}  # of reading_probes.jsonl, beside the kinds of a wrong fact
 Row = dict[str, object]
 
 
@@ -56,8 +57,8 @@ def inventions(runs: list[dict]) -> str:
         gain = t_interval(differences(runs, "invented", way))
         points = {key: 100 * value for key, value in gain.items()}
         sentences.append(
-            f"Inventions {trend(gain)} in {word} summaries: {sft:.1f} % of SFT's and {ppo:.1f} % of PPO's have a value "
-            f"that the post does not have, {shown(points, 1)} points."
+            f"Inventions {trend(gain)} in {word} summaries: {sft:.1f} % of SFT's and {ppo:.1f} % of PPO's say "
+            f"something that the post does not say, {shown(points, 1)} points."
         )
     return " ".join(sentences)
 
@@ -97,6 +98,26 @@ def one_run(run: dict) -> Row:
         "reward, sampled": shown(gain["reward_sample"]),
         "gold, sampled": shown(gain["gold_sample"]),
     } | {f"KL, {word}": f"{kl[way]['mean']:.2f} ± {kl[way]['se']:.2f}" for way, word in WAYS.items()}
+
+
+def reading(runs: list[dict]) -> list[Row]:
+    """What the reward model can only know from the post, a row per seed, and their mean if there are several.
+
+    Accuracy beside its ceiling; on the same pairs under another post (one half: it reads); and the share of minimal
+    pairs in which it scores the true summary higher, by the kind of the fact that is wrong in the other.
+    """
+    rows = [
+        {
+            "seed": run["seed"],
+            "accuracy": run["rm"]["accuracy"],
+            "ceiling": run["rm"]["ceiling"],
+            **{PROBES.get(kind, f"{kind} wrong"): share for kind, share in run["rm"]["told_apart"].items()},
+        }
+        for run in runs
+    ]
+    if len(rows) > 1:
+        rows.append({"seed": "mean"} | {name: fmean(row[name] for row in rows) for name in rows[0] if name != "seed"})
+    return rows
 
 
 def rm_accuracy(rm: dict[str, float]) -> str:

@@ -2,8 +2,9 @@
 
 from itertools import islice
 
-from quickstart.gold import find_facts
-from quickstart.vocabulary import GIST
+from quickstart.gold import invented
+from quickstart.reading import read_post, read_summary
+from quickstart.vocabulary import GIST, SIDE
 
 GRAM = 4  # words of a run that counts as copied
 
@@ -11,21 +12,22 @@ GRAM = 4  # words of a run that counts as copied
 def traits(prompt: str, summary: str) -> dict[str, float]:
     """Return counts and shares by name; `prompt` and `summary` as in `gold_score`.
 
-    kept      share of the post's gist facts (who, deed, thing, amount, question) that the summary has
-    invented  1 if the summary has a value that the post does not have, whatever its kind; else 0
+    kept      share of the post's gist facts (who, deed, thing, amount, question) that the summary says as the post does
+    invented  1 if the summary says anything that the post does not: a value that is not there, or is there but is not
+              the fact, or the event with its doer turned round; else 0
     side      number of the post's side facts (place, span, day, hobby) that the summary has
     words     its length
     copied    share of its runs of four words that stand in the post; 0 for a shorter summary
     """
     post = prompt.strip().removesuffix("TL;DR:")
     summary = summary.strip().removeprefix("TL;DR:").strip()
-    in_post, told = find_facts(post), find_facts(summary)
-    gist = {fact for fact in in_post if fact[0] in GIST}
+    read, told = read_post(post), read_summary(summary)
+    kept = sum(told.said[kind] is not None and told.said[kind] == read.said[kind] for kind in GIST)
     runs, known = grams(summary), set(grams(post))
     return {
-        "kept": len(told & gist) / max(1, len(gist)),
-        "invented": float(bool(told - in_post)),
-        "side": float(len((told & in_post) - gist)),
+        "kept": kept / len(GIST),
+        "invented": float(invented(post, summary) > 0),
+        "side": float(sum(kind in SIDE for kind, _ in told.named & read.named)),
         "words": float(len(summary.split())),
         "copied": sum(run in known for run in runs) / max(1, len(runs)),
     }

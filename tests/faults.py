@@ -13,7 +13,7 @@ from unittest import mock
 
 from summarize_rlhf.text import bare_body, bare_summary
 
-SFT_RATE, RM_RATE, PPO_RATE, KL = 5e-4, 3e-4, 1.5e-4, 0.15  # of the healthy stages
+SFT_RATE, RM_RATE, PPO_RATE, KL = 1e-3, 5e-4, 6e-4, 0.05  # of the healthy stages
 
 
 class Fault(NamedTuple):

@@ -11,11 +11,11 @@ from quickstart.gold import gold_score
 from summarize_rlhf import UserError
 
 POST = (
-    "SUBREDDIT: r/pets\nTITLE: Help\nPOST: Post {}. My breeder says it was an accident, but she shaved my poodle. "
-    "I checked online and the damage comes to $175. So, should I put up posters?\nTL;DR:"
+    "SUBREDDIT: r/legaladvice\nTITLE: Help\nPOST: Post {}. Then my landlord sold my guitar while I was at work. "
+    "I did the math and it comes to $175. So, should I sue?\nTL;DR:"
 )
-GOOD = "My breeder shaved my poodle, a loss of $175. Should I put up posters?"
-POOR = "My breeder shaved my poodle, worth about $170."
+GOOD = "My landlord sold my guitar, $175 in all. Should I sue?"
+POOR = "My landlord sold my guitar, worth about $170."
 BATCHES = (0, 8, 16)
 
 
@@ -38,11 +38,11 @@ def write_run(folder: Path, seed: int, kl: float, texts: tuple[str, ...], reward
 
 @pytest.fixture
 def folders(tmp_path) -> list[Path]:
-    """Three seeds: with 0.01 the reward rises to the end and gold falls in the second half, with 0.15 both rise."""
+    """Three seeds: with 0.001 the reward rises to the end and gold falls in the second half, with 0.05 both rise."""
     found = [tmp_path / f"seed_{seed}" for seed in (1, 2, 3)]
     for seed, folder in enumerate(found, 1):
-        write_run(folder / "ppo_kl_0.01", seed, 0.01, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), checkpoint_dir="a")
-        write_run(folder / "ppo", seed, 0.15, (POOR, POOR, GOOD), (0.0, 0.5, 1.0), checkpoint_dir="b")
+        write_run(folder / "ppo_kl_0.001", seed, 0.001, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), checkpoint_dir="a")
+        write_run(folder / "ppo", seed, 0.05, (POOR, POOR, GOOD), (0.0, 0.5, 1.0), checkpoint_dir="b")
     return found
 
 
@@ -57,21 +57,21 @@ def test_a_run_is_read_whole(folders):
 def test_what_is_written_is_what_is_said(folders, tmp_path):
     raw = tmp_path / overoptimisation.RAW
     overoptimisation.write(folders, raw)
-    assert {file.name for file in raw.iterdir()} == {"kl_0.01.json", "kl_0.15.json", "curves.png"}
-    assert json.loads((raw / "kl_0.01.json").read_text())["runs"][0]["arguments"]["train"]["epochs"] == 2
+    assert {file.name for file in raw.iterdir()} == {"kl_0.001.json", "kl_0.05.json", "curves.png"}
+    assert json.loads((raw / "kl_0.001.json").read_text())["runs"][0]["arguments"]["train"]["epochs"] == 2
     text = overoptimisation.section(tmp_path)
     fall = gold_score(POST.format(0), POOR) - gold_score(POST.format(0), GOOD)
-    assert "So with 0.01 the reward goes on rising while the gold score falls: over-optimisation." in text
-    assert f"with 0.01, from batch 8 to 16: reward rises, +1.00 (+1.00 to +1.00), gold falls, {fall:+.2f} (" in text
-    assert "with 0.01, from batch 0 to 16: reward rises, +2.00 (+2.00 to +2.00), gold does not change" in text
-    assert f"0.01 less 0.15 at batch 16: reward +1.00 (+1.00 to +1.00), gold {fall:+.2f} (" in text
+    assert "So with 0.001 the reward goes on rising while the gold score falls: over-optimisation." in text
+    assert f"with 0.001, from batch 8 to 16: reward rises, +1.00 (+1.00 to +1.00), gold falls, {fall:+.2f} (" in text
+    assert "with 0.001, from batch 0 to 16: reward rises, +2.00 (+2.00 to +2.00), gold does not change" in text
+    assert f"0.001 less 0.05 at batch 16: reward +1.00 (+1.00 to +1.00), gold {fall:+.2f} (" in text
     assert "seeds 1, 2, 3" in text
 
 
 def test_a_fall_within_the_noise_is_no_verdict(folders, tmp_path):
     """One of three seeds falls."""
     for seed in (2, 3):
-        samples = folders[seed - 1] / "ppo_kl_0.01/samples.jsonl"
+        samples = folders[seed - 1] / "ppo_kl_0.001/samples.jsonl"
         samples.write_text(samples.read_text().replace(POOR, GOOD))
     overoptimisation.write(folders, tmp_path / overoptimisation.RAW)
     text = overoptimisation.section(tmp_path)
@@ -81,8 +81,8 @@ def test_a_fall_within_the_noise_is_no_verdict(folders, tmp_path):
 
 @pytest.mark.parametrize(("name", "change"), [("train.epochs", {"epochs": 3}), ("train.lr", {"lr": 1e-3})])
 def test_runs_with_other_settings_are_not_compared(folders, tmp_path, name, change):
-    write_run(tmp_path / "seed_4/ppo", 4, 0.15, (POOR, POOR, GOOD), (0.0, 0.5, 1.0))
-    write_run(tmp_path / "seed_4/ppo_kl_0.01", 4, 0.01, (POOR, POOR, GOOD), (0.0, 0.5, 1.0), **change)
+    write_run(tmp_path / "seed_4/ppo", 4, 0.05, (POOR, POOR, GOOD), (0.0, 0.5, 1.0))
+    write_run(tmp_path / "seed_4/ppo_kl_0.001", 4, 0.001, (POOR, POOR, GOOD), (0.0, 0.5, 1.0), **change)
     with pytest.raises(UserError, match=f"differ in {name} "):
         overoptimisation.write([*folders, tmp_path / "seed_4"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -97,17 +97,17 @@ def identity(seed: int) -> dict:
 def test_each_seed_has_its_own_reward_model(tmp_path):
     folders = [tmp_path / f"seed_{seed}" for seed in (1, 2)]
     for seed, folder in enumerate(folders, 1):
-        for name, kl in (("ppo_kl_0.01", 0.01), ("ppo", 0.15)):
+        for name, kl in (("ppo_kl_0.001", 0.001), ("ppo", 0.05)):
             write_run(folder / name, seed, kl, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), **identity(seed))
     overoptimisation.write(folders, tmp_path / overoptimisation.RAW)
     shutil.rmtree(folders[1] / "ppo")
-    write_run(folders[1] / "ppo", 2, 0.15, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), **identity(3))
+    write_run(folders[1] / "ppo", 2, 0.05, (POOR, GOOD, POOR), (0.0, 1.0, 2.0), **identity(3))
     with pytest.raises(UserError, match=r"differ in train.trainer_kwargs.identity.*reward_model"):
         overoptimisation.write(folders, tmp_path / overoptimisation.RAW)
 
 
 def test_runs_of_another_version_are_not_compared(folders, tmp_path):
-    file = folders[2] / "ppo_kl_0.01/best_checkpoint/hf_model/run.json"
+    file = folders[2] / "ppo_kl_0.001/best_checkpoint/hf_model/run.json"
     file.write_text(file.read_text().replace("0123456789", "9876543210"))
     with pytest.raises(UserError, match="differ in commit"):
         overoptimisation.write(folders, tmp_path / "out")

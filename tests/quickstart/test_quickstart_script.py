@@ -12,11 +12,11 @@ from quickstart import summarise_run, tables
 from quickstart.gold import gold_score
 
 POST = (
-    "SUBREDDIT: r/pets\nTITLE: Help\nPOST: {}. My breeder says it was an accident, but she shaved my poodle. "
-    "I checked online and the damage comes to $175. So, should I put up posters?\nTL;DR:"
+    "SUBREDDIT: r/legaladvice\nTITLE: Help\nPOST: {}. Then my landlord sold my guitar while I was at work. "
+    "I did the math and it comes to $175. So, should I sue?\nTL;DR:"
 )
-GOOD = "My breeder shaved my poodle, a loss of $175. Should I put up posters?"
-POOR = "My breeder shaved my poodle, worth about $175."
+GOOD = "It turns out my landlord sold my guitar, $175 in all. Should I sue?"
+POOR = "My landlord sold my guitar, worth about $175."
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,17 @@ def run(tmp_path) -> Path:
     ]
     (folder / "ppo/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*rounds, {"step": 65}]))
     samples = [
-        {"step": 0, "prompt": POST.format("A"), "output": POOR},
-        {"step": 64, "prompt": POST.format("A"), "output": GOOD},
+        {"step": step, "prompt": POST.format(name), "output": text}
+        for step, text in ((0, POOR), (64, GOOD), (128, POOR))
+        for name in "ABC"
     ]
     (folder / "ppo/samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in samples))
+    probes = [
+        {"kind": kind, "chosen_score": score, "rejected_score": 1.0}
+        for kind, scores in (("another post", (0.0, 2.0)), ("who", (2.0, 1.0, 3.0, 0.5)))
+        for score in scores
+    ]
+    (folder / "reward_test/reading_probes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in probes))
     for stage in summarise_run.STAGES:
         (folder / "seconds" / stage).write_text("3\n")
     return folder
@@ -84,6 +91,10 @@ def test_summary(run):
     assert summary["kl"]["sample"] == pytest.approx({"mean": 2.0, "se": (2.5 / 5) ** 0.5})  # of 0, 1, 2, 3, 4
     assert summary["ppo_minus_sft"]["gold_greedy"]["low"] > 0
     assert summary["ppo_minus_sft"]["kept_sample"]["mean"] == pytest.approx(0.2)
+    assert summary["rm"]["told_apart"] == {"another post": 0.5, "who": (1 + 0.5 + 1 + 0) / 4}
+    assert summary["gold_by_step"][64] > summary["gold_by_step"][0] == summary["gold_by_step"][128]
+    fall = gold_score(POST.format("A"), POOR) - gold_score(POST.format("A"), GOOD)
+    assert summary["gold_end_less_best"]["mean"] == pytest.approx(fall)
     assert summary["seconds"] == dict.fromkeys(summarise_run.STAGES, 3)
     assert summary["posts"]["ppo_greedy"]["kl"] == [0, 1, 2, 3, 4]
     assert {"seed", "versions", "commit", "machine"} <= summary.keys()
@@ -102,9 +113,9 @@ def test_tables_and_curves(run):
     assert "accuracy 0.750 ± 0.250 (n = 4)" in text
     assert "nats: 2.00 ± 0.71 (greedy), 2.00 ± 0.71 (sampled)" in text
     assert "Inventions neither rise nor fall beyond the noise in greedy summaries: 0.0 % of SFT's and 0.0 %" in text
-    gold = summarise_run.gold_curve(run / "ppo/samples.jsonl")
-    assert list(gold) == [0, 64]
-    assert gold[0] < gold[64]
+    assert "| 7    | 0.750    |" in text
+    assert "PPO's gold at its last evaluation less that at its best: -" in text
+    gold = {0: 1.0, 64: 2.0}
     summarise_run.draw_curves(summarise_run.read_metrics(run / "ppo/metrics.jsonl"), gold, run / "curves.png")
     assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -150,6 +161,15 @@ def test_inventions_that_rise_are_called_so(runs):
     for run in runs:
         run["posts"]["sft_sample"]["invented"], run["posts"]["ppo_sample"]["invented"] = [1.0] * 5, [0.0] * 5
     assert "Inventions fall in sampled summaries" in tables.inventions(runs)
+
+
+def test_what_is_known_of_the_posts_is_shown_by_seed_with_the_mean(runs):
+    runs[1]["rm"]["told_apart"] = {"another post": 0.7, "who": 1.0}
+    rows = tables.reading(runs)
+    assert [row["seed"] for row in rows] == [7, 8, "mean"]
+    assert [row["under another post"] for row in rows] == pytest.approx([0.5, 0.7, 0.6])
+    assert [row["who wrong"] for row in rows] == pytest.approx([0.625, 1.0, 0.8125])
+    assert len(tables.reading(runs[:1])) == 1
 
 
 def test_both_intervals_over_seeds_and_posts(runs):
