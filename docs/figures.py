@@ -77,9 +77,9 @@ def quickstart_reading(root: Path = ROOT) -> str:
     runs, blind = read_runs(root), load("blind_rule", QUICKSTART)
     pairs = runs[0]["rm"]["pairs"]
     return (
-        f"{format_table(reading(runs))}\n\nAccuracy on the {pairs} pairs of the test split. The best rule that we could "
-        f"find which sees both summaries but not the post (logistic regression on {blind['features']} words, pairs of "
-        f"words and lengths) reaches {blind['test_accuracy']:.3f} there; the longer summary wins in "
+        f"{format_table(reading(runs))}\n\nAccuracy on the {pairs} pairs of the test split. The best rule that we "
+        f"could find which sees both summaries but not the post (logistic regression on {blind['features']} words, "
+        f"pairs of words and lengths) reaches {blind['test_accuracy']:.3f} there; the longer summary wins in "
         f"{blind['longer_wins']:.3f}. `python -m quickstart.blind_rule`; raw file: "
         f"[blind_rule]({QUICKSTART}/blind_rule.json)."
     )
