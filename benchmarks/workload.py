@@ -21,6 +21,7 @@ from transformers import (
     LlamaConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen3Config,
 )
 
 from summarize_rlhf.data import write_rows
@@ -101,7 +102,7 @@ def make_tokenizer(texts: list[str], size: int = VOCABULARY) -> PreTrainedTokeni
 
 
 def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads: int = 8) -> PretrainedConfig:
-    """Return the benchmark's shape in one of four families, all of about 7.4 M parameters."""
+    """Return the benchmark's shape in one of five families, all of about 7.4 M parameters."""
     ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": VOCABULARY}
     none = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if family == "gptj":
@@ -117,7 +118,9 @@ def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads:
         return GPTNeoXConfig(intermediate_size=4 * width, **common)
     if family == "llama":
         return LlamaConfig(intermediate_size=8 * width // 3, **common)
-    raise ValueError(f"no shape for the family {family!r}; known: gptj, gpt2, gpt_neox, llama")
+    if family == "qwen3":
+        return Qwen3Config(intermediate_size=8 * width // 3, head_dim=width // heads, **common)
+    raise ValueError(f"no shape for the family {family!r}; known: gptj, gpt2, gpt_neox, llama, qwen3")
 
 
 def make(folder: Path, rows: list[dict[str, str]], family: str = "gptj", seed: int = 0, **shape) -> None:

@@ -212,6 +212,28 @@ def scale() -> str:
     )
 
 
+def peaks() -> str:
+    """Format plans beside measured peaks."""
+    record = load("peaks", "docs/results/scale")
+    rows = [
+        {
+            "family": run["family"],
+            "stage": run["stage"],
+            "planned, MB": f"{run['planned'] / 1e6:.0f}",
+            "measured, MB": f"{run['measured'] / 1e6:.0f}",
+            "planned / measured": f"{run['ratio']:.2f}",
+        }
+        for run in record["runs"]
+    ]
+    near = sum(abs(run["ratio"] - 1) <= 0.1 for run in record["runs"])
+    machine = record["machine"]
+    return (
+        f"{format_table(rows)}\n\n{near} of {len(rows)} within 10 %. One process of {machine['hardware']}, fp32; "
+        f"`{record['command']}`; commit `{machine['commit'][:10]}`; torch {machine['versions']['torch']}, deepspeed "
+        f"{machine['versions']['deepspeed']}. Raw file: [peaks](docs/results/scale/peaks.json)."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     block.__name__: block
     for block in (
@@ -233,6 +255,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         coverage,
         evaluation_speed,
         scale,
+        peaks,
     )
 } | {"overoptimisation": overoptimisation.section, "recipes": recipes.recipes}
 

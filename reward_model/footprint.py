@@ -30,7 +30,8 @@ def run(
 ) -> None:
     """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
 
-    A pass over the frozen blocks has `at_once` tokens.
+    A pass over the frozen blocks has `at_once` tokens. What was trained is written, a copy of it
+    in main memory, at the end.
     """
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
@@ -49,7 +50,10 @@ def run(
         chosen, rejected = pack.values(engine, rows).unbind(1)
         return pairwise_loss(chosen, rejected, *rows["lengths"].unbind(1), rows["start"]).sum()
 
-    train(model.train(), loss, deepspeed, ledger)
+    engine = train(model.train(), loss, deepspeed, ledger)
+    with ledger.making("weights as written, fp32", HOST):
+        fake_model(AutoModel.from_config, config)
+    del engine
 
 
 def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:

@@ -18,7 +18,10 @@ def run(
     tokens: int,
     checkpointing: bool,
 ) -> None:
-    """Load as `main` does, and train on micro-batches of `batch` rows of `tokens` tokens, each of them supervised."""
+    """Load as `main` does, and train on micro-batches of `batch` rows of `tokens` tokens, each of them supervised.
+
+    What was trained is written, a copy of it in main memory, while DeepSpeed's engine is there.
+    """
     with ledger.making("weights as loaded, fp32", HOST):
         model = fake_model(AutoModelForCausalLM.from_config, config)
     with ledger.making("weights"):
@@ -26,4 +29,7 @@ def run(
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     ids = torch.ones(batch, tokens, dtype=torch.long)
-    train(supervised, lambda engine: engine(input_ids=ids, labels=ids)["loss"], deepspeed, ledger)
+    engine = train(supervised, lambda engine: engine(input_ids=ids, labels=ids)["loss"], deepspeed, ledger)
+    with ledger.making("weights as written, fp32", HOST):
+        fake_model(AutoModelForCausalLM.from_config, config)
+    del engine

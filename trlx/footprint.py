@@ -92,3 +92,7 @@ def run(
         kept = collect() if kept is None else kept
         for _ in range(deepspeed["gradient_accumulation_steps"]):
             update(kept)
+    del kept
+    with ledger.making("weights as written", HOST):  # the state that Accelerate clones, and the model's as bytes
+        written = [torch.empty_like(p) for p in [*policy.parameters(), *model.parameters()]]
+    del written

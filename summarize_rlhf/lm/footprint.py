@@ -168,8 +168,11 @@ def train(
     loss_of: Callable[[nn.Module], Tensor],
     deepspeed: dict[str, Any],
     ledger: Ledger,
-) -> None:
-    """Train a fake model, cast already, for two optimizer steps: the second meets Adam's state from its beginning."""
+) -> Any:
+    """Train a fake model, cast already, for two optimizer steps: the second meets Adam's state from its beginning.
+
+    Returns DeepSpeed's engine, which a stage holds to its end.
+    """
     engine = engine_of(model, deepspeed, ledger)
     for _ in range(2 * deepspeed["gradient_accumulation_steps"]):
         loss = loss_of(engine)
@@ -177,6 +180,7 @@ def train(
         del loss
         ledger.name_what_stays("activations", "gradients")
         engine.step()
+    return engine
 
 
 def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: bool = True) -> Any:

@@ -29,7 +29,7 @@ from summarize_rlhf.versions import ROOT
 
 PRETENDED = "SUMMARIZE_RLHF_MEMORY"  # environment variable: GB to count on, of each GPU or of main memory
 GB = 1e9
-TOLERANCE = 0.1  # of the plans, which are that near to measured peaks (docs/scale.md)
+TOLERANCE = 0.1  # plans differ from measured peaks (docs/scale.md)
 PATIENCE = 600  # seconds for the planner
 SPARE = 2  # times what a step stays under must be there, for the planner not to be asked
 # What a step stays under. Weights as loaded and as trained, gradients three times, a bucket and Adam's state are 36.

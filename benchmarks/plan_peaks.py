@@ -1,0 +1,152 @@
+"""Compare plans with measured peaks: three stages of four families, each by its launcher on one process without a GPU.
+
+    python benchmarks/plan_peaks.py [--only gptj/sft …] [--out docs/results/scale/peaks.json]
+
+Each stage trains for two optimizer steps on rows of full length, and does all else that a run does: it evaluates, saves
+and writes its directory. `stage_peak.py` measures main memory. Plans are made from the same settings. With `--only` the
+results of earlier runs in the file stay.
+"""
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from benchmarks import measure, workload
+from reward_model.reward_model import RewardModel
+from summarize_rlhf.data import write_rows
+from summarize_rlhf.handover import run_record, save_run
+from summarize_rlhf.plan.measuring import Measured, config_of, prepare
+from summarize_rlhf.plan.setups import STAGES, Setup
+from summarize_rlhf.report import format_table
+from summarize_rlhf.tokenizer import load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+FAMILIES = ("gptj", "gpt_neox", "llama", "qwen3")
+SHAPE = {"layers": 8, "width": 512, "heads": 8}  # 27 M weights
+WORDS = "cat sister boss car moved broke lost found asked wants money house train week never again today".split()  # noqa: SIM905
+TOKENS, SUMMARY, RESPONSE = 250, 90, 16  # of a row, of a summary in words, of a response
+COMMON = {"max_length": TOKENS, "max_steps": 2, "eval_steps": 2, "report_to": "none"}
+PPO = {
+    "method.num_rollouts": 16, "method.chunk_size": 8, "method.ppo_epochs": 1, "model.num_layers_unfrozen": 2,
+    "method.gen_kwargs": {"max_new_tokens": RESPONSE},
+}  # fmt: skip
+BATCH = {"sft": 4, "rm": 2, "ppo": 4}
+CHECKPOINTING = {"sft": True, "rm": False, "ppo": False}
+
+
+def words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
+
+
+def make(folder: Path, family: str) -> None:
+    """Write data whose posts are longer than a row may be, a model, and a reward model of its size."""
+    rng = random.Random(0)
+    rows = [
+        {"prompt": f"SUBREDDIT: r/pets\nTITLE: {words(rng, 5)}\nPOST: {words(rng, 2 * TOKENS)}\nTL;DR:",
+         "label": words(rng, SUMMARY)} for _ in range(16)
+    ]  # fmt: skip
+    pairs = [workload.as_pair(row["prompt"], row["label"], words(rng, SUMMARY)) for row in rows]
+    for name in ("tldr", "pairs", "rm"):
+        (folder / name).mkdir()
+    for split in ("train", "valid", "test"):
+        write_rows(folder / f"tldr/{split}.jsonl", rows[: 16 if split == "train" else 4])
+        write_rows(folder / f"pairs/{split}.jsonl", pairs[: 16 if split == "train" else 4])
+    workload.make(folder / "model", rows, family, **SHAPE)
+    tokenizer = load_tokenizer(folder / "model")
+    save_run(folder / "model", run_record("sft", {}, tokenizer, 0, TOKENS, {}))
+    RewardModel(AutoModelForCausalLM.from_pretrained(folder / "model").base_model).save(folder / "rm")
+    tokenizer.save_pretrained(folder / "rm")
+    save_run(folder / "rm", run_record("rm", {}, tokenizer, 0, TOKENS, {}))
+
+
+def free_port() -> str:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def launch(stage: str, folder: Path) -> list[str]:
+    """Return the stage's launch, with `stage_peak.py` as its script."""
+    script, out = str(ROOT / "benchmarks/stage_peak.py"), str(folder / f"out_{stage}")
+    if stage == "ppo":
+        values = {
+            "model.model_path": str(folder / "model"), "task.reward_model": str(folder / "rm"),
+            "task.dataset": str(folder / "tldr"), "train.checkpoint_dir": out, "train.tracker": None,
+            "train.seq_length": TOKENS, "train.batch_size": BATCH[stage], "train.epochs": 2, **PPO,
+        }  # fmt: skip
+        config = str(ROOT / "configs/default_accelerate_config.yaml")
+        start = [str(BIN / "accelerate"), "launch", "--main_process_port", free_port(), "--config_file", config]
+        return [*start, script, json.dumps(values)]
+    own = {
+        "sft": {"dataset": folder / "tldr", "rouge_rows": 2, "keep": "last"},
+        "rm": {"dataset": folder / "pairs", "card_pairs": 0, "trunk_cache_gb": 0},
+    }
+    values = {"model": folder / "model", "output_dir": out, **COMMON, **own[stage]}
+    values |= {"per_device_train_batch_size": BATCH[stage], "per_device_eval_batch_size": BATCH[stage]}
+    values |= {"global_batch_size": 2 * BATCH[stage], "gradient_checkpointing": CHECKPOINTING[stage]}
+    flags = [word for name, x in values.items() for word in (f"--{name}", str(x))]
+    return [str(BIN / "deepspeed"), "--master_port", free_port(), "--num_gpus", "1", script, *flags]
+
+
+def peak_of(stage: str, folder: Path) -> dict[str, int]:
+    """Run the stage; return the bytes that were in use before it loaded a weight, and at most."""
+    file = folder / f"{stage}.json"
+    given = {"STAGE": stage, "PEAK": str(file), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    given |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**16)) | {"MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(launch(stage, folder), cwd=folder, env=os.environ | given, capture_output=True, text=True)
+    if not file.is_file():
+        sys.exit(f"{done.stdout[-2000:]}{done.stderr[-4000:]}\n{stage} in {folder} was not measured")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def setup_of(stage: str, folder: Path) -> Setup:
+    return Setup(
+        stage=stage, gpus=1, size=None, precision="fp32", offload=False, batch=BATCH[stage],
+        checkpointing=CHECKPOINTING[stage], tokens=TOKENS, overrides=json.dumps(PPO), reward_model=str(folder / "rm"),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="FAMILY/STAGE", help="measure these alone")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/scale/peaks.json")
+    args = parser.parse_args()
+    known = json.loads(args.out.read_text(encoding="utf-8"))["runs"] if args.only and args.out.is_file() else []
+    found: dict[str, dict[str, Any]] = {f"{run['family']}/{run['stage']}": run for run in known}
+    machine = measure.machine()
+    prepare()
+    for family in FAMILIES:
+        chosen = [stage for stage in STAGES if not args.only or f"{family}/{stage}" in args.only]
+        if not chosen:
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make(folder, family)
+            planner = Measured(config_of(str(folder / "model")))
+            for stage in chosen:
+                plan, peak = planner(setup_of(stage, folder)).host, peak_of(stage, folder)
+                measured = peak["most"] - peak["before"]
+                run = {"family": family, "stage": stage, "planned": plan.bytes, "measured": measured}
+                run |= {"ratio": plan.bytes / measured, "before": peak["before"], "kinds": plan.kinds}
+                found[f"{family}/{stage}"] = run | {"commit": machine["commit"]}
+                print(format_table([{k: x for k, x in run.items() if k != "kinds"}]), plan.kinds, flush=True)
+                settings = SHAPE | {"tokens": TOKENS, "batch": BATCH, "checkpointing": CHECKPOINTING}
+                record = {"command": "python benchmarks/plan_peaks.py", "settings": settings, "machine": machine}
+                args.out.write_text(json.dumps(record | {"runs": list(found.values())}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

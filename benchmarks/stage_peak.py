@@ -1,0 +1,51 @@
+"""Run a stage and write the main memory that its tensors took: a launcher starts this in the stage's place.
+
+The environment names the stage (STAGE: sft, rm or ppo) and the file for the figures (PEAK). Measured is the most memory
+that the kernel has seen in use (VmHWM), less what is in use when the stage asks the planner, before a weight is loaded:
+Python, libraries and the tokenizer. Freed memory goes back to the system at once here, which costs time, so that the
+peak is that of what is in use.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from summarize_rlhf.lm import speed  # noqa: E402
+from summarize_rlhf.plan.setups import SCRIPTS  # noqa: E402
+
+
+def in_use(name: str) -> int:
+    """Return the bytes of a line of this process's status, VmRSS (now) or VmHWM (the most so far)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def begin(figures: dict[str, int]) -> None:
+    """Note what is in use, and let the kernel forget the most so far."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    figures["before"] = in_use("VmRSS")
+
+
+def main() -> None:
+    # What DeepSpeed's engine imports when it is built, 60 MB
+    import deepspeed  # noqa: F401
+    import torch._inductor.compile_fx  # noqa: F401
+
+    figures: dict[str, int] = {}
+    speed.keep_freed_memory = lambda: None
+    stage = importlib.import_module(SCRIPTS[os.environ["STAGE"]].removesuffix(".py").replace("/", "."))
+    stage.check_memory = lambda *_, **__: begin(figures)
+    stage.main()
+    figures |= {"most": in_use("VmHWM")}
+    Path(os.environ["PEAK"]).write_text(json.dumps(figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
