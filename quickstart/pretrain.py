@@ -98,7 +98,7 @@ def begin_with_reading(model: GPTJForCausalLM) -> None:
     In all blocks but the first: in half of the heads the keys get the queries' weights, `STRONG` times the usual ones,
     so q·k is largest where the same word stands; in the other half the way out is the way in turned round, so a head
     adds what it attends to. Tokens are read and said by the same weights. A model that begins so learns look-ups and
-    comparisons in a tenth of the steps; training is free to undo it.
+    comparisons in a few hundred steps; training is free to undo it.
     """
     with torch.no_grad():
         model.lm_head.weight.copy_(model.transformer.wte.weight)
