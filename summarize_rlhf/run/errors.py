@@ -19,6 +19,7 @@ from summarize_rlhf import UserError
 from summarize_rlhf.reading import printable
 from summarize_rlhf.run.console import protect_console
 from summarize_rlhf.run.launch import check_environment
+from summarize_rlhf.run.lost_process import lost_process
 from summarize_rlhf.run.run_directory import release_run_directories
 
 LONGEST = 2000  # characters of an error
@@ -33,8 +34,9 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a script's ``main``: a ``UserError`` becomes one line on stderr and exit code 2.
     So does what the file system says of a path.
 
-    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning``, Ctrl-C
-    and a port that is taken are one line as well. Errors of printing do not end the script.
+    Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning``, Ctrl-C,
+    a port that is taken and a process that is lost (exit code 1) are one line as well. Errors of printing do not end
+    the script.
     """
 
     @functools.wraps(main)
@@ -51,6 +53,12 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
                 "the launcher another --master_port (accelerate: --main_process_port)"
             )
             sys.exit(2)
+        except RuntimeError as error:
+            lost = lost_process(error)
+            if lost is None:
+                raise
+            _tell(lost)
+            sys.exit(1)
         except KeyboardInterrupt:
             _tell("interrupted before there was anything to save")
             sys.exit(130)

@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 from summarize_rlhf import UserError
 from summarize_rlhf.run.checkpoints import MANIFEST, checkpoints
 from summarize_rlhf.run.files import disk_errors
+from summarize_rlhf.run.shared_disk import check_disk_is_shared
 
 MARKER = "run_directory.json"
 _HELD: dict[Path, IO[str]] = {}  # by this process, until it ends
@@ -28,8 +29,8 @@ def hold_run_directory(directory: str | Path, stage: str) -> None:
     The lock is the system's (`flock`), on the marker: a killed process leaves none behind, and a worker that outlives
     its launcher keeps it as long as it may write. The launch's first process holds it; calling again changes nothing.
 
-    Raises `UserError` where another run is at work, or where the directory holds files that no run of `stage` wrote:
-    these would be replaced or deleted.
+    Raises `UserError` where another run is at work, where the directory holds files that no run of `stage` wrote (these
+    would be replaced or deleted), and where a machine of the launch does not see the directory.
     """
     path = Path(directory).absolute()
     answer: list[str | None] = [None]
@@ -41,6 +42,7 @@ def hold_run_directory(directory: str | Path, stage: str) -> None:
     message = broadcast_object_list(answer)[0]
     if message is not None:
         raise UserError(message)
+    check_disk_is_shared(path / MARKER)
 
 
 def release_run_directories() -> None:
@@ -79,6 +81,7 @@ def _hold(path: Path, stage: str) -> None:
         file.truncate(0)
         file.write(json.dumps({"stage": stage, "holder": holder}) + "\n")
         file.flush()
+        os.fsync(file.fileno())  # until then a network file system may keep it from other machines
     _HELD[path] = file
 
 
