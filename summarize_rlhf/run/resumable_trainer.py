@@ -43,7 +43,8 @@ class ResumableTrainer(GlobalBatchTrainer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs, callbacks=[metrics])
-        fit_buckets(self.accelerator.state.deepspeed_plugin.deepspeed_config, self.model)
+        if self.is_deepspeed_enabled:
+            fit_buckets(self.accelerator.state.deepspeed_plugin.deepspeed_config, self.model)
         self.settings, self.metrics, self.group = settings, metrics, group
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # `_save_checkpoint` does it
         self.preemption = Preemption(minutes)

@@ -59,7 +59,7 @@ ROWS = [
     ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "run/test_clipping.py::test_what_is_asked_for_comes_before_what_the_file_says"),
     ("buckets as published, whatever the model", "summarize_rlhf/run/deepspeed_config.py", "zero[name] = min(zero[name], max(size, 1))", "pass", "run/test_buckets.py::test_by_hand"),
     ("buckets as large as the model", "summarize_rlhf/run/deepspeed_config.py", "p.numel() for p in model.parameters() if p.requires_grad)", "p.numel() for p in model.parameters())", "run/test_buckets.py::test_by_hand"),
-    ("stages 1 and 2 leave the buckets", "summarize_rlhf/run/resumable_trainer.py", "        fit_buckets(self", "        (self", "run/test_buckets.py::test_a_stage_allocates_what_it_trains"),
+    ("stages 1 and 2 leave the buckets", "summarize_rlhf/run/resumable_trainer.py", "            fit_buckets(self", "            (self", "run/test_buckets.py::test_a_stage_allocates_what_it_trains"),
     ("PPO leaves the buckets", "trlx/trainer/accelerate_base_trainer.py", "            fit_buckets(self", "            (self", "run/test_buckets.py::test_a_stage_allocates_what_it_trains"),
     ("a container's limit is not looked at", "summarize_rlhf/run/main_memory.py", "min([int(kib) * 1024, *limits_left(root)])", "int(kib) * 1024", "run/test_main_memory.py::test_a_limit_leaves_what_is_not_used_and_the_files_that_nobody_reads"),
     ("limits further up are not looked at", "summarize_rlhf/run/main_memory.py", "[folder, *folder.parents]", "[folder]", "run/test_main_memory.py::test_a_limit_leaves_what_is_not_used_and_the_files_that_nobody_reads"),
