@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PretrainedConfig
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.adapters import find_base, is_adapter
@@ -100,8 +100,9 @@ def most_needed(config: PretrainedConfig, tokens: int, kept_tokens: int) -> floa
 
     Each weight, the inputs and outputs of each matrix for `tokens`, and a hidden state for `kept_tokens` in fp32.
     """
+    # Not `from_config`: under ZeRO-3 that spreads the weights over processes, and one process alone is here.
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
     weights = sum(p.numel() for p in model.parameters())
     numbers = sum(sum(p.shape) for p in model.parameters() if p.dim() > 1)  # in and out, of a token
     return BYTES_PER_WEIGHT * weights + 4 * (COPIES * numbers * tokens + config.hidden_size * kept_tokens)

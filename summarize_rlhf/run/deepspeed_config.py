@@ -64,12 +64,17 @@ def fit_buckets(config: dict[str, Any], model: nn.Module) -> None:
     """
     zero = config.get("zero_optimization", {})
     sizes = {
-        "reduce_bucket_size": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "stage3_prefetch_bucket_size": sum(p.numel() for p in model.parameters()),
+        "reduce_bucket_size": sum(size_of(p) for p in model.parameters() if p.requires_grad),
+        "stage3_prefetch_bucket_size": sum(size_of(p) for p in model.parameters()),
     }
     for name, size in sizes.items():
         if isinstance(zero.get(name), int | float):  # not "auto"
             zero[name] = min(zero[name], max(size, 1))
+
+
+def size_of(parameter: nn.Parameter) -> int:
+    """Return how many numbers a parameter has, those that ZeRO-3 keeps in other processes too."""
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def check_batch(path: str | Path, config: dict[str, Any], batch: dict[str, int]) -> None:
