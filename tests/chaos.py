@@ -27,10 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from chaos_runs import ROOT, STAGES, Case, command, make_inputs
 from launch import OF_A_LAUNCH
+from logged import lines
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
-
-MACHINE = ("runtime", "per_second", "time/", "memory/")  # parts of the names of metrics that measure the machine
 
 
 def start(case: Case) -> subprocess.Popen:
@@ -113,12 +112,7 @@ def result_of(case: Case) -> dict[str, Any]:
         last = case.checkpoints / "last"
         last.unlink(missing_ok=True)
         last.symlink_to(case.checkpoints / f"checkpoint_{newest_of(case)}")
-    lines = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in case.logs}
-    kept = {
-        name: [{k: v for k, v in line.items() if not any(word in k for word in MACHINE)} for line in rows]
-        for name, rows in lines.items()
-    }
-    return {"weights": [load_file(path) for path in case.weights], "logs": kept}
+    return {"weights": [load_file(path) for path in case.weights], "logs": {x.name: lines(x) for x in case.logs}}
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

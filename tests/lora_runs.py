@@ -1,6 +1,5 @@
 """Runs of stages 1 and 2 with an adapter, on the smallest models: arguments and what they leave."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -32,10 +31,3 @@ def train(server: ForkServer, stage: str, model: Path, data: Path, out: Path, pr
     ended = server.run(stage, flags(values), out.parent, processes)
     assert ended.code == 0, ended.err[-3000:]
     return out
-
-
-def metrics_of(out: Path) -> list[dict]:
-    """The lines of metrics, without the figures of the machine, time and memory."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    machine = ("runtime", "per_second", "memory/")
-    return [{key: x for key, x in line.items() if not any(word in key for word in machine)} for line in lines]

@@ -6,7 +6,8 @@ import time
 
 import pytest
 from launch import flags
-from lora_runs import COMMON, LORA, OWN, metrics_of, train
+from logged import metrics
+from lora_runs import COMMON, LORA, OWN, train
 from safetensors.torch import load_file
 from tiny import make_comparisons, make_model_dir, make_tldr
 
@@ -40,4 +41,4 @@ def test_bit_equal_after_a_kill(server, tmp_path, stage: str, processes: int) ->
         ours, theirs = load_file(out / file), load_file(whole / file)
         assert ours.keys() == theirs.keys()
         assert all((ours[name] == theirs[name]).all() for name in ours), file
-    assert metrics_of(out) == metrics_of(whole)
+    assert metrics(out) == metrics(whole)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from launch import flags
-from lora_runs import COMMON, IDS, LORA, OWN, metrics_of, train
+from logged import metrics
+from lora_runs import COMMON, IDS, LORA, OWN, train
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
@@ -70,7 +71,7 @@ def test_sft_writes_an_adapter_that_names_its_base(chain, inputs) -> None:
     assert all("lora_" in name for name in weights)
     assert all(x.abs().max() > 1e-4 for x in weights.values()), "B starts at zero: nothing was trained"
     assert check_handover(out, expects_stage="sft", tokenizer=load_tokenizer(out))["base_sha256"]
-    losses = [row["eval_loss"] for row in metrics_of(out) if "eval_loss" in row]
+    losses = [row["eval_loss"] for row in metrics(out) if "eval_loss" in row]
     assert losses[-1] < losses[0]
 
 
@@ -108,7 +109,7 @@ def test_the_values_are_those_of_training(chain, inputs, server, tmp_path) -> No
     ended = server.run("reward_test", arguments, tmp_path)
     assert ended.code == 0, ended.err[-3000:]
     found = json.loads((tmp_path / "test/reward_test.json").read_text())
-    last = [row for row in metrics_of(chain["rm"]) if "eval_margin" in row][-1]
+    last = [row for row in metrics(chain["rm"]) if "eval_margin" in row][-1]
     assert found["margin"] == pytest.approx(last["eval_margin"], abs=1e-5)
     assert found["accuracy"] == last["eval_accuracy"]
 
@@ -154,7 +155,7 @@ def test_merged_on_request_and_under_zero_3_the_same(server, inputs, chain, tmp_
     options = {"deepspeed_config": inputs["folder"] / "zero3.json", "per_device_train_batch_size": 1}
     out = train(server, stage, model, inputs[stage], tmp_path / "out", processes, merge_adapter=True, **options)
     assert not (out / "adapter_config.json").exists()
-    for ours, theirs in zip(metrics_of(out), metrics_of(chain[stage]), strict=True):
+    for ours, theirs in zip(metrics(out), metrics(chain[stage]), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
     if stage == "sft":
         torch.testing.assert_close(logits(load_causal_lm(out)), logits(load_causal_lm(chain["sft"])), **EXACT)

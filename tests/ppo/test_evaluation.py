@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ppo_logs import metrics
+from logged import metrics
 from tiny_trlx import PROMPTS, tiny_trainer
 
 import trlx

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from logged import metrics
 from tiny import gpt2_config, make_model_dir
 from tiny_trlx import length_reward, tiny_config, tiny_trainer
 
@@ -27,8 +28,7 @@ def golden_run(out: Path) -> list[dict[str, float]]:
     }
     trainer = tiny_trainer(tiny_config(out / "model", out / "run", **options), length_reward)
     trainer.learn()
-    lines = [json.loads(line) for line in (out / "run/metrics.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in line.items() if not key.startswith(("time/", "memory/"))} for line in lines]
+    return metrics(out / "run")
 
 
 def test_golden_trajectory(tmp_path) -> None:

@@ -1,10 +1,10 @@
 """How many updates a PPO epoch has, where that is asked for, whatever the launcher accumulates."""
 
-import json
 import math
 
 import pytest
 from launched_ppo import run
+from logged import metrics
 from tiny_trlx import tiny_config
 
 from trlx.trainer.batch_plan import BatchPlan, accumulation_for
@@ -41,16 +41,10 @@ def test_one_minibatch_is_the_update_of_all_rollouts(gptj_dir, tmp_path) -> None
     logs = {}
     for name, options in ways.items():
         run(str(gptj_dir), str(tmp_path / name), common | options)
-        logs[name] = lines(tmp_path / name)
+        logs[name] = metrics(tmp_path / name)
     updates = {name: [row for row in rows if "losses/total_loss" in row] for name, rows in logs.items()}
     assert len(updates["split"]) == len(updates["whole"]) == 4  # two collections, two PPO epochs
     for one, other in zip(updates["split"], updates["whole"], strict=True):
         assert one["step"] == 4 * other["step"]
         for key in one.keys() - {"step"}:
             assert one[key] == pytest.approx(other[key], rel=1e-4, abs=2e-5), key
-
-
-def lines(out) -> list[dict]:
-
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in row.items() if not key.startswith(("time/", "memory/"))} for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ppo_logs import metrics
+from logged import metrics
 from tiny_trlx import PROMPTS, length_reward, tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

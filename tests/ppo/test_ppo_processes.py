@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from launched_ppo import run
+from logged import metrics
 from safetensors.torch import load_file
 from tiny_trlx import PROMPTS
 
@@ -36,11 +37,6 @@ OVERRIDES = {
 }
 # What must not change the numbers either.
 MORE = {"zero1": {"train.reward_on_all_ranks": True, "train.minibatch_size": 1, "train.gradient_checkpointing": True}}
-
-
-def lines(out: Path) -> list[dict]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: x for key, x in row.items() if not key.startswith(("time/", "memory/"))} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +82,7 @@ def test_two_processes_do_what_one_does(backend: str, alone, gptj_dir, root, tmp
     if "train.reward_on_all_ranks" not in overrides:
         assert seen[1]["prompts"] == []
 
-    ours, theirs = lines(out), lines(alone)
+    ours, theirs = metrics(out), metrics(alone)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
     for our, their in zip(ours, theirs, strict=True):
         for key in our:

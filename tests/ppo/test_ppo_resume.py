@@ -1,12 +1,12 @@
 """PPO goes on from any step as if it had not been interrupted; what ends it, and what that costs."""
 
-import json
 import math
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from logged import metrics
 from safetensors.torch import load_file
 from tiny_trlx import PROMPTS, length_reward, tiny_config, tiny_trainer
 
@@ -39,10 +39,8 @@ def train(gptj_dir: Path, out: Path, reward_fn=length_reward, **options):
 
 def outcome(out: Path) -> tuple[list[dict], str, dict[str, torch.Tensor]]:
     """What was logged but for the clock, all samples, and the last weights."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    lines = [{key: x for key, x in line.items() if not key.startswith(("time/", "memory/"))} for line in lines]
     weights = load_file(out / f"checkpoint_{STEPS}/hf_model/model.safetensors")
-    return lines, (out / "samples.jsonl").read_text(), weights
+    return metrics(out), (out / "samples.jsonl").read_text(), weights
 
 
 @pytest.fixture(scope="module")

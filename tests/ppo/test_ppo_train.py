@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ppo_logs import metrics
+from logged import metrics
 from tiny_trlx import length_reward, tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ppo_logs import metrics
+from logged import metrics
 from tiny_trlx import PROMPTS, length_reward, tiny_trainer
 
 from trlx.data.configs import TRLConfig

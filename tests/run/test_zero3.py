@@ -10,6 +10,7 @@ import torch
 from forkserver import DOCUMENTED, ForkServer
 from launch import flags
 from launched_ppo import run
+from logged import metrics
 from safetensors.torch import load_file, save_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
 
@@ -46,11 +47,6 @@ class Run(NamedTuple):
 
     out: Path
     arguments: list[str]
-
-    def metrics(self) -> list[dict]:
-        lines = [json.loads(line) for line in (self.out / "metrics.jsonl").read_text().splitlines()]
-        machine = ("runtime", "per_second", "memory/")
-        return [{k: x for k, x in line.items() if not any(word in k for word in machine)} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +103,7 @@ def test_weights_metrics_and_samples_are_those_of_zero_2(
     found = launch(server, inputs, tmp_path, stage, zero, processes, model)
     ours, theirs = (load_file(run.out / "model.safetensors") for run in (found, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
-    for our, their in zip(found.metrics(), expected.metrics(), strict=True):
+    for our, their in zip(metrics(found.out), metrics(expected.out), strict=True):
         assert our == pytest.approx(their, rel=1e-4, abs=1e-6)
     if stage == "sft":
         load_causal_lm(found.out)
