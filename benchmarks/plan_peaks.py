@@ -144,7 +144,8 @@ def main() -> None:
                 print(format_table([{k: x for k, x in run.items() if k != "kinds"}]), plan.kinds, flush=True)
                 settings = SHAPE | {"tokens": TOKENS, "batch": BATCH, "checkpointing": CHECKPOINTING}
                 record = {"command": "python benchmarks/plan_peaks.py", "settings": settings, "machine": machine}
-                args.out.write_text(json.dumps(record | {"runs": list(found.values())}, indent=2) + "\n")
+                text = json.dumps(record | {"runs": list(found.values())}, indent=2)
+                args.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

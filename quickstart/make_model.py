@@ -103,7 +103,7 @@ def main() -> None:
     tokenizer = make_tokenizer(args.seed)
     model, record = pretrain(tokenizer, args.seed)
     provenance = PROVENANCE.format(
-        command=f"python -m quickstart.make_model --seed {args.seed}",
+        command=f"python -m quickstart.make_model --seed {args.seed} --threads {args.threads}",
         seed=args.seed,
         generator=VERSION,
         lr=LR,

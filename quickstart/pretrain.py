@@ -65,7 +65,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, pieces: Pieces) -> tuple[list[int
     return [*tokens, tokenizer.eos_token_id], [*weights, END_WEIGHT]
 
 
-def write_text(rng: random.Random, seen: set[str], kind: str) -> Pieces:
+def new_text(rng: random.Random, seen: set[str], kind: str) -> Pieces:
     """Write a text of a `Phase`; `seen`: bodies that must not be written."""
     if kind == "lists":
         return write_list(rng)
@@ -78,7 +78,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, phase: Phase) -> Iter
     """Yield (input_ids, weights), both (phase.batch, T), forever: fresh texts of similar length; padding weighs 0."""
     rng, seen = random.Random(f"{seed} {phase.text}"), published_bodies()
     while True:
-        rows = [encode(tokenizer, write_text(rng, seen, phase.text)) for _ in range(phase.batch * BUCKET)]
+        rows = [encode(tokenizer, new_text(rng, seen, phase.text)) for _ in range(phase.batch * BUCKET)]
         rows.sort(key=lambda row: len(row[0]))
         starts = list(range(0, len(rows), phase.batch))
         rng.shuffle(starts)

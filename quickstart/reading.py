@@ -8,23 +8,22 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from quickstart.templates import BLURRED, EVENTS, QUESTIONS, STAKES
+from quickstart.templates import EVENTS, QUESTIONS, STAKES
 from quickstart.vocabulary import GIST, VALUES, VOICES
 
 _KIND_OF = {value.lower(): kind for kind, values in VALUES.items() for value in values}
 _ANY = {kind: "|".join(map(re.escape, values)) for kind, values in VALUES.items()} | {"amount": r"\$\d[\d,]*\d|\$\d"}
 _VALUE = re.compile(r"\$\d[\d,]*\d|\$\d|\b(?:" + "|".join(v for v in _KIND_OF if v[0] != "$") + r")\b")
 _WHO, _DEED, _THING = (_ANY[kind] for kind in ("who", "deed", "thing"))
-_SOMETHING = "|".join(re.escape(BLURRED[voice]["thing"][1].split(" of ")[0]) for voice in VOICES)
 _CLAIMS = {
     "other": re.compile(
         rf"\b(?:my (?P<who>{_WHO})|someone)(?: (?!my\b|i\b)\w+){{0,3}} (?P<deed>{_DEED})"
-        rf" (?:my (?P<thing>{_THING})|{_SOMETHING})\b",
+        rf" (?:my (?P<thing>{_THING})|something)\b",
         re.IGNORECASE,
     ),
     "self": re.compile(
         rf"\bI(?: \w+){{0,2}} (?P<deed>{_DEED}) (?:(?:my (?P<who>{_WHO})|someone)'s (?P<thing>{_THING})"
-        rf"|(?:{_SOMETHING}|the (?P<thing2>{_THING}))(?: of| that belongs to) my (?P<who2>{_WHO}))\b",
+        rf"|(?:something|the (?P<thing2>{_THING}))(?: of| that belongs to) my (?P<who2>{_WHO}))\b",
         re.IGNORECASE,
     ),
 }
