@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from forked import forked, run_main
 from tiny_trlx import tiny_config, tiny_trainer
 from torch import nn
@@ -27,6 +28,15 @@ def test_by_hand() -> None:
     without = {"train_batch_size": 1}
     fit_buckets(without, model)
     assert without == {"train_batch_size": 1}
+
+
+def test_what_zero_3_keeps_in_other_processes_counts() -> None:
+    model = nn.Linear(10, 20, bias=False)
+    model.weight.data, model.weight.ds_numel = torch.empty(0), 200
+    config = {"zero_optimization": dict(PUBLISHED)}
+    fit_buckets(config, model)
+    fitted = {"reduce_bucket_size": 200, "stage3_prefetch_bucket_size": 200}
+    assert config == {"zero_optimization": PUBLISHED | fitted}
 
 
 def sft(model: Path, data: Path, out: Path) -> tuple[float, int]:
