@@ -1,9 +1,11 @@
 """Rows that are computed once and kept on disk: tokenizing a data set takes minutes, reading the result none."""
 
+import contextlib
+import fcntl
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,9 @@ def map_once(
     (datasets.disable_progress_bars if progress is None else datasets.enable_progress_bars)()
     state = PartialState()
     fresh = fresh and state.is_main_process
-    with state.main_process_first(), state.local_main_process_first(), disk_errors(file):
-        made = not state.is_local_main_process or (not fresh and kept.is_usable(file, key))
+    first = state.is_local_main_process
+    with state.main_process_first(), state.local_main_process_first(), disk_errors(file), locked(file, first):
+        made = not first or (not fresh and kept.is_usable(file, key))
         if not made:
             kept.begin(file)
         result = rows.map(
@@ -58,3 +61,22 @@ def map_once(
         if not made:
             kept.finish(file, key)
         return result
+
+
+@contextlib.contextmanager
+def locked(file: Path, to_write: bool) -> Iterator[None]:
+    """Keep other runs from writing `file` meanwhile, or also from reading it; waits for them, with a line.
+
+    Two runs that start together, as in a sweep, need the same rows: the first makes them for both. The lock is the
+    system's (`flock`): a killed process leaves none behind.
+    """
+    mode = fcntl.LOCK_EX if to_write else fcntl.LOCK_SH
+    with file.with_suffix(".lock").open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run, which prepares the same rows ({file}) …", flush=True)
+            fcntl.flock(lock, mode)
+        except OSError as error:  # a file system without locks
+            print(f"note: {file} cannot be locked ({error.strerror}): start no second run now", flush=True)
+        yield

@@ -45,6 +45,7 @@ ROWS = [
     ("unfinished file counts as kept", KEPT, "    write_value(file, {\"unfinished\": True})\n", "", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
     ("token cache unchecked", CACHED, "(not fresh and kept.is_usable(file, key))", "not fresh", "run/test_kept.py::test_tokenized_rows_that_are_damaged_are_made_again"),
     ("--fresh takes the token cache", CACHED, "(not fresh and kept.is_usable(file, key))", "kept.is_usable(file, key)", "run/test_kept.py::test_tokenized_rows_that_are_damaged_are_made_again"),
+    ("two runs write one cache at once", CACHED, "disk_errors(file), locked(file, first):", "disk_errors(file):", "run/test_kept.py::test_two_runs_at_once_make_the_rows_once"),
     ("machines write one cache at once", CACHED, "state.main_process_first(), ", "", "run/test_configs.py::test_slurm_starts_a_stage_on_two_machines"),
     ("log's hash unchecked", JSON_LINES, "if hashlib.sha256(known).hexdigest() != state[\"sha256\"]:", "if len(known) != state[\"bytes\"]:", "run/test_json_lines.py::test_a_damaged_log_is_told_and_what_remains_is_json"),
     ("log keeps half lines", JSON_LINES, " if _is_object(line)]", "]", "run/test_json_lines.py::test_a_damaged_log_is_told_and_what_remains_is_json"),

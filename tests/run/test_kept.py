@@ -1,5 +1,8 @@
 """What is kept beside checkpoints: checked before it is used, and made again where it is wrong."""
 
+import multiprocessing
+import time
+
 import datasets
 import pytest
 
@@ -78,3 +81,32 @@ def test_tokenized_rows_that_are_damaged_are_made_again(tmp_path, monkeypatch, s
     assert sum(calls) == 4000
     map_once(rows, double, [], fresh=True)
     assert sum(calls) == 6000
+
+
+def test_two_runs_at_once_make_the_rows_once(monkeypatch, tmp_path):
+    """As in a sweep. Both get as far as the cache before either has written to it."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    rows, calls, fork = (
+        datasets.Dataset.from_dict({"x": [1, 2]}),
+        tmp_path / "calls",
+        multiprocessing.get_context("fork"),
+    )
+    both = fork.Barrier(2)
+
+    def double(batch, places):
+        with calls.open("a", encoding="utf-8") as file:
+            file.write("x")
+        time.sleep(1)
+        return {"y": [2 * x for x in batch["x"]]}
+
+    def run():
+        both.wait(60)
+        assert map_once(rows, double, [])["y"][:] == [2, 4]
+
+    runs = [fork.Process(target=run) for _ in range(2)]
+    for one in runs:
+        one.start()
+    for one in runs:
+        one.join(60)
+    assert [one.exitcode for one in runs] == [0, 0]
+    assert calls.read_text(encoding="utf-8") == "x"
