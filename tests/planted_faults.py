@@ -4,9 +4,10 @@
     python tests/planted_faults.py … --only rm      # those of one stage, or of a name's part
     python tests/planted_faults.py … --diagnose     # train nothing: ask again about what is there
 
-The healthy runs are those of ./quickstart.sh; they must raise no alarm. A fault's stage is trained at a reduced size,
-on the quickstart's data and on the healthy stages of the first run. One process loads the libraries and forks for each
-training; what is finished in `--out` is not trained again. `--write` writes docs/results/doctor/planted.json.
+The healthy runs are those of ./quickstart.sh; they must raise no alarm. A fault's stage is trained with the options of
+the first of them, one thing changed, on the quickstart's data and that run's healthy stages; PPO with half the
+collections. One process loads the libraries and forks for each training; what is finished in `--out` is not trained
+again. `--write` writes docs/results/doctor/planted.json.
 """
 
 import argparse
@@ -21,36 +22,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from faults import KL, PPO_RATE, RM_RATE, SFT_RATE, Fault, faults, write_changed  # noqa: E402
+from faults import Fault, faults, write_changed  # noqa: E402
 from forked import forked  # noqa: E402
 
-from summarize_rlhf.doctor.evidence import Run, load, read_lines  # noqa: E402
+from summarize_rlhf.doctor.evidence import Run, dotted, load, read_lines, record_of  # noqa: E402
 from summarize_rlhf.doctor.finding import HEALTHY  # noqa: E402
 from summarize_rlhf.doctor.verdict import blamed, examine  # noqa: E402
 
-MODEL, DATA = ROOT / "quickstart/model", ROOT / "quickstart/data"
-TLDR, PAIRS = DATA / "openai_summarize_tldr", DATA / "openai_summarize_comparisons"
+DATA = ROOT / "quickstart/data"
 RESULTS = ROOT / "docs/results/doctor/planted.json"
-# The quickstart's options, with fewer and smaller steps.
-SFT = {
-    "model": MODEL, "dataset": TLDR, "report_to": "none", "max_length": 256, "loss_on": "summary",
-    "gradient_checkpointing": False, "max_train_rows": 570, "max_eval_rows": 40, "global_batch_size": 16,
-    "per_device_train_batch_size": 16, "max_steps": 36, "learning_rate": SFT_RATE, "lr_scheduler_type": "linear",
-    "warmup_steps": 6, "max_grad_norm": 1.0, "keep": "last", "eval_steps": 9, "logging_steps": 3, "rouge_rows": 24,
-}  # fmt: skip
-RM = {
-    "dataset": PAIRS, "report_to": "none", "max_length": 256, "trainable_fraction": 1, "max_train_rows": 760,
-    "max_eval_rows": 100, "global_batch_size": 8, "per_device_train_batch_size": 8, "max_steps": 96,
-    "learning_rate": RM_RATE, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_grad_norm": 1.0,
-    "per_device_eval_batch_size": 32, "eval_steps": 24, "logging_steps": 8,
-}  # fmt: skip
-PPO = {
-    "task.dataset": TLDR, "task.max_train_prompts": 96, "task.max_eval_prompts": 16, "train.tracker": None,
-    "train.seq_length": 256, "train.epochs": 4, "train.batch_size": 8, "train.minibatch_size": 8,
-    "train.eval_interval": 24, "train.max_grad_norm": 1.0, "train.save_optimizer": False,
-    "model.num_layers_unfrozen": 2, "method.num_rollouts": 24, "method.chunk_size": 24, "method.init_kl_coef": KL,
-    "optimizer.kwargs.lr": PPO_RATE, "scheduler.kwargs.eta_min": PPO_RATE,
-}  # fmt: skip
+# Stage 3's own part of the configuration, which run.json does not hold, and half the quickstart's collections.
+TASK = {"task.max_train_prompts": 2048, "task.max_eval_prompts": 64, "train.epochs": 8}
+DATASETS = {
+    "sft": DATA / "openai_summarize_tldr",
+    "rm": DATA / "openai_summarize_comparisons",
+    "ppo": DATA / "openai_summarize_tldr",
+}
 STAGES = ("sft", "rm", "ppo")
 PROBED: dict[Path, Any] = {}  # a stage's evidence, by its directory
 Runs = dict[str, Path]  # the stages' directories
@@ -60,6 +47,9 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
     """Train the fault's stage into `out`, on the healthy stages in `runs`; called in a child process."""
     import datasets
 
+    options, data = healthy_options(runs[fault.stage]), DATASETS[fault.stage]
+    if fault.data is not None:
+        data = write_changed(data, out.parent / "data", fault.data)
     with contextlib.ExitStack() as stack:
         if fault.patch is not contextlib.nullcontext:  # what another code has tokenized is not for this one
             datasets.config.HF_DATASETS_CACHE = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -67,23 +57,26 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
         if fault.stage == "ppo":
             from trlx_gptj_text_summarization import main
 
-            given = {"model.model_path": runs["sft"], "task.reward_model": runs["rm"], "train.checkpoint_dir": out}
-            argv = [json.dumps(PPO | given | dict(fault.options), default=str)]
+            given = {"model.model_path": runs["sft"], "tokenizer.tokenizer_path": runs["sft"], "task.dataset": data}
+            given |= {"task.reward_model": runs["rm"], "train.checkpoint_dir": out}
+            argv = [json.dumps(options | TASK | given | dict(fault.options), default=str)]
         else:
             if fault.stage == "sft":
                 from sft.train_gptj_summarize import main
-
-                given = SFT
             else:
                 from reward_model.train_reward_model_gptj import main
 
-                given = RM | {"model": runs["sft"]}
-            given = given | {"output_dir": out, "seed": 1} | dict(fault.options)
-            if fault.data is not None:
-                given["dataset"] = write_changed(given["dataset"], out.parent / "data", fault.data)
-            argv = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+                options["model"] = runs["sft"]
+            given = options | {"dataset": data, "output_dir": out} | dict(fault.options)
+            argv = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
         sys.argv = ["stage", *argv]
         main()
+
+
+def healthy_options(directory: Path) -> dict[str, Any]:
+    """Return the options that a stage ran with, by their (dotted) names."""
+    options = dotted(record_of(directory)["arguments"])
+    return {name: value for name, value in options.items() if not name.startswith("train.trainer_kwargs")}
 
 
 def home_of(fault: Fault, out: Path) -> Path:

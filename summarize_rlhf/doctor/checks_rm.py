@@ -7,12 +7,13 @@ half, and a loss of log 2.
 import math
 import re
 
-from summarize_rlhf.doctor.checks_sft import too_high, too_little
+from summarize_rlhf.doctor.checks_sft import overwritten, too_high, too_little
 from summarize_rlhf.doctor.evidence import RM
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding, late_fall, standard_error
 
 CHANCE = math.log(2)  # the loss of a model that knows nothing
 HALF_TO_COME = 0.25  # `late_fall` of exp(-k · way) with 45 % of its fall still ahead (k = 0.8)
+LITTLE_LEARNED = 0.8  # of `CHANCE`: what three right pairs in four cost a model that is as sure as it should be
 LIKES_NONSENSE = 0.34  # share of labels; two standard errors of the probe's 40 below one half
 RARELY_SHORTER = 0.95  # agreement with length at which nothing else decides
 
@@ -98,10 +99,16 @@ def does_not_read(rm: RM) -> Finding | None:
 
 
 def learning_rate_too_high(rm: RM) -> Finding | None:
-    """Steps too large: the loss rises again; or it ends at or above chance, on pairs that it was trained on or not."""
-    if found := too_high(rm.training.losses[len(rm.training.losses) // 5 :], "--learning_rate"):
-        return found
+    """Steps too large: the loss rises again; or it ends at or above chance, on pairs that it was trained on or not.
+
+    Or little was learned, and the SFT model is gone (see `OVERWRITTEN`).
+    """
     losses, evaluations = rm.training.losses, rm.training.evaluations
+    if found := too_high(losses[len(losses) // 5 :], "--learning_rate"):
+        return found
+    learned_little = not evaluations or evaluations[-1].loss > LITTLE_LEARNED * CHANCE
+    if found := overwritten(rm.moved, BROKEN if learned_little else SUSPECT):
+        return found
     if len(losses) < 5 or not evaluations:
         return None
     worst = max(losses, key=lambda point: point.loss).loss
@@ -125,9 +132,10 @@ def overfitted(rm: RM) -> Finding | None:
 def undertrained(rm: RM) -> Finding | None:
     """A reward model that has not learned yet what the pairs could teach it.
 
-    Broken where its accuracy is within two standard errors of chance; suspect where the held-out loss was still
-    falling from log 2, as fast as a curve that has near half its fall before it: a few hundred pairs are too noisy for
-    the bound of `late_fall` that a language model's tokens allow.
+    Broken where its accuracy is within two standard errors of chance; suspect where little was learned and the held-out
+    loss was still falling from log 2, as fast as a curve that has near half its fall before it: a few hundred pairs are
+    too noisy for the bound of `late_fall` that a language model's tokens allow. A late fall alone says nothing: a
+    learning rate that is annealed makes one, the more the higher it was.
     """
     count = rm.eval_pairs or rm.pairs
     if not rm.accuracies or not count:
@@ -137,7 +145,7 @@ def undertrained(rm: RM) -> Finding | None:
         told.append(f"accuracy {rm.accuracies[-1]:.3f} on {count} pairs is no better than chance")
         status = BROKEN
     fall = late_fall(rm.training.evaluations, CHANCE)
-    if fall is not None and fall > HALF_TO_COME:
+    if fall is not None and fall > HALF_TO_COME and rm.training.evaluations[-1].loss > LITTLE_LEARNED * CHANCE:
         told.append(f"{fall:.0%} of the held-out loss's fall came in the last third of the way (a straight line: 33 %)")
     if not told:
         return None

@@ -6,13 +6,14 @@ Each returns a `Finding` from the evidence alone. A threshold is named, and its 
 import math
 
 from summarize_rlhf.doctor.evidence import SFT
-from summarize_rlhf.doctor.finding import BROKEN, STILL_FALLING, SUSPECT, Finding, late_fall
+from summarize_rlhf.doctor.finding import BROKEN, OVERWRITTEN, STILL_FALLING, SUSPECT, Finding, late_fall
 
 MOST_CUT = 0.5  # the usual post is cut then
 TEXT_UNLIKE = 1.5  # label loss on the true text over the loss that training reported
 SPIKE = 1.5  # a loss over the lowest one before it
 EOS_UNLIKE = 2.0  # loss of a label's EOS over that of its other tokens
 TWICE = 0.5  # probability of a second EOS
+STILL_LEARNS = 0.03  # of the held-out loss: further steps took 5 % off where a tenth or a quarter was done, else 1 %
 FEW_TEXTS = 0.5  # share of different texts among summaries of different posts
 
 
@@ -81,9 +82,17 @@ def learning_rate_too_high(sft: SFT) -> Finding | None:
     """Steps too large for the loss: it rises again, or stays where it was.
 
     The loss of a log line is a mean over several global batches, whose own spread is a few per cent: half as much
-    again as the lowest line before it is no noise.
+    again as the lowest line before it is no noise. Or the weights are far from where they began (see `OVERWRITTEN`):
+    the loss may have come down all the same, but what the model knew before is gone.
     """
-    return too_high(sft.training.losses, "--learning_rate")
+    return too_high(sft.training.losses, "--learning_rate") or overwritten(sft.moved, SUSPECT)
+
+
+def overwritten(moved: float | None, status: str) -> Finding | None:
+    if moved is None or moved <= OVERWRITTEN:
+        return None
+    text = f"the weights have moved by {moved:.2f} times their norm from those that the stage began with"
+    return Finding(status, "learning_rate_too_high", text, "divide --learning_rate by 3 to 10")
 
 
 def too_high(losses, knob: str) -> Finding | None:
@@ -102,8 +111,9 @@ def too_high(losses, knob: str) -> Finding | None:
 def undertrained(sft: SFT) -> Finding | None:
     """A model that has not learned yet what the data could teach it.
 
-    Either the held-out loss was still falling: see `STILL_FALLING`. Or the summaries are no better (ROUGE-1) than the
-    post's own first words, which cost nothing. With a pass over the data behind it, more steps would only mean the
+    Either the held-out loss was still falling: see `STILL_FALLING`; or it falls when the model is trained on for a
+    moment: see `STILL_LEARNS`. Or the summaries are no better (ROUGE-1) than the post's own first words, which cost
+    nothing. With a pass over the data behind it, more steps would only mean the
     same rows again: the learning rate is too low.
     """
     training = sft.training
@@ -111,11 +121,14 @@ def undertrained(sft: SFT) -> Finding | None:
     fall = late_fall(points, training.losses[0].loss) if training.losses else None
     poor = None not in (sft.rouge, sft.lead_rouge) and sft.rouge <= sft.lead_rouge
     falling = fall is not None and fall > STILL_FALLING
-    if not falling and not poor:
+    learns = sft.further_fall is not None and sft.further_fall > STILL_LEARNS
+    if not falling and not learns and not poor:
         return None
     told = []
     if falling:
         told.append(f"{fall:.0%} of the loss's fall came in the last third of the way (a straight line: 33 %)")
+    if learns:
+        told.append(f"a few further steps on training rows lower the held-out loss by {sft.further_fall:.1%}")
     if poor:
         told.append(f"ROUGE-1 of its summaries is {sft.rouge:.3f}, that of the posts' first words {sft.lead_rouge:.3f}")
     return Finding(BROKEN if poor else SUSPECT, *too_little(training.passes), "; ".join(told), _more(training.passes))

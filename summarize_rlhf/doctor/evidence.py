@@ -41,7 +41,7 @@ class Training:
 
 @dataclass
 class SFT:
-    """Stage 1. The last five are probes'."""
+    """Stage 1. From `rows_cut` on they are probes'."""
 
     directory: Path
     options: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +56,8 @@ class SFT:
     eos_loss: float | None = None  # of the EOS that follows a label
     eos_again: float | None = None  # probability of a second EOS behind it
     base_eos_again: float | None = None  # the same of the model that SFT began with
+    moved: float | None = None  # how far the weights are from those, in norms of those
+    further_fall: float | None = None  # share of the held-out loss that a few further steps take off
 
 
 @dataclass
@@ -74,6 +76,7 @@ class RM:
     prefers_longer: float | None = None  # share of pairs of different length whose longer text scores higher
     longer_chosen: float | None = None  # share of those pairs whose longer text is the chosen one
     beats_shuffled: float | None = None  # share of labels that score above their own words in random order
+    moved: float | None = None  # how far the weights are from those it began with, in norms of those
     card: dict[str, Any] = field(default_factory=dict)  # card.json, where the reward model was scored
 
 

@@ -10,6 +10,10 @@ BROKEN, SUSPECT, HEALTHY = "broken", "suspect", "healthy"
 # A `late_fall` of 0.2: of a fall like exp(-k · way) a quarter still lies ahead (k = 1.35). A straight line has 1/3.
 STILL_FALLING = 0.2
 
+# Of ‖θ₀‖, between θ and θ₀. Fine-tuning moves a model of billions of weights by a few hundredths; beyond one half, what
+# the model knew is mostly overwritten, and the run is a training from scratch.
+OVERWRITTEN = 0.5
+
 
 class Finding(NamedTuple):
     """A cause that the evidence speaks for. `broken`: the next stage, or the result, is worth nothing with it."""

@@ -3,19 +3,23 @@
 A few dozen texts of the stage's own data, named in its run.json; where those are gone, the fields stay None.
 """
 
+import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
 import torch
+from torch import nn
 
 from reward_model.accuracy import prefers_chosen
 from reward_model.comparisons import load_comparisons
 from reward_model.scoring import Scorer
-from sft.summarize_dataset import encode
+from sft.summarize_dataset import IGNORED, PadRight, encode
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.doctor.evidence import RM, SFT, Run
+from summarize_rlhf.doctor.further_steps import further_fall
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.text import bare_body, bare_summary
@@ -23,6 +27,7 @@ from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 
 LABELS = 24  # texts read by the language models
 ROWS = 100  # training rows whose length is counted
+STEPS, BATCH, HELD_OUT = 8, 12, 48  # further steps, rows of each, rows they are judged by
 PAIRS = 300  # of the test split
 SHUFFLED = 40  # labels whose words are shuffled
 UNLIMITED = 10**6  # tokens
@@ -48,23 +53,47 @@ def data_of(evidence: SFT | RM) -> str:
 
 
 def probe_sft(sft: SFT) -> None:
-    """Measure the loss of held-out labels and of their EOS, whether a second EOS follows, and which posts are cut."""
+    """Measure what held-out labels cost, whether the model would still learn, and which posts are cut."""
     tokenizer = load_tokenizer(sft.directory)
-    rows = load_rows(data_of(sft), "train", ["prompt", "label"], ROWS)
-    texts = encode(tokenizer, rows["prompt"], rows["label"], UNLIMITED, places(rows))
-    sft.rows_cut = fmean(length > sft.options.get("max_length", UNLIMITED) for length in texts["length"])
-
-    rows = load_rows(data_of(sft), "valid", ["prompt", "label"], LABELS)
     model = to_device(load_causal_lm(sft.directory))
     longest = getattr(model.config, "max_position_embeddings", None) or UNLIMITED  # not every family has a limit
-    texts = encode(tokenizer, rows["prompt"], rows["label"], longest - 1, places(rows))
-    label, eos, again = zip(*(losses_behind(model, *text) for text in texts_of(texts)), strict=True)
+
+    def texts(split: str, most: int, max_length: int) -> dict[str, list]:
+        rows = load_rows(data_of(sft), split, ["prompt", "label"], most)
+        return encode(tokenizer, rows["prompt"], rows["label"], max_length, places(rows))
+
+    known = sft.options.get("max_length", UNLIMITED)
+    sft.rows_cut = fmean(length > known for length in texts("train", ROWS, UNLIMITED)["length"])
+    labels = texts_of(texts("valid", LABELS, longest - 1))
+    label, eos, again = zip(*(losses_behind(model, *text) for text in labels), strict=True)
     sft.label_loss, sft.eos_loss, sft.eos_again = fmean(label), fmean(eos), fmean(again)
     base = sft.options.get("model", "")
-    if Path(base).is_dir():
-        model = to_device(load_causal_lm(base))
-        if len(tokenizer) <= model.config.vocab_size:
-            sft.base_eos_again = fmean(losses_behind(model, *text)[2] for text in texts_of(texts))
+    if base and Path(base).is_dir():
+        before = to_device(load_causal_lm(base))
+        sft.moved = distance(model.base_model, before.base_model)
+        if len(tokenizer) <= before.config.vocab_size:
+            sft.base_eos_again = fmean(losses_behind(before, *text)[2] for text in labels)
+
+    def batches(split: str, most: int, size: int) -> list[dict[str, torch.Tensor]]:
+        encoded, supervised = texts_of(texts(split, most, min(known, longest))), sft.options.get("loss_on") != "text"
+        rows = [
+            {"input_ids": ids, "labels": [IGNORED] * start * supervised + ids[start * supervised :]}
+            for ids, start in encoded
+        ]
+        return [PadRight(tokenizer.pad_token_id)(rows[i : i + size]) for i in range(0, len(rows), size)]
+
+    sft.further_fall = further_fall(
+        model, loss_of(model), batches("train", STEPS * BATCH, BATCH), batches("valid", HELD_OUT, HELD_OUT)[0]
+    )
+
+
+def loss_of(model) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+    """Return the model's loss on a batch of `PadRight`'s."""
+    return lambda batch: (
+        model(
+            **{name: batch[name].to(model.get_input_embeddings().weight.device) for name in ("input_ids", "labels")}
+        ).loss
+    )
 
 
 def texts_of(encoded: dict[str, list]) -> list[tuple[list[int], int]]:
@@ -106,6 +135,19 @@ def probe_rm(rm: RM) -> None:
         rm.longer_chosen = fmean(longer[i] > 0 for i in uneven)
     mixed = [shuffled(bare_summary(text), i) for i, text in enumerate(chosen[:SHUFFLED])]
     rm.beats_shuffled = (better[: len(mixed)] > scorer.score(bodies[: len(mixed)], mixed)).float().mean().item()
+    if base and Path(base).is_dir():
+        rm.moved = distance(scorer.model.transformer, load_causal_lm(base).base_model)
+
+
+@torch.no_grad()
+def distance(model: nn.Module, before: nn.Module) -> float | None:
+    """Return ‖θ − θ₀‖ / ‖θ₀‖ over the matrices that both models have in the same shape; None where there is none."""
+    new, moved, whole = dict(model.named_parameters()), 0.0, 0.0
+    for name, old in before.named_parameters():
+        if old.dim() > 1 and name in new and new[name].shape == old.shape:
+            moved += (new[name].float().cpu() - old.float().cpu()).square().sum().item()
+            whole += old.float().square().sum().item()
+    return math.sqrt(moved / whole) if whole else None
 
 
 def shuffled(text: str, seed: int) -> str:

@@ -7,6 +7,7 @@ PPO = "summarize_rlhf/doctor/checks_ppo.py"
 PROBES = "summarize_rlhf/doctor/probes.py"
 RM = "summarize_rlhf/doctor/checks_rm.py"
 SFT = "summarize_rlhf/doctor/checks_sft.py"
+STEPS = "summarize_rlhf/doctor/further_steps.py"
 VERDICT = "summarize_rlhf/doctor/verdict.py"
 
 # fmt: off
@@ -32,6 +33,14 @@ ROWS = [
     ("post: an accuracy of chance is said not to read", RM, "if not known or swapped", "if swapped", "doctor/test_checks_rm.py::test_does_not_read"),
     ("rate: a reward model that never moved is called too fast", RM, " or worst < 1.5 * CHANCE", "", "doctor/test_checks_rm.py::test_learning_rate_too_high"),
     ("accuracy: chance is no fault", RM, "if abs(rm.accuracies[-1] - 0.5) <= 2 * standard_error(0.5, count):", "if rm.accuracies[-1] <= 0.5:", "doctor/test_checks_rm.py::test_undertrained"),
+    ("rate: overwritten weights are no fault", FINDING, "OVERWRITTEN = 0.5", "OVERWRITTEN = 5.0", "doctor/test_checks_sft.py::test_weights_that_are_overwritten"),
+    ("rate: overwritten, and as suspect where nothing was learned", RM, "BROKEN if learned_little else SUSPECT", "SUSPECT", "doctor/test_checks_rm.py::test_a_model_that_is_overwritten_and_learned_little"),
+    ("rate: a late fall alone is blamed", RM, " and rm.training.evaluations[-1].loss > LITTLE_LEARNED * CHANCE", "", "doctor/test_checks_rm.py::test_undertrained"),
+    ("further steps are not looked at", SFT, "sft.further_fall > STILL_LEARNS", "False", "doctor/test_checks_sft.py::test_undertrained_by_further_steps"),
+    ("further steps: the last loss counts", STEPS, "lowest = min(lowest, loss_of(held_out).item())", "lowest = loss_of(held_out).item()", "doctor/test_doctor_probes.py::test_further_steps_by_hand"),
+    ("further steps uphill", STEPS, "matrix.sub_(", "matrix.add_(", "doctor/test_doctor_probes.py::test_further_steps_by_hand"),
+    ("further steps by another loss than the run's", PROBES, '!= "text"', '!= "nothing"', "doctor/test_doctor_probes.py::test_the_loss_of_further_steps_is_the_run_s_own"),
+    ("distance: vectors count", PROBES, "if old.dim() > 1 and name in new", "if name in new", "doctor/test_doctor_probes.py::test_how_far_weights_have_moved"),
     # stage 3
     ("KL: all of the spread lies within posts", PPO, "best = sigma**2 / 2 / (2 * beta**2)", "best = sigma**2 / (2 * beta**2)", "doctor/test_checks_ppo.py::test_kl_coefficient_too_high"),
     ("KL: 0 is a coefficient like another", PPO, "if not betas or any(betas):", "if True:", "doctor/test_checks_ppo.py::test_kl_coefficient_zero"),

@@ -86,6 +86,13 @@ def test_learning_rate_too_high() -> None:
     assert checks_rm.learning_rate_too_high(rm([0.71, 0.7, 0.7, 0.7, 0.7, 0.7], [0.70])) is None  # no step was large
 
 
+def test_a_model_that_is_overwritten_and_learned_little() -> None:
+    curve = [0.7, 0.69, 0.69, 0.68, 0.68]
+    assert checks_rm.learning_rate_too_high(rm(curve, [0.67], moved=0.49)) is None
+    assert checks_rm.learning_rate_too_high(rm(curve, [0.67], moved=0.51)).status == "broken"
+    assert checks_rm.learning_rate_too_high(rm(curve, [0.55], moved=0.51)).status == "suspect"
+
+
 def test_overfitted() -> None:
     assert checks_rm.overfitted(rm([0.34], [0.69])) is None
     assert checks_rm.overfitted(rm([0.34], [0.70])).status == "broken"
@@ -99,6 +106,8 @@ def test_undertrained() -> None:
     found = checks_rm.undertrained(rm(evaluations=straight, **known))
     assert (found.status, found.cause) == ("suspect", "learning_rate_too_low")
     assert checks_rm.undertrained(rm(evaluations=straight, passes=0.4, **known)).cause == "undertrained"
+    annealed = [0.69, 0.66, 0.60, 0.55]  # as late, and far from chance at the end
+    assert checks_rm.undertrained(rm(evaluations=annealed, **known)) is None
     assert checks_rm.undertrained(rm(accuracies=[0.56], eval_pairs=400)) is None
     assert checks_rm.undertrained(rm(accuracies=[0.54], eval_pairs=400)).status == "broken"
     assert checks_rm.undertrained(rm(accuracies=[0.44], eval_pairs=400)) is None  # it has learned, the wrong way round

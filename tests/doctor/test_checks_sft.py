@@ -78,6 +78,20 @@ def test_undertrained_by_the_loss() -> None:
     assert checks_sft.undertrained(sft([2.0], curve(1.1), passes=0.5)).cause == "undertrained"
 
 
+def test_undertrained_by_further_steps() -> None:
+    """As 29 of 30 lines are flat, the loss's own curve says nothing."""
+    flat = {"losses": [2.0], "evaluations": [2.0, 1.0, 1.0, 1.0, 1.0]}
+    assert checks_sft.undertrained(sft(**flat, further_fall=0.029)) is None
+    found = checks_sft.undertrained(sft(**flat, further_fall=0.031))
+    assert (found.status, found.cause) == ("suspect", "learning_rate_too_low")
+    assert checks_sft.undertrained(sft(**flat, further_fall=0.031, passes=0.5)).cause == "undertrained"
+
+
+def test_weights_that_are_overwritten() -> None:
+    assert checks_sft.learning_rate_too_high(sft([2.0, 1.0], moved=0.49)) is None
+    assert checks_sft.learning_rate_too_high(sft([2.0, 1.0], moved=0.51)).status == "suspect"
+
+
 def test_undertrained_by_the_summaries() -> None:
     assert checks_sft.undertrained(sft(rouge=0.21, lead_rouge=0.2)) is None
     assert checks_sft.undertrained(sft(rouge=0.2, lead_rouge=0.2)).status == "broken"

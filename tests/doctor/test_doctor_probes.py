@@ -7,8 +7,9 @@ from unittest import mock
 import pytest
 import torch
 from tiny import tldr_row, write_rows
+from torch import nn
 
-from summarize_rlhf.doctor import probes
+from summarize_rlhf.doctor import further_steps, probes
 from summarize_rlhf.doctor.evidence import RM, SFT, Run
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.tokenizer import load_tokenizer
@@ -27,13 +28,52 @@ def test_losses_behind_a_prompt(gptj_dir) -> None:
 
 
 def test_stage_1_is_asked_about_its_own_data(gptj_dir, tldr_dir) -> None:
-    options = {"dataset": str(tldr_dir), "max_length": 10, "model": str(gptj_dir)}
+    options = {"dataset": str(tldr_dir), "max_length": 30, "model": str(gptj_dir)}
     sft = SFT(gptj_dir, options)
     assert probes.probe(Run(sft=sft)) == []
     assert sft.rows_cut == 1
     assert sft.eos_again == pytest.approx(sft.base_eos_again)  # it is the model that it began with
+    assert sft.moved == 0
+    assert 0 < sft.further_fall < 0.1  # eight small steps
     assert sft.label_loss > 1
     assert sft.eos_loss > 1
+
+
+def test_how_far_weights_have_moved() -> None:
+    """Matrices alone, of the same name and shape."""
+    before, after = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 4))
+    before[0].weight.data = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    after[0].weight.data = torch.tensor([[3.0, 0.0], [2.0, 4.0]])
+    assert probes.distance(after, before) == pytest.approx(2 / 5)
+    assert probes.distance(nn.Linear(7, 7), before) is None
+
+
+def test_further_steps_by_hand() -> None:
+    """Of a weight of 1, a step is .003 towards what the batch asks for; the lowest loss on the way counts."""
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(-1.0)
+
+    def loss(target: float) -> torch.Tensor:
+        return (model.weight - target).square().sum()
+
+    fall = further_steps.further_fall(model, loss, [0.0, 0.0, -2.0], 0.0)
+    assert fall == pytest.approx(1 - 0.994**2, rel=1e-4)
+    assert model.weight.item() == pytest.approx(-0.997)
+    assert further_steps.further_fall(model, loss, [-2.0], 0.0) == 0
+    with mock.patch.object(further_steps, "MOST_WEIGHTS", 0):
+        assert further_steps.further_fall(model, loss, [0.0], 0.0) is None
+
+
+def test_the_loss_of_further_steps_is_the_run_s_own(gptj_dir, tldr_dir) -> None:
+    """Text that a run was trained on as a whole is not judged by its summaries alone."""
+    batches = []
+    seen = mock.patch.object(probes, "further_fall", lambda model, loss, train, held_out: batches.append(held_out))
+    for loss_on in ("text", "summary"):
+        with seen:
+            probes.probe_sft(SFT(gptj_dir, {"dataset": str(tldr_dir), "max_length": 60, "loss_on": loss_on}))
+    text, summary = ((batch["labels"] != -100).sum(1) for batch in batches)
+    assert (text > summary).all()
+    assert len(text) > 1
 
 
 class Counting:
