@@ -55,8 +55,13 @@ class TLDRDataset(TorchDataset):
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         row = self.rows[index]
-        ids, start = row["input_ids"], row["start"] if self.on_summary else 1  # nothing predicts the first token
-        return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
+        return with_labels(row["input_ids"], row["start"], self.on_summary)
+
+
+def with_labels(ids: list[int], start: int, on_summary: bool) -> dict[str, list[int]]:
+    """Return a row of ids and labels, -100 where nothing is supervised; the summary begins at `start`."""
+    start = start if on_summary else 1  # nothing predicts the first token
+    return {"input_ids": ids, "labels": [IGNORED] * start + ids[start:]}
 
 
 def encode(

@@ -138,7 +138,8 @@ def faults() -> Iterator[Fault]:
     yield Fault("padding supervised as EOS", "sft", "padding_supervised", patch=padding_trained)
     yield Fault("learning rate × 10", "sft", "learning_rate_too_high", {"learning_rate": SFT_RATE * 10})
     yield Fault("learning rate ÷ 10", "sft", "learning_rate_too_low", {"learning_rate": SFT_RATE / 10})
-    yield Fault("a quarter of the steps", "sft", "undertrained", {"max_steps": 10, "eval_steps": 3, "logging_steps": 1})
+    few = {"max_steps": 38, "eval_steps": 19, "logging_steps": 3}
+    yield Fault("a quarter of the steps", "sft", "undertrained", few)
     cut = {"max_length": 96, "loss_on": "text"}
     yield Fault("texts cut at their end, TL;DR: lost", "sft", "posts_cut", cut, patch=text_cut_at_its_end)
 
@@ -163,7 +164,7 @@ def faults() -> Iterator[Fault]:
     top_k = {"method.gen_kwargs": {"max_new_tokens": 50, "top_k": 3}}
     yield Fault("sampled with top-k, trained without", "ppo", "sampling_bent", top_k)
     yield Fault("reference shares the trained blocks", "ppo", "reference_moves", patch=moving_reference)
-    collapse = {"method.init_kl_coef": 0.001, "train.epochs": 12} | rate(PPO_RATE * 2)
+    collapse = {"method.init_kl_coef": 0.001, "train.epochs": 16}
     yield Fault("a reward that one empty answer wins", "ppo", "collapsed", collapse, patch=shortness_paid)
 
 

@@ -5,7 +5,6 @@ A few dozen texts of the stage's own data, named in its run.json; where those ar
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -15,7 +14,7 @@ from torch import nn
 from reward_model.accuracy import prefers_chosen
 from reward_model.comparisons import load_comparisons
 from reward_model.scoring import Scorer
-from sft.summarize_dataset import IGNORED, PadRight, encode
+from sft.summarize_dataset import PadRight, encode, with_labels
 from summarize_rlhf import UserError
 from summarize_rlhf.data import load_rows, places
 from summarize_rlhf.doctor.evidence import RM, SFT, Run
@@ -74,26 +73,17 @@ def probe_sft(sft: SFT) -> None:
         if len(tokenizer) <= before.config.vocab_size:
             sft.base_eos_again = fmean(losses_behind(before, *text)[2] for text in labels)
 
+    on_summary, collate = sft.options.get("loss_on") != "text", PadRight(tokenizer.pad_token_id)
+
     def batches(split: str, most: int, size: int) -> list[dict[str, torch.Tensor]]:
-        encoded, supervised = texts_of(texts(split, most, min(known, longest))), sft.options.get("loss_on") != "text"
-        rows = [
-            {"input_ids": ids, "labels": [IGNORED] * start * supervised + ids[start * supervised :]}
-            for ids, start in encoded
-        ]
-        return [PadRight(tokenizer.pad_token_id)(rows[i : i + size]) for i in range(0, len(rows), size)]
+        rows = [with_labels(*text, on_summary) for text in texts_of(texts(split, most, min(known, longest)))]
+        return [collate(rows[i : i + size]) for i in range(0, len(rows), size)]
 
-    sft.further_fall = further_fall(
-        model, loss_of(model), batches("train", STEPS * BATCH, BATCH), batches("valid", HELD_OUT, HELD_OUT)[0]
-    )
+    def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model(batch["input_ids"].to(model.device), labels=batch["labels"].to(model.device)).loss
 
-
-def loss_of(model) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
-    """Return the model's loss on a batch of `PadRight`'s."""
-    return lambda batch: (
-        model(
-            **{name: batch[name].to(model.get_input_embeddings().weight.device) for name in ("input_ids", "labels")}
-        ).loss
-    )
+    (held_out,) = batches("valid", HELD_OUT, HELD_OUT)
+    sft.further_fall = further_fall(model, loss_of, batches("train", STEPS * BATCH, BATCH), held_out)
 
 
 def texts_of(encoded: dict[str, list]) -> list[tuple[list[int], int]]:
