@@ -72,14 +72,28 @@ def pays_for_length(rm: RM) -> Finding | None:
     """A reward model that counts tokens: the longer text of nearly each pair scores higher.
 
     Twenty to one is beyond any taste for detail: of two summaries of one post the worse is sometimes the longer one.
-    Broken; also where the shorter one wins as often. That the labels themselves agree with length as much only says
-    where it comes from.
+    Or, in a model that has learned something, length tells its choice better than the labels do, by more than two
+    standard errors. Broken; also where the shorter one wins as often. That the labels themselves agree with length as
+    much only says where it comes from.
     """
     share = rm.prefers_longer
-    if share is None or 1 - RARELY_SHORTER < share < RARELY_SHORTER:
+    if share is None:
+        return None
+    by_length = max(share, 1 - share)
+    if by_length < RARELY_SHORTER and not (_has_learned(rm) and _beyond_labels(by_length, rm)):
         return None
     text = f"the longer summary scores higher in {share:.0%} of test pairs; people chose it in {rm.longer_chosen:.0%}"
     return Finding(BROKEN, "pays_for_length", text, "balance the pairs' lengths, or compare within equal length")
+
+
+def _has_learned(rm: RM) -> bool:
+    evaluations = rm.training.evaluations
+    return bool(evaluations) and evaluations[-1].loss <= LITTLE_LEARNED * CHANCE
+
+
+def _beyond_labels(by_length: float, rm: RM) -> bool:
+    by_labels = max(rm.accuracy, 1 - rm.accuracy)  # flipped ones are labels, too
+    return by_length > by_labels + 2 * standard_error(by_length, rm.pairs)
 
 
 def does_not_read(rm: RM) -> Finding | None:
@@ -106,8 +120,7 @@ def learning_rate_too_high(rm: RM) -> Finding | None:
     losses, evaluations = rm.training.losses, rm.training.evaluations
     if found := too_high(losses[len(losses) // 5 :], "--learning_rate"):
         return found
-    learned_little = not evaluations or evaluations[-1].loss > LITTLE_LEARNED * CHANCE
-    if found := overwritten(rm.moved, BROKEN if learned_little else SUSPECT):
+    if found := overwritten(rm.moved, SUSPECT if _has_learned(rm) else BROKEN):
         return found
     if len(losses) < 5 or not evaluations:
         return None
@@ -145,7 +158,7 @@ def undertrained(rm: RM) -> Finding | None:
         told.append(f"accuracy {rm.accuracies[-1]:.3f} on {count} pairs is no better than chance")
         status = BROKEN
     fall = late_fall(rm.training.evaluations, CHANCE)
-    if fall is not None and fall > HALF_TO_COME and rm.training.evaluations[-1].loss > LITTLE_LEARNED * CHANCE:
+    if fall is not None and fall > HALF_TO_COME and not _has_learned(rm):
         told.append(f"{fall:.0%} of the held-out loss's fall came in the last third of the way (a straight line: 33 %)")
     if not told:
         return None

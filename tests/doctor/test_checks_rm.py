@@ -67,6 +67,20 @@ def test_pays_for_length(share: float, found: bool) -> None:
     assert (checks_rm.pays_for_length(rm(prefers_longer=share, longer_chosen=0.6)) is not None) == found
 
 
+def test_length_tells_more_than_the_labels() -> None:
+    """Of 300 pairs, two standard errors of .875 are .038."""
+
+    def found(share: float, accuracy: float, loss: float = 0.5) -> bool:
+        evidence = rm(evaluations=[0.6, loss], pairs=300, accuracy=accuracy, prefers_longer=share, longer_chosen=0.6)
+        return checks_rm.pays_for_length(evidence) is not None
+
+    assert found(0.875, 0.83)
+    assert found(0.125, 0.83)  # the shorter one
+    assert not found(0.875, 0.84)
+    assert not found(0.5, 0.13)  # flipped
+    assert not found(0.875, 0.6, loss=0.56)  # it has learned too little to be judged
+
+
 def test_does_not_read() -> None:
     def card(other: float, accuracy: float = 0.8) -> RM:
         return rm(card={"pairs": 400, "accuracy": {"value": accuracy}, "other_post": {"accuracy": other}})
