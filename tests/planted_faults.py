@@ -13,6 +13,7 @@ again. `--write` writes docs/results/doctor/planted.json.
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from faults import Fault, faults, write_changed  # noqa: E402
 from forked import forked  # noqa: E402
+from forkserver import DOCUMENTED  # noqa: E402
+from launch import free_port  # noqa: E402
 
 from summarize_rlhf.doctor.evidence import Run, dotted, load, read_lines, record_of  # noqa: E402
 from summarize_rlhf.doctor.finding import HEALTHY  # noqa: E402
@@ -38,6 +41,7 @@ DATASETS = {
     "rm": DATA / "openai_summarize_comparisons",
     "ppo": DATA / "openai_summarize_tldr",
 }
+DEEPSPEED = "configs/ds_config_trlx_gptj_summarize.json"  # of stage 3
 STAGES = ("sft", "rm", "ppo")
 PROBED: dict[Path, Any] = {}  # a stage's evidence, by its directory
 Runs = dict[str, Path]  # the stages' directories
@@ -55,6 +59,9 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
             datasets.config.HF_DATASETS_CACHE = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(fault.patch())
         if fault.stage == "ppo":
+            os.environ |= DOCUMENTED | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(ROOT / DEEPSPEED)}
+            os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+            os.environ["MASTER_PORT"] = str(free_port())
             from trlx_gptj_text_summarization import main
 
             given = {"model.model_path": runs["sft"], "tokenizer.tokenizer_path": runs["sft"], "task.dataset": data}

@@ -16,6 +16,7 @@ FLAT = 0.1  # of the reward's own spread that is left after clipping and scaling
 LARGE_STEP = 0.2  # nats a token between the sampled policy and the last updates on its samples
 MANY_CLIPPED = 0.3  # share of tokens
 LEAST_KL = 0.5  # nats an episode that the penalty must allow
+HELD = 0.5  # of the way to the best policy under the penalty
 SMALL_STEP = 1 / 3  # of the clip range: three times the typical change of a token's log-probability is within it
 STILL = 0.1  # KL to the reference over what the updates moved
 NO_FALL = 0.99  # value error after the updates over that before, on the same rollouts
@@ -75,20 +76,25 @@ def kl_coefficient_too_high(ppo: PPO) -> Finding | None:
 
     The best policy under reward − β · KL is π_ref · exp(reward / β) / Z: to second order it lies s² / (2 β²) nats an
     episode from π_ref, where s is the spread of the rewards of one post's responses. Of σ², which is over all posts,
-    about half is between posts, which no policy can change: s² = σ² / 2. Broken below half a nat.
+    about half is between posts, which no policy can change: s² = σ² / 2. Broken below half a nat. Suspect where the
+    reward did not rise (`no_gain`) and the policy is half that far already: it is held where the penalty wants it.
     """
     spread, betas = paid_spread(ppo), ppo.series("kl_ctl_value")
     if spread is None or not betas or not any(betas):
         return None
     beta, sigma = fmean(betas), spread[1]
     best = sigma**2 / 2 / (2 * beta**2)
-    if best >= LEAST_KL:
+    held = no_gain(ppo) is not None and late(ppo.series("policy/kl")) >= HELD * best
+    if best >= LEAST_KL and not held:
         return None
     text = (
         f"under a KL coefficient of {beta:.2f} and rewards that spread by {sigma:.2f} the best policy lies {best:.2f} "
     )
     text += "nats an episode from SFT"
-    return Finding(BROKEN, "kl_coefficient_too_high", text, f'"method.init_kl_coef": {0.1 * sigma:.2g} or less')
+    if held:
+        text += f"; this one, whose reward did not rise, lies {late(ppo.series('policy/kl')):.2f} away"
+    status = BROKEN if best < LEAST_KL else SUSPECT
+    return Finding(status, "kl_coefficient_too_high", text, f'"method.init_kl_coef": {0.1 * sigma:.2g} or less')
 
 
 def sampling_bent(ppo: PPO) -> Finding | None:

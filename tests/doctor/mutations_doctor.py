@@ -47,6 +47,8 @@ ROWS = [
     # stage 3
     ("KL: all of the spread lies within posts", PPO, "best = sigma**2 / 2 / (2 * beta**2)", "best = sigma**2 / (2 * beta**2)", "doctor/test_checks_ppo.py::test_kl_coefficient_too_high"),
     ("KL: 0 is a coefficient like another", PPO, "if not betas or any(betas):", "if True:", "doctor/test_checks_ppo.py::test_kl_coefficient_zero"),
+    ("KL: held, though the reward rises", PPO, "no_gain(ppo) is not None and late", "late", "doctor/test_checks_ppo.py::test_a_policy_that_is_held_where_the_penalty_wants_it"),
+    ("KL: held wherever the policy is", PPO, ' and late(ppo.series("policy/kl")) >= HELD * best', "", "doctor/test_checks_ppo.py::test_a_policy_that_is_held_where_the_penalty_wants_it"),
     ("reward: the divisor is forgotten", PPO, "clipped[-1] / divisor", "clipped[-1]", "doctor/test_checks_ppo.py::test_reward_scaled_flat"),
     ("reward: flat beside a penalty that is smaller still", PPO, "paid >= FLAT * raw or ", "", "doctor/test_checks_ppo.py::test_reward_clipped_flat"),
     ("sampling: top_p 1 is called bent", PPO, '"top_p": 1.0', '"top_p": 0.0', "doctor/test_checks_ppo.py::test_sampling_bent"),

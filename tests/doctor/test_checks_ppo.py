@@ -137,6 +137,16 @@ def test_over_optimised() -> None:
     assert causes(ppo(evaluation={"models": {"sft": {"gold": None}, "ppo": {}}})) == []
 
 
+def test_a_policy_that_is_held_where_the_penalty_wants_it() -> None:
+    """σ is 2: with β = 1 the best policy lies one nat away."""
+    flat = {"rollout_scores/mean": 0.0, "kl_ctl_value": 1.0}
+    assert causes(ppo(rounds=flat | {"policy/kl": 0.49})) == ["no_gain"]
+    held = ppo(rounds=flat | {"policy/kl": 0.51})
+    assert causes(held) == ["kl_coefficient_too_high", "no_gain"]
+    assert checks_ppo.kl_coefficient_too_high(held).status == "suspect"
+    assert causes(ppo(rounds={"kl_ctl_value": 1.0})) == []  # its reward rises
+
+
 def test_no_gain() -> None:
     """Two standard errors of a difference of two means of 128, of scores that spread by 2: .5."""
     assert causes(ppo(rounds={"rollout_scores/mean": [0, 0, 0, 0, 0.51, 0.51]})) == []
