@@ -28,6 +28,7 @@ from benchmarks.measure import machine  # noqa: E402
 from summarize_rlhf.doctor.evidence import BEST, read_lines  # noqa: E402
 
 RESULTS = ROOT / "docs/results/evaluation/length_control.json"
+TOLD = ("reward", "tokens", "gold")
 LONGER = 1.5  # times the words of SFT's summaries
 
 
@@ -60,7 +61,8 @@ def main() -> None:
     kept: dict[str, Any] = {"words": round(words, 1)}
     for name, folder in {"ppo": args.run, "length": args.out}.items():
         found = json.loads((folder / "inference/evaluation.json").read_text(encoding="utf-8"))
-        kept[name] = {"gain": found["gain"], "models": {x: found["models"][x] for x in ("sft", name)}}
+        models = {x: {part: found["models"][x][part] for part in TOLD} for x in ("sft", name)}
+        kept[name] = {"gain": found["gain"], "models": models}
     record = {"command": f"python tests/length_control.py {args.run.name}", "machine": machine()} | kept
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
