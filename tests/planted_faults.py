@@ -176,7 +176,7 @@ def main() -> None:
     if args.write:
         from benchmarks.measure import machine
 
-        content = {"command": " ".join(sys.argv), "machine": machine(), "probed": not args.logs}
+        content = {"command": "python tests/planted_faults.py", "machine": machine(), "probed": not args.logs}
         content |= {"faults": len(list(faults())), "healthy": well, "runs": rows}
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
