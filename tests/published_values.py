@@ -140,6 +140,7 @@ OURS = {  # name: (value, why it is not the published one)
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK),
         "fresh": (False, RESUME),
+        "elastic": (False, RESUME),
     },
     "rm": LORA
     | {
@@ -160,6 +161,7 @@ OURS = {  # name: (value, why it is not the published one)
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK + "; published 1"),
         "fresh": (False, RESUME),
+        "elastic": (False, RESUME),
     },
     "ppo": {
         "task.push_to_hub": (False, "nothing leaves the machine unasked"),
