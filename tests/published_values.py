@@ -172,6 +172,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.precision": ("auto", PRECISION),
         "train.resume_from_checkpoint": ("auto", RESUME),
         "train.checkpoint_minutes": (60.0, RESUME),
+        "train.elastic": (False, RESUME),
         "train.save_total_limit": (3, DISK),
         "train.guards": ({}, "tell and stop, change nothing"),
         "train.max_grad_norm": (None, NEW),
