@@ -28,17 +28,17 @@ from summarize_rlhf.run.files import disk_errors
 SCRATCH = ".universal.tmp"  # beside the checkpoints, while one of them is read
 
 
-def processes_of(checkpoint: Path) -> int:
-    """Return how many processes wrote a checkpoint."""
-    manifest = json.loads((checkpoint / checkpoints.MANIFEST).read_text(encoding="utf-8"))
+def processes_of(directory: Path) -> int:
+    """Return how many processes wrote the checkpoint in `directory`."""
+    manifest = json.loads((directory / checkpoints.MANIFEST).read_text(encoding="utf-8"))
     return int(manifest["settings"]["processes"])
 
 
-def tell(checkpoint: Path, processes: int) -> None:
+def tell(directory: Path, processes: int) -> None:
     """Say, on the first process, that the run goes on with another number of `processes`."""
     if PartialState().is_main_process:
         print(
-            f"elastic: going on with {processes} process(es), {checkpoint} was written by {processes_of(checkpoint)}; "
+            f"elastic: going on with {processes} process(es), {directory} was written by {processes_of(directory)}; "
             "statistically equal to the undisturbed run, not bit-equal",
             flush=True,
         )

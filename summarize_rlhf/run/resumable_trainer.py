@@ -110,12 +110,12 @@ class ResumableTrainer(GlobalBatchTrainer):
         """Return whether another number of processes wrote the checkpoint that this run goes on from."""
         return self.wrote != self.args.world_size
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
+    def _load_rng_state(self, directory: str | None) -> None:
         """Go on with this process's random numbers, or seed them where other processes wrote the checkpoint."""
         if self.is_elastic:
             elastic.reseed(self.args.seed, self.state.global_step, self.args.process_index)
         else:
-            super()._load_rng_state(checkpoint)
+            super()._load_rng_state(directory)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write Trainer's checkpoint into a folder that gets its name when it is complete."""

@@ -42,7 +42,7 @@ COMMON = {
     "warmup_steps": 3,
     "eval_steps": 3,
     "save_steps": 2,
-    "logging_steps": 1,
+    "logging_steps": 3,  # checkpoint 4 has a step's loss that no line has yet
     "report_to": "none",
     "seed": 5,
 }
@@ -107,7 +107,7 @@ def resume(server: ForkServer, inputs: dict, stage: str, zero: str, folder: Path
 def assert_as_undisturbed(out: Path, whole: Path, unlogged: str = "") -> None:
     """The losses, rates, norms and evaluations of all steps, and the last weights: 3 times what was measured, 5e-7."""
     ours, theirs = metrics(out), metrics(whole)
-    assert [row["step"] for row in ours if "loss" in row] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in ours if "loss" in row] == [3, 6, 9, STEPS]
     for our, their in zip(ours, theirs, strict=True):
         expected = {name: x for name, x in their.items() if name != unlogged}
         assert our == pytest.approx(expected, rel=1.5e-6, abs=1.5e-6)
