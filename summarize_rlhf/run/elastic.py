@@ -56,13 +56,19 @@ def load_engine(engine: Any, folder: Path, scratch: Path) -> None:
     """Load weights, optimizer and counters into a DeepSpeed engine from the checkpoint in `folder`.
 
     It may be of any number of processes. `scratch` is a directory on the common disk that exists meanwhile. All
-    processes call this. Raises `UserError` for a full disk and for an optimizer without Adam's moments.
+    processes call this. Raises `UserError` for a full disk and for an optimizer other than Adam.
     """
     tag = (folder / "latest").read_text(encoding="utf-8").strip()
     if not any((folder / tag).glob("*_optim_states.pt")):  # without ZeRO every process holds everything
         with checkpoints.tensors_only():
             engine.load_checkpoint(str(folder), tag)
         return
+    if "betas" not in engine.optimizer.optimizer.param_groups[0]:
+        kind = type(engine.optimizer.optimizer).__name__
+        raise UserError(
+            f"{folder} was written under ZeRO with the optimizer {kind}: the number of processes may change with Adam "
+            "alone. Go on with as many processes as wrote it"
+        )
     with checkpoints.tensors_only(), _universal(folder / tag, scratch) as found:
         engine._config.load_universal_checkpoint = True  # what `checkpoint: {load_universal: true}` sets
         try:
@@ -110,15 +116,7 @@ def _convert(source: Path, target: Path) -> None:
     quiet = io.StringIO()
     with disk_errors(target.parent), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         target.mkdir(parents=True)
-        try:
-            ds_to_universal.main(options)
-        except KeyError as error:
-            if error.args[0] not in ("exp_avg", "exp_avg_sq"):
-                raise
-            raise UserError(
-                f"{source} holds no {error.args[0]}: under ZeRO the number of processes may change with Adam alone. Go "
-                "on with as many processes as wrote it"
-            ) from error
+        ds_to_universal.main(options)
 
 
 def _mend(optimizer: torch.optim.Optimizer, universal: Path) -> None:

@@ -19,8 +19,9 @@ from logged import metrics
 from safetensors.torch import load_file
 from tiny import make_comparisons, make_model_dir, make_tldr
 
+from summarize_rlhf import UserError
 from summarize_rlhf.run.checkpoints import checkpoints, find_corruption
-from summarize_rlhf.run.elastic import SCRATCH
+from summarize_rlhf.run.elastic import SCRATCH, load_engine
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 
 ZERO = {
@@ -115,29 +116,46 @@ def assert_as_undisturbed(out: Path, whole: Path, unlogged: str = "") -> None:
     torch.testing.assert_close(*weights, rtol=0, atol=1.5e-6)
 
 
-@pytest.mark.parametrize(
-    ("stage", "zero", "before", "now"),
-    [
-        ("sft", "2", 1, 2),
-        ("sft", "2", 2, 1),
-        ("sft", "2", 2, 4),
-        ("sft", "3", 2, 1),
-        ("sft", "0", 2, 1),
-        ("rm", "2", 1, 2),
-        ("rm", "3", 2, 1),  # with frozen blocks
-    ],
-)
-def test_it_goes_on_as_the_undisturbed_run(
-    server, inputs, undisturbed, cut, tmp_path, stage: str, zero: str, before: int, now: int
-) -> None:
-    shutil.copytree(cut(stage, zero, before), tmp_path, dirs_exist_ok=True)
-    newest = checkpoints(tmp_path / "out-steps")[0]
-    ended = resume(server, inputs, stage, zero, tmp_path, now, "--elastic")
-    assert ended.code == 0, ended.err[-3000:]
-    told = f"going on with {now} process(es), {newest} was written by {before}; statistically equal"
-    assert told in ended.out
-    assert_as_undisturbed(tmp_path / "out", undisturbed(stage), "grad_norm" if zero == "0" else "")
-    assert not (tmp_path / "out-steps" / SCRATCH).exists()
+@pytest.fixture
+def goes_on(server, inputs, undisturbed, cut, tmp_path):
+    """`goes_on(stage, zero, before, now)`: a run that was cut on some processes goes on with others."""
+
+    def check(stage: str, zero: str, before: int, now: int) -> None:
+        shutil.copytree(cut(stage, zero, before), tmp_path, dirs_exist_ok=True)
+        newest = checkpoints(tmp_path / "out-steps")[0]
+        ended = resume(server, inputs, stage, zero, tmp_path, now, "--elastic")
+        assert ended.code == 0, ended.err[-3000:]
+        told = f"going on with {now} process(es), {newest} was written by {before}; statistically equal"
+        assert told in ended.out
+        assert_as_undisturbed(tmp_path / "out", undisturbed(stage), "grad_norm" if zero == "0" else "")
+        assert not (tmp_path / "out-steps" / SCRATCH).exists()
+
+    return check
+
+
+@pytest.mark.parametrize(("stage", "before", "now"), [("sft", 2, 1), ("sft", 1, 2), ("sft", 2, 4), ("rm", 1, 2)])
+def test_it_goes_on_as_the_undisturbed_run(goes_on, stage: str, before: int, now: int) -> None:
+    goes_on(stage, "2", before, now)
+
+
+@pytest.mark.parametrize("stage", ["sft", "rm"])  # rm: with frozen blocks
+def test_so_it_does_under_zero_3(goes_on, stage: str) -> None:
+    goes_on(stage, "3", 2, 1)
+
+
+def test_so_it_does_without_zero(goes_on) -> None:
+    """Every process has all of the optimizer."""
+    goes_on("sft", "0", 2, 1)
+
+
+def test_another_optimizer_than_adam_is_refused_under_zero(tmp_path) -> None:
+    """DeepSpeed's converter knows Adam's moments alone."""
+    (tmp_path / "latest").write_text("tag")
+    (tmp_path / "tag").mkdir()
+    (tmp_path / "tag/zero_optim_states.pt").touch()
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(UserError, match="with the optimizer SGD: the number of processes may change with Adam alone"):
+        load_engine(SimpleNamespace(optimizer=SimpleNamespace(optimizer=sgd)), tmp_path, tmp_path / SCRATCH)
 
 
 def test_killed_while_it_reads_it_goes_on_all_the_same(server, inputs, undisturbed, cut, tmp_path) -> None:
