@@ -129,6 +129,9 @@ class RewardArguments(LoraArguments):
     save_minutes: float | None = knob(60.0, "also save after this many minutes; None: never", least=0, may_change=True)
     save_total_limit: int = knob(2, "number of newest checkpoints kept", least=1, may_change=True)
     fresh: bool = knob(False, "start over instead of resuming from the newest complete checkpoint", may_change=True)
+    elastic: bool = knob(
+        False, "resume with another number of processes, too: statistically equal, not bit-equal", may_change=True
+    )
     logging_steps: int = knob(10, "optimizer steps between lines of metrics", least=1, may_change=True)
     report_to: str = knob(
         "wandb", "experiment tracker; wandb is offline without a login", choices=trackers.TRACKERS, may_change=True

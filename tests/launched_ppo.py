@@ -18,7 +18,8 @@ import trlx
 def run(model: str, out: str, overrides: dict) -> None:
     """Trains, saves, loads what it saved; each rank leaves what it saw in `out`/seen_<rank>.json.
 
-    One prompt to evaluate: of two ranks, one has none.
+    Under `train.elastic` it saves again what it has loaded, to `out`/as_loaded. One prompt to evaluate: of two ranks,
+    one has none.
     """
     seen: list[list[str]] = []
 
@@ -31,6 +32,8 @@ def run(model: str, out: str, overrides: dict) -> None:
     ids = torch.tensor([[7, 8, 9]])
     greedy = trainer.generate(ids, max_new_tokens=4, do_sample=False).tolist()
     trainer.load(f"{out}/checkpoint_{trainer.step}")
+    if config.train.elastic:
+        trainer.save(f"{out}/as_loaded")
     again = trainer.generate(ids, max_new_tokens=4, do_sample=False).tolist()
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     kind = str(trainer.accelerator.distributed_type.value)

@@ -140,6 +140,7 @@ OURS = {  # name: (value, why it is not the published one)
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK),
         "fresh": (False, RESUME),
+        "elastic": (False, RESUME),
     },
     "rm": LORA
     | {
@@ -160,6 +161,7 @@ OURS = {  # name: (value, why it is not the published one)
         "save_minutes": (60.0, RESUME),
         "save_total_limit": (2, DISK + "; published 1"),
         "fresh": (False, RESUME),
+        "elastic": (False, RESUME),
     },
     "ppo": {
         "task.push_to_hub": (False, "nothing leaves the machine unasked"),
@@ -170,6 +172,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.precision": ("auto", PRECISION),
         "train.resume_from_checkpoint": ("auto", RESUME),
         "train.checkpoint_minutes": (60.0, RESUME),
+        "train.elastic": (False, RESUME),
         "train.save_total_limit": (3, DISK),
         "train.guards": ({}, "tell and stop, change nothing"),
         "train.max_grad_norm": (None, NEW),

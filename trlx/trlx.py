@@ -13,9 +13,10 @@ from summarize_rlhf.tokenizer import prefix_ids
 from summarize_rlhf.versions import check_versions
 from trlx import registry
 from trlx.data import arguments
-from trlx.data.configs import TRLConfig, may_change_names
+from trlx.data.configs import TRLConfig
 from trlx.data.default_configs import default_ppo_config
 from trlx.pipeline.offline_pipeline import PromptPipeline
+from trlx.trainer import elastic
 from trlx.trainer.checkpoint import STATE, run_needs, settings
 from trlx.trainer.ppo import AcceleratePPOTrainer
 from trlx.trainer.setup import join_processes
@@ -96,7 +97,9 @@ def train(
     start = config.train.resume_from_checkpoint
     if start in ("auto", "fresh"):
         folder = Path(config.train.checkpoint_dir)
-        start = checkpoints.find(folder, settings(trainer), may_change_names(), fresh=start == "fresh", needs=STATE)
+        start = checkpoints.find(
+            folder, settings(trainer), elastic.may_change(config), fresh=start == "fresh", needs=STATE
+        )
     if start:
         trainer.load(start)
     trainer.learn()

@@ -179,9 +179,11 @@ def refuse_changes(
     names = [name for name in {**before, **now} if before.get(name) != now.get(name) and name not in may_change]
     if names:
         changes = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in names)
+        elastic = "; --elastic (PPO: train.elastic) goes on with another number of processes"
         raise UserError(
             f"{checkpoint} was written under other settings: {changes}. Going on would be another run: take the old "
             "ones, or start over with --fresh, or name another output directory"
+            f"{elastic if 'processes' in names else ''}"
         )
 
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
 from summarize_rlhf import UserError
-from summarize_rlhf.run import checkpoints, trackers
+from summarize_rlhf.run import checkpoints, elastic, trackers
 from summarize_rlhf.run.best_model import BestModel
 from summarize_rlhf.run.deepspeed_config import fit_buckets
 from summarize_rlhf.run.global_batch import GlobalBatchTrainer
@@ -25,6 +25,8 @@ from summarize_rlhf.run.preemption import Preempted, Preemption
 
 class ResumableTrainer(GlobalBatchTrainer):
     """A Trainer whose interrupted run resumes as if nothing had happened, on any number of processes.
+
+    On another number than before (`elastic`), it resumes statistically equal.
 
     `args.output_dir` gets the newest `save_total_limit` folders `checkpoint-<step>`, each complete or absent, and the
     `metrics`. A resumed run must have the same `settings`. A checkpoint is also written when `minutes` have passed.
@@ -49,6 +51,7 @@ class ResumableTrainer(GlobalBatchTrainer):
         self.keep, self.args.save_total_limit = self.args.save_total_limit, None  # `_save_checkpoint` does it
         self.preemption = Preemption(minutes)
         self.resumed_from: Path | None = None
+        self.wrote = self.args.world_size  # how many processes wrote the checkpoint
         self.add_callback(_Interruption(self))
         self.best = BestModel(Path(self.args.output_dir), settings) if keep_best else None
         if self.best is not None:
@@ -57,6 +60,8 @@ class ResumableTrainer(GlobalBatchTrainer):
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
         self.resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        if self.resumed_from is not None:
+            self.wrote = elastic.processes_of(self.resumed_from)
         if "wandb" in self.args.report_to and PartialState().is_main_process:
             self._start_wandb_run()
         with self.preemption:
@@ -89,10 +94,28 @@ class ResumableTrainer(GlobalBatchTrainer):
                 trackers.log_table("tensorboard", callback.tb_writer, "samples", rows, step)
                 callback.tb_writer.flush()
 
-    def _prepare_for_training(self, *args: Any, **kwargs: Any):
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None):
         """Load optimizer and weights of a checkpoint, but run no code that a pickle may hold."""
         with checkpoints.tensors_only():
-            return super()._prepare_for_training(*args, **kwargs)
+            if not self.is_elastic:
+                return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+            prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+            elastic.load_engine(self.model_wrapped, self.resumed_from, Path(self.args.output_dir) / elastic.SCRATCH)
+            self._load_optimizer_and_scheduler(resume_from_checkpoint)  # the schedule alone: the engine has the rest
+        elastic.tell(self.resumed_from, self.args.world_size)
+        return prepared
+
+    @property
+    def is_elastic(self) -> bool:
+        """Return whether another number of processes wrote the checkpoint that this run goes on from."""
+        return self.wrote != self.args.world_size
+
+    def _load_rng_state(self, directory: str | None) -> None:
+        """Go on with this process's random numbers, or seed them where other processes wrote the checkpoint."""
+        if self.is_elastic:
+            elastic.reseed(self.args.seed, self.state.global_step, self.args.process_index)
+        else:
+            super()._load_rng_state(directory)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write Trainer's checkpoint into a folder that gets its name when it is complete."""
@@ -142,7 +165,11 @@ class ResumableTrainer(GlobalBatchTrainer):
         """Restore the running sums and the log, which Trainer itself starts anew."""
         sums: dict[str, Any] = {"metrics": EMPTY}
         if self.resumed_from is not None:
-            sums = json.loads((self.resumed_from / f"sums_{self.args.process_index}.json").read_text(encoding="utf-8"))
+            files = [self.resumed_from / f"sums_{rank}.json" for rank in range(self.wrote)]
+            everyone = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+            sums = everyone[0 if self.is_elastic else self.args.process_index]
+            if self.is_elastic:  # Trainer logs the mean over processes
+                sums["_tr_loss"] = sum(each["_tr_loss"] for each in everyone) / len(everyone)
         logged = sums.pop("metrics")
         if self.args.process_index == 0:
             self.metrics.log.restore(logged)

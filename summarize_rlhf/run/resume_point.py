@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from summarize_rlhf import UserError
 from summarize_rlhf.data import fingerprint
 from summarize_rlhf.handover import RUN_FILE, read_run, sha256_of, without_secrets
-from summarize_rlhf.run import checkpoints, kept, launch
+from summarize_rlhf.run import checkpoints, elastic, kept, launch
 from summarize_rlhf.run.arguments import names_that_may_change
 from summarize_rlhf.tokenizer import tokenizer_hash
 
@@ -50,7 +50,7 @@ def find_resume_point(
     evaluations decide which model is kept, `chosen_on` are their rows, which may not change then. Raises `UserError`
     naming what has changed since, or why a directory that was finished cannot be read.
     """
-    may_change = names_that_may_change(args)
+    may_change = names_that_may_change(args) | ({"processes"} if args.elastic else set())
     settings = without_secrets(asdict(args)) | {
         "model": weights,
         "tokenizer": tokenizer_hash(tokenizer),
@@ -87,6 +87,7 @@ def drop_step_checkpoints(steps_dir: str | Path) -> None:
     for pattern in ("checkpoint-*", "best-*"):
         for path in Path(steps_dir).glob(pattern):
             checkpoints.remove(path)
-    for path in Path(steps_dir).glob(".best-*.tmp"):  # of a process that was killed
-        shutil.rmtree(path)
+    for pattern in (".best-*.tmp", elastic.SCRATCH):  # of a process that was killed
+        for path in Path(steps_dir).glob(pattern):
+            shutil.rmtree(path)
     kept.drop_all(Path(steps_dir))

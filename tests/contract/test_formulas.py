@@ -70,7 +70,15 @@ def test_what_a_run_may_not_change(kind, gptj_dir, tldr_dir, tmp_path) -> None:
     free = {"eval_steps", "fresh", "logging_steps", "max_eval_rows", "output_dir", "per_device_eval_batch_size"}
     free |= {"per_device_train_batch_size", "report_to", "save_minutes", "save_steps", "save_total_limit"}
     free |= {"gradient_checkpointing", "max_new_tokens", "rouge_rows", "pack_pairs", "trunk_cache_gb", "run_name"}
-    free |= {"push_to_hub", "hub_model_id", "card_pairs", "merge_adapter", "plan", "preset"}  # its values are compared
+    free |= {
+        "push_to_hub",
+        "hub_model_id",
+        "card_pairs",
+        "merge_adapter",
+        "plan",
+        "elastic",
+        "preset",
+    }  # its values are compared
     free |= {"model", "tokenizer", "dataset"}  # known by what they hold, not by their paths
     tokenizer, rows = load_tokenizer(gptj_dir), load_rows(tldr_dir, "train", ["prompt", "label"])
     keep = {"keep": "last"} if kind is SFTArguments else {}  # where evaluations choose, they may not change

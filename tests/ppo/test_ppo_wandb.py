@@ -91,7 +91,7 @@ def train_sft_like(out: Path, resume_from: str | None = None) -> ResumableTraine
             return model(batch["x"]), None
 
     trainer = Squares(
-        settings={},
+        settings={"processes": 1},
         metrics=MetricsFile(out),
         minutes=None,
         order=LengthGroupedSampler([1, 1], 1, 0),

@@ -119,6 +119,9 @@ class TrainConfig:
         "in checkpoint_dir are removed",
         may_change=True,
     )
+    elastic: bool = option(
+        False, "resume with another number of processes, too: statistically equal, not bit-equal", may_change=True
+    )
     checkpoint_minutes: float | None = option(
         60.0, "minutes after which a checkpoint is due in any case; null: never", least=0, may_change=True
     )

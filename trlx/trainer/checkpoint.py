@@ -28,9 +28,10 @@ from summarize_rlhf.run import checkpoints, zero3
 from summarize_rlhf.run.disk_space import ADAM, FP32, Need, checkpoints_at_once, held
 from summarize_rlhf.run.files import recover_directory
 from summarize_rlhf.tokenizer import tokenizer_hash
-from trlx.data.configs import may_change_names, plain
+from trlx.data.configs import plain
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Rollout, from_tensors, to_tensors
+from trlx.trainer import elastic
 from trlx.utils.modeling import flatten_dict
 
 
@@ -218,7 +219,7 @@ def run_needs(trainer) -> list[Need]:
 
 
 def settings(trainer) -> dict[str, Any]:
-    """Return a run's settings by dotted name. A resumed run has the same, but for `may_change_names()`.
+    """Return a run's settings by dotted name. A resumed run has the same, but for `elastic.may_change`.
 
     Inputs are compared by content: they may lie elsewhere by now.
     """
@@ -263,9 +264,13 @@ def load(trainer, directory: str | Path) -> None:
     if reason is not None:
         raise UserError(f"cannot resume from {directory}: {reason}")
     before = json.loads((directory / checkpoints.MANIFEST).read_text(encoding="utf-8"))["settings"]
-    checkpoints.refuse_changes(before, settings(trainer), may_change_names(), directory)
+    checkpoints.refuse_changes(before, settings(trainer), elastic.may_change(trainer.config), directory)
+    elastic.check_global_batch(trainer, before, directory)
     if trainer.accelerator.is_main_process:
         recover_directory(Path(trainer.config.train.checkpoint_dir) / BEST)
+    if before["processes"] != trainer.accelerator.num_processes:
+        elastic.load_state(trainer, state, Progress(trainer), before["processes"])
+        return
     with checkpoints.tensors_only():
         check_random_states(state)
         trainer.accelerator.load_state(str(state))
