@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from hosts import Host, Started, two_hosts, why_not  # noqa: E402
 
-from benchmarks import measure, plan_peaks  # noqa: E402
+from benchmarks import measure, plan_peaks, traffic  # noqa: E402
 from benchmarks.machine import Others  # noqa: E402
 
 BIN = Path(sys.executable).parent
@@ -125,6 +125,8 @@ def figures_of(case: Case, ranks: list[dict[str, Any]]) -> dict[str, Any]:
     first_of_host = ranks[:: case.processes]
     taken = ranks[0]["steps"][-1]["seconds"] - ranks[0]["steps"][0]["seconds"]
     steps = len(ranks[0]["steps"]) - 1
+    first, last = ranks[0]["steps"][0], ranks[0]["steps"][-1]
+    collectives = {kind: (last[kind] - first[kind]) / steps for kind in traffic.UNITS}
     sent = {
         device: [(rank["steps"][-1][device] - rank["steps"][0][device]) / steps for rank in first_of_host]
         for device in ("cable", "loopback")
@@ -132,7 +134,7 @@ def figures_of(case: Case, ranks: list[dict[str, Any]]) -> dict[str, Any]:
     tokens = BATCH[case.stage] * TOKENS * TEXTS[case.stage]
     return {
         "weights": ranks[0]["weights"], "trained": ranks[0]["trained"], "seconds_per_step": taken / steps,
-        "tokens_per_s": tokens * steps / taken, **sent,
+        "tokens_per_s": tokens * steps / taken, **sent, "collectives": collectives,
         "peak": [rank["most"] for rank in ranks], "peak_at_start": [rank["most_at_start"] for rank in ranks],
     }  # fmt: skip
 

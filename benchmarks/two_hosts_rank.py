@@ -1,7 +1,8 @@
 """One process of a run of two_hosts.py: a launcher starts this in the stage's place.
 
 The environment names the stage (STAGE: sft or rm) and the folder (FIGURES) that gets `<rank>.json`: at the end of each
-optimizer step the clock and what has left the host by its cable and by its loopback, and the memory of this process.
+optimizer step the clock, what has left the host by its cable and by its loopback, what this process has handed to
+collectives, and its memory.
 """
 
 import importlib
@@ -17,6 +18,7 @@ sys.path[:0] = [str(ROOT)]
 
 from transformers import TrainerCallback  # noqa: E402
 
+from benchmarks.collectives import count_collectives  # noqa: E402
 from benchmarks.stage_peak import begin, in_use  # noqa: E402
 from summarize_rlhf.lm import speed  # noqa: E402
 from summarize_rlhf.plan.setups import SCRIPTS  # noqa: E402
@@ -38,15 +40,15 @@ class Meter(TrainerCallback):
     Of the memory, what was in use before a weight was loaded is taken off.
     """
 
-    def __init__(self, figures: dict[str, Any]):
-        self.figures = figures | {"steps": []}
+    def __init__(self, figures: dict[str, Any], collectives: dict[str, int]):
+        self.figures, self.collectives = figures | {"steps": []}, collectives
 
     def on_train_begin(self, args, state, control, model=None, **kwargs) -> None:
         weights = [(size_of(p), p.requires_grad) for p in model.parameters()]
         self.figures |= {"weights": sum(n for n, _ in weights), "trained": sum(n for n, trained in weights if trained)}
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        self.figures["steps"].append({"seconds": time.perf_counter()} | sent())
+        self.figures["steps"].append({"seconds": time.perf_counter()} | sent() | self.collectives)
         most = in_use("VmHWM") - self.figures["before"]
         if state.global_step == 1:
             self.figures["most_at_start"] = most
@@ -64,7 +66,8 @@ def main() -> None:
     import deepspeed  # noqa: F401
     import torch._inductor.compile_fx  # noqa: F401
 
-    name, figures = os.environ["STAGE"], {}
+    name, figures, collectives = os.environ["STAGE"], {}, {}
+    count_collectives(collectives)
     speed.keep_freed_memory = lambda: None
     stage = importlib.import_module(SCRIPTS[name].removesuffix(".py").replace("/", "."))
     stage.check_memory = lambda *_, **__: begin(figures)
@@ -72,7 +75,7 @@ def main() -> None:
 
     def metered(*args: Any, **kwargs: Any) -> Any:
         made = trainer(*args, **kwargs)
-        made.add_callback(Meter(figures))
+        made.add_callback(Meter(figures, collectives))
         return made
 
     setattr(stage, TRAINERS[name], metered)

@@ -1,8 +1,11 @@
 """What is sent in a step and what that costs on paper, by hand; the figures of a run from what its processes wrote."""
 
-import pytest
+import inspect
 
-from benchmarks import traffic, two_hosts
+import pytest
+import torch
+
+from benchmarks import collectives, scale_tables, traffic, two_hosts
 from benchmarks.two_hosts import Case
 
 # --- on paper
@@ -73,7 +76,9 @@ def test_fewer_rows_than_gpus_leave_gpus_idle() -> None:
 
 def rank(*steps: tuple[float, int, int], most: int = 7) -> dict:
     """What a process wrote: of each step's end the clock, and the bytes of the cable and the loopback so far."""
-    written = [dict(zip(("seconds", "cable", "loopback"), step, strict=True)) for step in steps]
+    counted = {"all-reduce": 0, "reduce-scatter": 0, "all-gather": 0}
+    written = [dict(zip(("seconds", "cable", "loopback"), step, strict=True)) | counted for step in steps]
+    written[-1]["all-gather"] = 30
     return {"weights": 9, "trained": 5, "steps": written, "most_at_start": 3, "most": most}
 
 
@@ -83,6 +88,7 @@ def test_figures_leave_the_first_step_out_and_count_each_host_once() -> None:
     found = two_hosts.figures_of(Case("sft", 2, 2, 1), ranks)
     assert found["cable"] == [200, 20]  # a step, of each host
     assert found["loopback"] == [20, 1]
+    assert found["collectives"] == {"all-reduce": 0, "reduce-scatter": 0, "all-gather": 15}
     assert found["seconds_per_step"] == 4.0
     assert found["tokens_per_s"] == two_hosts.BATCH["sft"] * two_hosts.TOKENS / 4.0
     assert found["peak"] == [1, 2, 3, 4]
@@ -102,3 +108,42 @@ def test_every_layout_and_stage_of_zero_is_run_beside_one_process() -> None:
     assert len(names) == len(set(names)) == 2 * (1 + 2 * 4)
     assert names[:3] == ["sft/1x1/0", "sft/2x1/0", "sft/2x1/1"]
     assert names[-1] == "rm/2x2/3"
+
+
+def test_what_is_handed_to_collectives_is_counted_in_bytes() -> None:
+    """Positional or by name, a tensor or a list of them; the call itself is as before."""
+
+    def gather(output: list[torch.Tensor], mine: torch.Tensor, group: str | None = None) -> str:
+        return f"{len(output)} {len(mine)} {group}"
+
+    into = {"all-gather": 0}
+    counted = collectives.counting(gather, "all-gather", "output", into)
+    assert counted([torch.zeros(3), torch.zeros(3)], torch.zeros(3)) == "2 3 None"
+    assert into == {"all-gather": 24}
+    counted(mine=torch.zeros(1), output=torch.zeros(5, dtype=torch.bfloat16), group="all")
+    assert into == {"all-gather": 34}
+
+
+def test_every_collective_that_is_counted_is_one_of_torch_and_has_its_argument() -> None:
+    for name, (kind, argument) in collectives.COUNTED.items():
+        assert argument in inspect.signature(getattr(torch.distributed, name)).parameters
+        assert kind in traffic.UNITS
+
+
+# --- the tables
+
+
+def test_a_run_beside_one_process_and_beside_rings() -> None:
+    """3/4 of 4 bytes of 1e6 weights are 3 MB: an all-reduce sends 6, a gather 3; two hosts of two processes sent 40."""
+    alone = {"losses": [2.0, 4.0]}
+    run = {
+        "stage": "sft", "hosts": 2, "processes": 2, "zero": 1, "losses": [2.0, 4.1], "weights": 10**6, "trained": 10**6,
+        "tokens_per_s": 100.0, "peak": [1e6, 3e6], "cable": [9e6, 11e6], "loopback": [9e6, 11e6],
+        "collectives": {"all-reduce": 4e6, "reduce-scatter": 0, "all-gather": 4e6},
+    }  # fmt: skip
+    line = scale_tables.row(run, alone)
+    assert line["losses differ by"] == "2.5e-02"
+    assert (line["a process sends, MB"], line["by the papers, MB"]) == ("10.0", "6.0")
+    assert (line["sent / papers"], line["sent / rings"]) == ("1.67", "1.11")
+    assert line["collectives, times the weights"] == "all-reduce 1.00, all-gather 1.00"
+    assert (line["over the cable, MB"], line["peak of a process, MB"]) == ("11.0", "3")
