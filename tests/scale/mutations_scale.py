@@ -8,6 +8,7 @@ ADVICE = "summarize_rlhf/plan/advice.py"
 CHECK = "summarize_rlhf/lm/memory_check.py"
 TRAFFIC = "benchmarks/traffic.py"
 TWO_HOSTS = "benchmarks/two_hosts.py"
+TABLES = "benchmarks/scale_tables.py"
 
 # fmt: off
 ROWS = [
@@ -60,4 +61,8 @@ ROWS = [
     ("two hosts: each process's count of its host adds up", TWO_HOSTS, "first_of_host = ranks[:: case.processes]", "first_of_host = ranks", "scale/test_traffic.py::test_figures_leave_the_first_step_out_and_count_each_host_once"),
     ("two hosts: the start's traffic counts", TWO_HOSTS, '(rank["steps"][-1][device] - rank["steps"][0][device])', 'rank["steps"][-1][device]', "scale/test_traffic.py::test_figures_leave_the_first_step_out_and_count_each_host_once"),
     ("two hosts: more processes take more rows", TWO_HOSTS, "rows = BATCH[case.stage] // (case.hosts * case.processes)", "rows = BATCH[case.stage]", "scale/test_traffic.py::test_a_run_is_one_micro_batch_of_the_same_global_batch"),
+    ("two hosts: what stays in a host is not sent", TABLES, 'sum(run["cable"] + run["loopback"]) / processes', 'sum(run["cable"]) / processes', "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("two hosts: a process's own part is sent, too", TABLES, "rings = (processes - 1) / processes * sum", "rings = sum", "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("two hosts: the first loss alone", TABLES, 'zip(run["losses"], alone["losses"], strict=True)', 'zip(run["losses"][:1], alone["losses"][:1], strict=True)', "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("collectives: numbers for bytes", "benchmarks/collectives.py", "x.numel() * x.element_size()", "x.numel()", "scale/test_traffic.py::test_what_is_handed_to_collectives_is_counted_in_bytes"),
 ]
