@@ -3,7 +3,6 @@
 from typing import Any
 
 from benchmarks import raw, traffic
-from benchmarks.raw import BUSY
 from summarize_rlhf.report import format_table
 
 FOLDER = "docs/results/scale"
@@ -22,8 +21,6 @@ def two_hosts() -> str:
     runs = record["runs"]
     alone = {run["stage"]: run for run in runs if run["hosts"] == run["processes"] == 1}
     settings, machine = record["settings"], record["machine"]
-    shares = [machine["busy"], *(run["others"] for run in runs)]
-    most = max((share for share in shares if share is not None), default=0.0)
     commits = ", ".join(f"`{commit[:10]}`" for commit in sorted({run["commit"] for run in runs}))
     counts = {STAGES[stage]: (run["weights"], run["trained"]) for stage, run in alone.items()}
     weights = "; ".join(f"{stage} {n / 1e6:.2f} M weights, {k / 1e6:.2f} M trained" for stage, (n, k) in counts.items())
@@ -32,9 +29,8 @@ def two_hosts() -> str:
         f"{settings['batch']['sft']} rows of {settings['tokens']} tokens (pairs: of two such texts) in each of "
         f"{settings['steps']} steps, without the first. `{record['command']}`; commit {commits}; "
         f"{machine['hardware']}, one thread a process; torch {machine['versions']['torch']}, deepspeed "
-        f"{machine['versions']['deepspeed']}."
-        + (f" The machine was not idle: others took up to {most:.0%} of it." if most > BUSY else "")
-        + f" Raw file: [two_hosts]({FOLDER}/two_hosts.json)."
+        f"{machine['versions']['deepspeed']}. Others took the named share of the machine meanwhile. Raw file: "
+        f"[two_hosts]({FOLDER}/two_hosts.json)."
     )
 
 
@@ -47,6 +43,7 @@ def row(run: dict[str, Any], alone: dict[str, Any]) -> dict[str, str]:
         "scheme": traffic.SCHEMES[run["zero"]],
         "losses differ by": f"{difference(run, alone):.1e}",
         "tokens/s": f"{run['tokens_per_s']:.0f}",
+        "others took": "" if run["others"] is None else f"{run['others']:.0%}",
         "peak of a process, MB": f"{max(run['peak']) / 1e6:.0f}",
     }
     if processes == 1:

@@ -138,7 +138,7 @@ def test_a_run_beside_one_process_and_beside_rings() -> None:
     alone = {"losses": [2.0, 4.0]}
     run = {
         "stage": "sft", "hosts": 2, "processes": 2, "zero": 1, "losses": [2.0, 4.1], "weights": 10**6, "trained": 10**6,
-        "tokens_per_s": 100.0, "peak": [1e6, 3e6], "cable": [9e6, 11e6], "loopback": [9e6, 11e6],
+        "tokens_per_s": 100.0, "others": 0.5, "peak": [1e6, 3e6], "cable": [9e6, 11e6], "loopback": [9e6, 11e6],
         "collectives": {"all-reduce": 4e6, "reduce-scatter": 0, "all-gather": 4e6},
     }  # fmt: skip
     line = scale_tables.row(run, alone)
@@ -146,4 +146,5 @@ def test_a_run_beside_one_process_and_beside_rings() -> None:
     assert (line["a process sends, MB"], line["by the papers, MB"]) == ("10.0", "6.0")
     assert (line["sent / papers"], line["sent / rings"]) == ("1.67", "1.11")
     assert line["collectives, times the weights"] == "all-reduce 1.00, all-gather 1.00"
+    assert (line["tokens/s"], line["others took"]) == ("100", "50%")
     assert (line["over the cable, MB"], line["peak of a process, MB"]) == ("11.0", "3")
