@@ -24,13 +24,11 @@ LEFT_OUT = (
 
 # What a ring sends from each of n processes, in units of (n - 1)/n of the numbers
 UNITS = {"all-reduce": 2, "reduce-scatter": 1, "all-gather": 1}
-# Under ZeRO-3 weights are gathered for the forward pass and again for the backward pass.
 SCHEMES = ("DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3")
 GRADIENTS = dict.fromkeys(SCHEMES, "reduce-scatter") | {"DDP": "all-reduce"}  # as the ZeRO paper has it, section 7
 # DeepSpeed 0.19 all-reduces the buckets of ZeRO-1 and -2, too, and drops what a process need not have
 # (use_multi_rank_bucket_allreduce, its default).
 GRADIENTS_OF_DEEPSPEED = dict.fromkeys(SCHEMES, "all-reduce") | {"ZeRO-3": "reduce-scatter"}
-GATHERS = {"DDP": 0, "ZeRO-1": 1, "ZeRO-2": 1, "ZeRO-3": 2}
 
 
 class Step(NamedTuple):
@@ -54,11 +52,12 @@ class Step(NamedTuple):
 def sent(scheme: str, processes: int, weights: float, trained: float, gradients: dict[str, str] = GRADIENTS) -> float:
     """Return how many numbers each process sends in an optimizer step of one micro-batch, in rings.
 
-    `gradients` names the collective for the gradients of the `trained` weights. ZeRO-1 and -2 gather the trained
-    weights, once they are updated, ZeRO-3 all.
+    `gradients` names the collective for the gradients of the `trained` weights. ZeRO-1 and -2 gather these when they are
+    updated. ZeRO-3 gathers all weights for the forward pass, and those that are trained again for the backward pass,
+    which ends above frozen blocks.
     """
-    gathered = weights if scheme == "ZeRO-3" else trained
-    numbers = UNITS[gradients[scheme]] * trained + GATHERS[scheme] * UNITS["all-gather"] * gathered
+    gathered = {"DDP": 0, "ZeRO-1": trained, "ZeRO-2": trained, "ZeRO-3": weights + trained}[scheme]
+    numbers = UNITS[gradients[scheme]] * trained + UNITS["all-gather"] * gathered
     return (processes - 1) / processes * numbers
 
 

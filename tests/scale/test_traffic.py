@@ -22,8 +22,8 @@ PAPER, DEEPSPEED = traffic.GRADIENTS, traffic.GRADIENTS_OF_DEEPSPEED
         ("ZeRO-1", DEEPSPEED, 2 * 80 + 80),
         ("ZeRO-2", PAPER, 80 + 80),
         ("ZeRO-2", DEEPSPEED, 2 * 80 + 80),
-        ("ZeRO-3", PAPER, 80 + 2 * 1000),
-        ("ZeRO-3", DEEPSPEED, 80 + 2 * 1000),
+        ("ZeRO-3", PAPER, 80 + 1000 + 80),
+        ("ZeRO-3", DEEPSPEED, 80 + 1000 + 80),
     ],
 )
 def test_numbers_that_a_process_sends(scheme: str, gradients: dict, numbers: int) -> None:
