@@ -49,20 +49,20 @@ def words(rng: random.Random, count: int) -> str:
     return " ".join(rng.choices(WORDS, k=count))
 
 
-def make(folder: Path, family: str) -> None:
-    """Write data whose posts are longer than a row may be, a model, and a reward model of its size."""
+def make(folder: Path, family: str, count: int = 16, shape: dict[str, int] = SHAPE) -> None:
+    """Write `count` rows whose posts are longer than a row may be, a model, and a reward model of its size."""
     rng = random.Random(0)
     rows = [
         {"prompt": f"SUBREDDIT: r/pets\nTITLE: {words(rng, 5)}\nPOST: {words(rng, 2 * TOKENS)}\nTL;DR:",
-         "label": words(rng, SUMMARY)} for _ in range(16)
+         "label": words(rng, SUMMARY)} for _ in range(count)
     ]  # fmt: skip
     pairs = [workload.as_pair(row["prompt"], row["label"], words(rng, SUMMARY)) for row in rows]
     for name in ("tldr", "pairs", "rm"):
         (folder / name).mkdir()
     for split in ("train", "valid", "test"):
-        write_rows(folder / f"tldr/{split}.jsonl", rows[: 16 if split == "train" else 4])
-        write_rows(folder / f"pairs/{split}.jsonl", pairs[: 16 if split == "train" else 4])
-    workload.make(folder / "model", rows, family, **SHAPE)
+        write_rows(folder / f"tldr/{split}.jsonl", rows[: count if split == "train" else 4])
+        write_rows(folder / f"pairs/{split}.jsonl", pairs[: count if split == "train" else 4])
+    workload.make(folder / "model", rows, family, **shape)
     tokenizer = load_tokenizer(folder / "model")
     save_run(folder / "model", run_record("sft", {}, tokenizer, 0, TOKENS, {}))
     RewardModel(AutoModelForCausalLM.from_pretrained(folder / "model").base_model).save(folder / "rm")

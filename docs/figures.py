@@ -18,6 +18,7 @@ from pathlib import Path
 import recipes
 
 from benchmarks.raw import load, read, spread
+from benchmarks.scale_tables import efficiency, on_the_wire, two_hosts
 from benchmarks.tables import growth, head, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
 from quickstart.tables import changes, gains, inventions, models, one_run, reading
@@ -274,6 +275,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
         evaluation_speed,
         scale,
         peaks,
+        two_hosts,
+        on_the_wire,
+        efficiency,
     )
 } | {"overoptimisation": overoptimisation.section, "recipes": recipes.recipes}
 

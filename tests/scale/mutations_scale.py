@@ -1,11 +1,14 @@
 # ruff: noqa: E501  a table, one mutation a line
-"""GPU paths on fake devices: tensors on the wrong device, of the wrong dtype, and waits for the GPU."""
+"""GPU paths on fake devices, the planner and the check that asks it, and what is sent between processes."""
 
 DECODE_BATCH = "summarize_rlhf/lm/decode_batch.py"
 FOOTPRINT = "summarize_rlhf/lm/footprint.py"
 MEASURING = "summarize_rlhf/plan/measuring.py"
 ADVICE = "summarize_rlhf/plan/advice.py"
 CHECK = "summarize_rlhf/lm/memory_check.py"
+TRAFFIC = "benchmarks/traffic.py"
+TWO_HOSTS = "benchmarks/two_hosts.py"
+TABLES = "benchmarks/scale_tables.py"
 
 # fmt: off
 ROWS = [
@@ -43,4 +46,23 @@ ROWS = [
     ("check: the reward model does not ask", "reward_model/train_reward_model_gptj.py", "    if args.plan and not args.lora_r:", "    if False:", "scale/test_memory_check.py::test_a_model_too_large_is_refused_before_its_weights_are_missed"),
     ("check: PPO does not ask", "trlx_gptj_text_summarization.py", "    if task.plan:", "    if False:", "scale/test_memory_check.py::test_ppo_is_refused_too_and_runs_where_no_plan_is_wanted"),
     ("cache one column short", DECODE_BATCH, "else self.longest + self.drawn\n", "else self.longest + self.drawn - 1\n", "lm/test_decoding.py::test_tokens_are_those_of_the_slow_way"),
+    ("traffic: a process sends its own part, too", TRAFFIC, "return (processes - 1) / processes * numbers", "return numbers", "scale/test_traffic.py::test_numbers_that_a_process_sends"),
+    ("traffic: an all-reduce sends once", TRAFFIC, '"all-reduce": 2,', '"all-reduce": 1,', "scale/test_traffic.py::test_numbers_that_a_process_sends"),
+    ("traffic: ZeRO-3 gathers once", TRAFFIC, '"ZeRO-3": weights + trained}', '"ZeRO-3": weights}', "scale/test_traffic.py::test_numbers_that_a_process_sends"),
+    ("traffic: ZeRO-3 gathers what is trained alone", TRAFFIC, '"ZeRO-3": weights + trained}', '"ZeRO-3": 2 * trained}', "scale/test_traffic.py::test_numbers_that_a_process_sends"),
+    ("traffic: fp32 on the wire", TRAFFIC, "WIRE = 2  #", "WIRE = 4  #", "scale/test_traffic.py::test_bytes_of_a_step_of_gpt_j"),
+    ("traffic: one network card carries all", TRAFFIC, "number / NODE / BETWEEN", "number / BETWEEN", "scale/test_traffic.py::test_inside_a_node_all_goes_over_nvlink_and_beyond_it_an_eighth_over_each_network_card"),
+    ("traffic: the faster kind of link decides", TRAFFIC, "return max(number", "return min(number", "scale/test_traffic.py::test_the_slower_kind_of_link_decides"),
+    ("traffic: attention costs nothing", TRAFFIC, " + 12 * BLOCKS * WIDTH * TOKENS)", ")", "scale/test_traffic.py::test_seconds_of_a_row"),
+    ("traffic: the whole of the peak", TRAFFIC, "operations / (MFU * PEAK)", "operations / PEAK", "scale/test_traffic.py::test_seconds_of_a_row"),
+    ("traffic: idle GPUs are efficient", TRAFFIC, "return self.busy * self.compute / (", "return self.compute / (", "scale/test_traffic.py::test_efficiency"),
+    ("traffic: sending and computing add up in an overlap", TRAFFIC, "max(self.compute, self.wire)", "(self.compute + self.wire)", "scale/test_traffic.py::test_efficiency"),
+    ("traffic: part of a row on each GPU", TRAFFIC, "rows = math.ceil(batch / gpus)", "rows = batch / gpus", "scale/test_traffic.py::test_fewer_rows_than_gpus_leave_gpus_idle"),
+    ("two hosts: each process's count of its host adds up", TWO_HOSTS, "first_of_host = ranks[:: case.processes]", "first_of_host = ranks", "scale/test_traffic.py::test_figures_leave_the_first_step_out_and_count_each_host_once"),
+    ("two hosts: the start's traffic counts", TWO_HOSTS, '(rank["steps"][-1][device] - rank["steps"][0][device])', 'rank["steps"][-1][device]', "scale/test_traffic.py::test_figures_leave_the_first_step_out_and_count_each_host_once"),
+    ("two hosts: more processes take more rows", TWO_HOSTS, "rows = BATCH[case.stage] // (case.hosts * case.processes)", "rows = BATCH[case.stage]", "scale/test_traffic.py::test_a_run_is_one_micro_batch_of_the_same_global_batch"),
+    ("two hosts: what stays in a host is not sent", TABLES, 'sum(run["cable"] + run["loopback"]) / processes', 'sum(run["cable"]) / processes', "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("two hosts: a process's own part is sent, too", TABLES, "rings = (processes - 1) / processes * sum", "rings = sum", "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("two hosts: the first loss alone", TABLES, 'zip(run["losses"], alone["losses"], strict=True)', 'zip(run["losses"][:1], alone["losses"][:1], strict=True)', "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
+    ("collectives: numbers for bytes", "benchmarks/collectives.py", "x.numel() * x.element_size()", "x.numel()", "scale/test_traffic.py::test_what_is_handed_to_collectives_is_counted_in_bytes"),
 ]
