@@ -103,5 +103,6 @@ stage "$policy" "$run/$policy/best_checkpoint/hf_model/run.json" ppo
 if [[ $policy != ppo ]]; then exit; fi
 stage reward_test "$run/reward_test/reward_test.json" reward_test
 stage inference "$run/inference/inference.json" inference
+told=$(python -m summarize_rlhf.doctor "$run" --json "$run/doctor.json" | tail -n 1)
 python -m quickstart.summarise_run "$run" --seed "$seed"
-python -m summarize_rlhf.doctor "$run" --json "$run/doctor.json" | tail -n 1
+echo "$told"

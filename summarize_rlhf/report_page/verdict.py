@@ -6,7 +6,7 @@ from summarize_rlhf.intervals import paired_bootstrap
 from summarize_rlhf.report_page.material import Material
 from summarize_rlhf.report_page.numbers import Estimate, estimate, number, parts, rows, with_interval, written
 
-# By the reward model's verdict and by gold, which rises, falls or does neither.
+# By the reward model's verdict and by gold, which rises, falls or does neither. "mixed": few posts outweigh the others.
 GOLD = {
     ("better", "rises"): "and the gold score agrees",
     ("better", "falls"): "but the gold score falls, so the reward is being gamed",
@@ -14,6 +14,9 @@ GOLD = {
     ("worse", "rises"): "but the gold score rises",
     ("worse", "falls"): "and the gold score agrees",
     ("worse", "open"): "while the gold score shows no clear change",
+    ("mixed", "rises"): "while the gold score rises",
+    ("mixed", "falls"): "while the gold score falls",
+    ("mixed", "open"): "while the gold score shows no clear change",
     ("undecided", "rises"): "while the gold score rises",
     ("undecided", "falls"): "while the gold score falls",
     ("undecided", "open"): "and the gold score shows no clear change either",
@@ -23,15 +26,26 @@ BEGINNING = {
     "worse": "{first} is worse than {second} by the reward model",
     "undecided": "Between {first} and {second} the reward model is undecided",
 }
+MIXED = {
+    "better": ("{first} beats {second} on most posts by the reward model", "but its mean reward is lower"),
+    "worse": ("{first} loses to {second} on most posts by the reward model", "but its mean reward is higher"),
+}
 
 
 def verdict(found: Material) -> dict[str, Any]:
-    """Return the `sentence`, its `tone` ("better", "worse", "undecided", "gamed" or "open") and `first`, `second`."""
+    """Return the `sentence`, its `tone` ("better", "worse", "undecided", "gamed" or "open") and `first`, `second`.
+
+    Where the mean reward contradicts the win rate, beyond its interval, both are said, and the tone is "undecided".
+    """
     row = leading(found.evaluation or {})
     if row is None:
         return {"tone": "open", "sentence": unevaluated(found)}
     first, second, said = row["first"], row["second"], row["verdict"]
-    sentence = BEGINNING[said].format(first=title(first), second=title(second))
+    mean, begin = estimate(row.get("difference")), BEGINNING[said]
+    mixed = mean is not None and ((said == "better" and mean["high"] < 0) or (said == "worse" and mean["low"] > 0))
+    if mixed:
+        begin, but = MIXED[said]
+    sentence = begin.format(first=title(first), second=title(second))
     wins = estimate(row.get("win_rate"))
     if wins:
         sentence += f": it wins {with_interval(wins, 'percent')}" if said != "undecided" else (
@@ -41,12 +55,15 @@ def verdict(found: Material) -> dict[str, Any]:
         sentence += f" of {written(posts)} posts" if posts else " of the posts"
     if said == "undecided" and number(row.get("detectable")):
         sentence += f", where ± {written(row['detectable'], 'points')} points would have shown"
+    if mixed:
+        sentence += f", {but}, {with_interval(mean, 'signed')}"
+    said = "mixed" if mixed else said
     gold = gold_difference(found.samples, first, second)
-    tone = said
+    tone = "undecided" if mixed else said
     if gold:
         change = "rises" if gold["low"] > 0 else "falls" if gold["high"] < 0 else "open"
         sentence += f", {GOLD[said, change]}, {with_interval(gold, 'signed')}"
-        tone = "gamed" if (said, change) == ("better", "falls") else said
+        tone = "gamed" if (said, change) == ("better", "falls") else tone
     return {"tone": tone, "sentence": sentence + ".", "first": first, "second": second}
 
 

@@ -34,6 +34,15 @@ def test_arguments(root, arguments, code, message):
     assert message in done.stdout + done.stderr
 
 
+def test_the_page_is_written_with_the_doctor_s_word(root):
+    """The page shows what doctor.json says; the doctor's line still stands last."""
+    lines = (root / "quickstart.sh").read_text(encoding="utf-8").splitlines()
+    last = [line for line in lines if line.strip()][-3:]
+    assert "summarize_rlhf.doctor" in last[0]
+    assert "quickstart.summarise_run" in last[1]
+    assert last[2] == 'echo "$told"'
+
+
 def write_table(path: Path, summaries: list[str], kl: bool) -> None:
     """A CSV as trlx_inference_gptj.py writes it; the reward is the number of words, the KL that of the row."""
     names = ["prompt", "label", "summary", "reward", "label_reward", "tokens", "ended"] + ["kl"] * kl

@@ -22,6 +22,8 @@ ROWS = [
     ("page: a plot's style holds everywhere", PLOTS, "    drawn = re.sub(r\"<style.*?</style>\", \"\", drawn, flags=re.DOTALL)  # it would hold for the whole page\n", "", "report_page/test_page.py::test_plots_have_the_pages_colours"),
     ("page: the last memory for the most", FACTS, "place: max(x for x in values if x is not None)", "place: [x for x in values if x is not None][-1]", "report_page/test_page.py::test_costs_are_seconds_and_the_most_memory"),
     ("page: memory for seconds", FACTS, 'there |= {"cost"} if found.seconds else set()', 'there |= {"cost"} if cost(found) else set()', "report_page/test_page.py::test_costs_are_seconds_and_the_most_memory"),
+    ("verdict: a mean that contradicts is not told", VERDICT, "mean is not None and (", "mean is not None and False and (", "report_page/test_page_verdict.py::test_a_mean_that_contradicts_the_win_rate_is_told"),
+    ("verdict: a mean within its interval of 0 contradicts", VERDICT, 'mean["low"] > 0', 'mean["value"] > 0', "report_page/test_page_verdict.py::test_a_mean_that_contradicts_the_win_rate_is_told"),
     ("page: missing pieces not told", FACTS, "if name not in there}", "if False}", "report_page/test_page.py::test_a_missing_piece_names_the_command_that_fills_it"),
     ("page: NaN taken for a number", NUMBERS, "plain and math.isfinite(value)", "plain", "report_page/test_page.py::test_what_is_not_as_agreed_is_left_out"),
     ("page: torn line not left out", MATERIAL, "        except (ValueError, RecursionError):\n            continue\n", "        except RecursionError:\n            continue\n", "report_page/test_page.py::test_a_line_that_is_torn_is_left_out"),

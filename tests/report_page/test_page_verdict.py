@@ -10,7 +10,8 @@ from summarize_rlhf.report_page.verdict import gold_difference, verdict
 
 def run(said: str, gold: float | None, **changes) -> Material:
     content = evaluation()
-    content["comparisons"][0] |= {"verdict": said} | changes
+    agrees = {"difference": e(-1.2 if said == "worse" else 1.2)}
+    content["comparisons"][0] |= {"verdict": said} | agrees | changes
     rows = samples(gold or 0)
     for row in rows if gold is None else ():
         row["ppo"]["gold"] = None
@@ -42,6 +43,25 @@ def test_the_sentence(said, gold, tone, words):
     assert found["sentence"].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("said", "difference", "tone", "words"),
+    [
+        ("worse", e(0.5, 0.49), "undecided", "PPO loses to SFT on most posts by the reward model: it wins 70.0 % (60.0 "
+         "to 80.0 %) of 30 posts, but its mean reward is higher, +0.50 (+0.01 to +0.99), while the gold score rises, "),
+        ("better", e(-0.5, 0.49), "undecided", "PPO beats SFT on most posts by the reward model: it wins 70.0 % (60.0 "
+         "to 80.0 %) of 30 posts, but its mean reward is lower, −0.50 (−0.99 to −0.01), while"),
+        ("worse", e(0.5, 0.51), "worse", "30 posts, but the gold score rises, "),
+        ("better", e(-0.5, 0.51), "better", "30 posts, and the gold score agrees, "),
+        ("undecided", e(0.5, 0.1), "undecided", "Between PPO and SFT the reward model is undecided"),
+    ],
+)  # fmt: skip
+def test_a_mean_that_contradicts_the_win_rate_is_told(said, difference, tone, words):
+    """A few posts may outweigh all others: say wrong facts that were mended."""
+    found = verdict(run(said, 1.0, difference=difference))
+    assert found["tone"] == tone
+    assert words in found["sentence"].replace("\u00a0", " ")
+
+
 def test_what_is_not_known_is_not_said():
     found = verdict(run("undecided", None, win_rate=None, detectable=None))
     assert found["sentence"] == "Between PPO and SFT the reward model is undecided."
@@ -60,7 +80,7 @@ def test_without_an_evaluation_it_says_what_training_shows():
 
 def test_the_last_model_against_the_first_leads():
     content = evaluation()
-    other = content["comparisons"][0] | {"first": "sft", "second": "label", "verdict": "worse"}
+    other = content["comparisons"][0] | {"first": "sft", "second": "label", "verdict": "worse", "difference": e(-1.2)}
     content["comparisons"].insert(0, other)
     assert verdict(Material("run", evaluation=content))["first"] == "ppo"
     content["comparisons"].pop()
