@@ -52,9 +52,9 @@ class Step(NamedTuple):
 def sent(scheme: str, processes: int, weights: float, trained: float, gradients: dict[str, str] = GRADIENTS) -> float:
     """Return how many numbers each process sends in an optimizer step of one micro-batch, in rings.
 
-    `gradients` names the collective for the gradients of the `trained` weights. ZeRO-1 and -2 gather these when they are
-    updated. ZeRO-3 gathers all weights for the forward pass, and those that are trained again for the backward pass,
-    which ends above frozen blocks.
+    `gradients` names the collective for the gradients of the `trained` weights. ZeRO-1 and -2 gather these when they
+    are updated. ZeRO-3 gathers all weights for the forward pass, and those that are trained again for the backward
+    pass, which ends above frozen blocks.
     """
     gathered = {"DDP": 0, "ZeRO-1": trained, "ZeRO-2": trained, "ZeRO-3": weights + trained}[scheme]
     numbers = UNITS[gradients[scheme]] * trained + UNITS["all-gather"] * gathered
