@@ -31,7 +31,7 @@ DEVICES = {"cable": "veth0", "loopback": "lo"}  # of a host of tests/hosts.py
 def sent() -> dict[str, int]:
     """Return the bytes that have left this host so far, by device: those of all its processes."""
     counter = "/sys/class/net/{}/statistics/tx_bytes"
-    return {name: int(Path(counter.format(device)).read_text("ascii")) for name, device in DEVICES.items()}
+    return {name: int(Path(counter.format(device)).read_text(encoding="ascii")) for name, device in DEVICES.items()}
 
 
 class Meter(TrainerCallback):
