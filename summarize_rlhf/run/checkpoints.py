@@ -6,10 +6,12 @@ is passed over, and the checkpoint before it is taken.
 """
 
 import contextlib
+import enum
 import hashlib
 import itertools
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -26,6 +28,7 @@ from summarize_rlhf.run.files import disk_errors, sha256_of, sync_directory, wri
 
 MANIFEST = "checkpoint.json"
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
+GETATTR = ("__builtin__.getattr", "builtins.getattr")  # its names in a pickle
 NAME = re.compile(r"checkpoint[-_](\d+)")
 
 
@@ -212,6 +215,13 @@ def set_aside(path: Path) -> None:
         print(f"{path} has no {MANIFEST}, so no run wrote it: it is now {other.name}", flush=True)
 
 
+def _member(kind: type[enum.Enum], name: str) -> enum.Enum:
+    """Stand for the `getattr` by which Python 3.11 before 3.11.4 pickles the member `name` of an enumeration."""
+    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        raise pickle.UnpicklingError(f"an attribute of {kind!r} is asked for, which is no enumeration")
+    return kind[name]
+
+
 @contextlib.contextmanager
 def tensors_only() -> Iterator[None]:
     """Restrict torch.load to tensors and plain values, whatever its caller asks for.
@@ -226,7 +236,8 @@ def tensors_only() -> Iterator[None]:
     before = os.environ.get(FORCE)
     os.environ[FORCE] = "1"
     try:
-        with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
+        known = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
+        with torch.serialization.safe_globals([*known, *((_member, name) for name in GETATTR)]):
             yield
     finally:
         os.environ.pop(FORCE)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import pickle
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.runtime.fp16.loss_scaler import LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
 from safetensors.torch import save_file
 
 from summarize_rlhf import UserError
@@ -227,6 +230,27 @@ def test_a_full_disk_is_one_clear_error_and_the_checkpoint_before_stays(small_di
 class Evil:
     def __reduce__(self):
         return os.system, ("touch /tmp/evil-was-here",)
+
+
+class Attribute:
+    """Pickled as Python 3.11.2, Debian's, pickles the member of an enumeration."""
+
+    def __init__(self, owner: type, name: str):
+        self.owner, self.name = owner, name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
+
+
+def test_an_enumeration_is_read_as_any_python_wrote_it_and_no_other_attribute(tmp_path):
+    file = tmp_path / "state.pt"
+    torch.save({"stage": Attribute(ZeroStageEnum, "gradients")}, file)
+    with tensors_only():
+        assert torch.load(file)["stage"] is ZeroStageEnum.gradients
+    for owner, name in ((LossScaler, "__init__"), (ZeroStageEnum, "__class__")):
+        torch.save({"stage": Attribute(owner, name)}, file)
+        with tensors_only(), pytest.raises((pickle.UnpicklingError, KeyError)):
+            torch.load(file)
 
 
 def test_a_pickle_with_code_is_not_run_whatever_the_caller_says(tmp_path):
