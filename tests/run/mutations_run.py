@@ -55,8 +55,8 @@ ROWS = [
     ("another stage's folder taken", RUN_DIRECTORY, "    if found != stage:\n", "    if False:\n", "run/test_run_directory.py::test_another_stages_directory_is_refused"),
     ("empty run directories stay", RUN_DIRECTORY, "                path.rmdir()\n", "", "run/test_run_directory.py::test_a_run_that_wrote_nothing_leaves_nothing"),
     ("somebody's checkpoint-500 removed", CHECKPOINTS, "    if (path / MANIFEST).is_file():\n        shutil.rmtree(path)", "    if path.exists():\n        shutil.rmtree(path)", "run/test_checkpoints.py::test_folders_of_somebody_else_are_never_removed"),
-    ("Debian's enumerations are refused", CHECKPOINTS, "*((_member, name) for name in GETATTR)", "", "run/test_checkpoints.py::test_an_enumeration_is_read_as_any_python_wrote_it_and_no_other_attribute"),
-    ("any attribute may be asked for", CHECKPOINTS, "(_member, name) for", "(getattr, name) for", "run/test_checkpoints.py::test_an_enumeration_is_read_as_any_python_wrote_it_and_no_other_attribute"),
+    ("Debian's enumerations are refused", CHECKPOINTS, "*((_member, name) for name in GETATTR)", "", "run/test_tensors_only.py::test_an_enumeration_is_read_as_any_python_wrote_it_and_no_other_attribute"),
+    ("any attribute may be asked for", CHECKPOINTS, "(_member, name) for", "(getattr, name) for", "run/test_tensors_only.py::test_an_enumeration_is_read_as_any_python_wrote_it_and_no_other_attribute"),
     # clipping, and what is written out
     ("clipping left to DeepSpeed's default", SETUP, 'deepspeed["gradient_clipping"] = clip_at(train.max_grad_norm, deepspeed.get("gradient_clipping"))', 'deepspeed["gradient_clipping"] = train.max_grad_norm or 1.0', "run/test_clipping.py::test_launched_a_step_has_the_length_of_the_gradient"),
     ("the file's clipping comes first", EXPLICIT, "    if max_grad_norm is not None:\n        return max_grad_norm\n", "    if max_grad_norm is not None and in_file in (None, \"auto\"):\n        return max_grad_norm\n", "run/test_clipping.py::test_what_is_asked_for_comes_before_what_the_file_says"),
