@@ -28,7 +28,7 @@ ROWS = [
     ("PPO elastic: another kind of launch", PPO, "    if under_deepspeed != (state / \"pytorch_model\").is_dir():\n", "    if not state.is_dir():\n", "ppo/test_ppo_elastic.py::test_what_would_be_another_run_is_refused"),
     ("PPO elastic: moments dropped", PPO, "            load_custom_state(progress, str(state))\n", "            load_custom_state(progress, str(state))\n            for each in trainer.model.optimizer.optimizer.state.values():\n                each['exp_avg_sq'].zero_()\n", "ppo/test_ppo_elastic.py::test_weights_and_moments_are_carried_over_to_the_bit"),
     ("PPO elastic: progress dropped", PPO, "            load_custom_state(progress, str(state))\n", "", PPO_RUN),
-    ("PPO elastic: micro-batches counted on", PPO, "    accelerator.step = 0 ", "    accelerator.step += 0 ", "ppo/test_ppo_elastic.py::test_so_it_does_without_deepspeed"),
+    ("PPO: micro-batches counted on", "trlx/trainer/checkpoint.py", "    trainer.accelerator.step = 0 ", "    trainer.accelerator.step += 0 ", "ppo/test_ppo_resume.py::test_updates_in_other_micro_batches_stay_the_same"),
     ("PPO elastic: rollouts of one process", PPO, "for other in range(wrote)]", "for other in range(min(wrote, 1))]", "ppo/test_ppo_elastic.py::test_rollouts_in_use_are_shared_out_as_if_they_were_collected_so"),
     ("PPO elastic: all rollouts on each process", PPO, "shared_rows(len(everyone), processes, rank)", "range(len(everyone))", "ppo/test_ppo_elastic.py::test_rollouts_in_use_are_shared_out_as_if_they_were_collected_so"),
     ("PPO elastic: weights dropped", PPO, "            accelerator.load_state(str(state))\n", "            load_custom_state(progress, str(state))\n", "ppo/test_ppo_elastic.py::test_cut_within_an_epoch_it_stays_within_the_spread_of_the_seeds"),

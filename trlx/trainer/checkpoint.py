@@ -270,10 +270,11 @@ def load(trainer, directory: str | Path) -> None:
         recover_directory(Path(trainer.config.train.checkpoint_dir) / BEST)
     if before["processes"] != trainer.accelerator.num_processes:
         elastic.load_state(trainer, state, Progress(trainer), before["processes"])
-        return
-    with checkpoints.tensors_only():
-        check_random_states(state)
-        trainer.accelerator.load_state(str(state))
-    if trainer.collection is not None:
-        file = state / f"rollouts_{trainer.accelerator.process_index}.safetensors"
-        trainer.collection.rollouts = from_tensors(load_file(file), trainer.accelerator.device)
+    else:
+        with checkpoints.tensors_only():
+            check_random_states(state)
+            trainer.accelerator.load_state(str(state))
+        if trainer.collection is not None:
+            file = state / f"rollouts_{trainer.accelerator.process_index}.safetensors"
+            trainer.collection.rollouts = from_tensors(load_file(file), trainer.accelerator.device)
+    trainer.accelerator.step = 0  # counts micro-batches, of which an update may have another number now

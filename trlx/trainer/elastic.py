@@ -59,7 +59,6 @@ def load_state(trainer, state: Path, progress: Any, wrote: int) -> None:
             load_custom_state(progress, str(state))
         else:
             accelerator.load_state(str(state))
-    accelerator.step = 0  # counts micro-batches, of which an update may have another number now
     rank, processes = accelerator.process_index, accelerator.num_processes
     elastic.reseed(trainer.config.train.seed, trainer.step, rank)
     if trainer.collection is not None:
