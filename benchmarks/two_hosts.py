@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from hosts import Host, Started, two_hosts, why_not  # noqa: E402
+from zero_files import zero_file  # noqa: E402
 
 from benchmarks import measure, plan_peaks, traffic  # noqa: E402
 from benchmarks.machine import Others  # noqa: E402
@@ -72,10 +73,8 @@ def cases() -> list[Case]:
 
 def arguments(case: Case, folder: Path) -> list[str]:
     """Return the stage's arguments, and write its DeepSpeed file into `folder`, which has the data and the model."""
-    auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     section = {"stage": case.zero} | (ZERO_3 if case.zero == 3 else {})
-    config = folder / f"zero{case.zero}.json"
-    config.write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": section}), encoding="utf-8")
+    config = zero_file(folder / f"zero{case.zero}.json", section)
     own = OWN[case.stage] | {"dataset": folder / OWN[case.stage]["dataset"]}
     rows = BATCH[case.stage] // (case.hosts * case.processes)
     values = COMMON | own | {"model": folder / "model", "output_dir": out_of(case, folder), "deepspeed_config": config}

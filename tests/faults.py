@@ -13,16 +13,20 @@ from unittest import mock
 
 from summarize_rlhf.text import bare_body, bare_summary
 
-SFT_RATE, RM_RATE, PPO_RATE, KL = 1e-3, 5e-4, 6e-4, 0.05  # of the healthy stages
+PPO_RATE = ("optimizer.kwargs.lr", "scheduler.kwargs.eta_min")  # the rate and the end of its schedule
 
 
 class Fault(NamedTuple):
-    """Training `stage` with `options` (over the healthy ones) under `patch` on `data`; the doctor must say `cause`."""
+    """Training `stage` with `options` (over the healthy ones) under `patch` on `data`; the doctor must say `cause`.
+
+    `times` multiplies healthy options.
+    """
 
     name: str
     stage: str
     cause: str
     options: Mapping[str, Any] = MappingProxyType({})
+    times: Mapping[str, float] = MappingProxyType({})
     patch: Callable[[], Any] = contextlib.nullcontext
     data: Callable[[dict, str], dict] | None = None  # of a row and its split
     start: int = 0  # which of the healthy runs it is trained on; the doctor is given the first
@@ -136,8 +140,8 @@ def faults() -> Iterator[Fault]:
     """Yield all faults, in the order of the stages."""
     yield Fault("EOS masked with the padding", "sft", "eos_not_taught", patch=eos_masked)
     yield Fault("padding supervised as EOS", "sft", "padding_supervised", patch=padding_trained)
-    yield Fault("learning rate × 10", "sft", "learning_rate_too_high", {"learning_rate": SFT_RATE * 10})
-    yield Fault("learning rate ÷ 10", "sft", "learning_rate_too_low", {"learning_rate": SFT_RATE / 10})
+    yield Fault("learning rate × 10", "sft", "learning_rate_too_high", times={"learning_rate": 10})
+    yield Fault("learning rate ÷ 10", "sft", "learning_rate_too_low", times={"learning_rate": 0.1})
     few = {"max_steps": 38, "eval_steps": 19, "logging_steps": 3}
     yield Fault("a quarter of the steps", "sft", "undertrained", few)
     cut = {"max_length": 96, "loss_on": "text"}
@@ -148,15 +152,15 @@ def faults() -> Iterator[Fault]:
     yield Fault("labels flipped in train", "rm", "labels_flipped", data=flipped_in_train)
     yield Fault("labels flipped in train and test", "rm", "labels_flipped", data=flipped)
     yield Fault("the longer summary always wins", "rm", "pays_for_length", data=longer_wins)
-    yield Fault("learning rate × 10", "rm", "learning_rate_too_high", {"learning_rate": RM_RATE * 10})
-    yield Fault("learning rate ÷ 10", "rm", "learning_rate_too_low", {"learning_rate": RM_RATE / 10})
+    yield Fault("learning rate × 10", "rm", "learning_rate_too_high", times={"learning_rate": 10})
+    yield Fault("learning rate ÷ 10", "rm", "learning_rate_too_low", times={"learning_rate": 0.1})
     yield Fault("trained from another SFT model", "rm", "other_model", start=1)
     yield Fault("trained on another text template", "rm", "other_template", patch=another_template)
 
-    yield Fault("learning rate × 10", "ppo", "learning_rate_too_high", rate(PPO_RATE * 10))
-    yield Fault("learning rate ÷ 10", "ppo", "learning_rate_too_low", rate(PPO_RATE / 10))
+    yield Fault("learning rate × 10", "ppo", "learning_rate_too_high", times=dict.fromkeys(PPO_RATE, 10))
+    yield Fault("learning rate ÷ 10", "ppo", "learning_rate_too_low", times=dict.fromkeys(PPO_RATE, 0.1))
     yield Fault("KL coefficient 0", "ppo", "kl_coefficient_zero", {"method.init_kl_coef": 0.0})
-    yield Fault("KL coefficient × 20", "ppo", "kl_coefficient_too_high", {"method.init_kl_coef": KL * 20})
+    yield Fault("KL coefficient × 20", "ppo", "kl_coefficient_too_high", times={"method.init_kl_coef": 20})
     yield Fault("value loss weighs nothing", "ppo", "values_do_not_fit", {"method.vf_coef": 0.0})
     yield Fault("reward clipped flat", "ppo", "reward_flat", {"method.cliprange_reward": 0.02})
     scaled = {"method.scale_reward": "ref", "method.ref_std": 200.0}
@@ -166,8 +170,3 @@ def faults() -> Iterator[Fault]:
     yield Fault("reference shares the trained blocks", "ppo", "reference_moves", patch=moving_reference)
     collapse = {"method.init_kl_coef": 0.001, "train.epochs": 16}
     yield Fault("a reward that one empty answer wins", "ppo", "collapsed", collapse, patch=shortness_paid)
-
-
-def rate(value: float) -> dict[str, float]:
-    """PPO's learning rate and the end of its schedule."""
-    return {"optimizer.kwargs.lr": value, "scheduler.kwargs.eta_min": value}

@@ -34,8 +34,8 @@ from summarize_rlhf.doctor.verdict import blamed, examine  # noqa: E402
 
 DATA = ROOT / "quickstart/data"
 RESULTS = ROOT / "docs/results/doctor/planted.json"
-# Stage 3's own part of the configuration, which run.json does not hold, and half the quickstart's collections.
-TASK = {"task.max_train_prompts": 2048, "task.max_eval_prompts": 64, "train.epochs": 8}
+REDUCED = {"train.epochs": 8}  # stage 3, half the quickstart's collections
+PROMPTS = ("max_train_prompts", "max_eval_prompts")  # stage 3's options that run.json has under its data's identity
 DATASETS = {
     "sft": DATA / "openai_summarize_tldr",
     "rm": DATA / "openai_summarize_comparisons",
@@ -52,6 +52,7 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
     import datasets
 
     options, data = healthy_options(runs[fault.stage]), DATASETS[fault.stage]
+    options |= {name: options[name] * factor for name, factor in fault.times.items()}
     if fault.data is not None:
         data = write_changed(data, out.parent / "data", fault.data)
     with contextlib.ExitStack() as stack:
@@ -66,7 +67,7 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
 
             given = {"model.model_path": runs["sft"], "tokenizer.tokenizer_path": runs["sft"], "task.dataset": data}
             given |= {"task.reward_model": runs["rm"], "train.checkpoint_dir": out}
-            argv = [json.dumps(options | TASK | given | dict(fault.options), default=str)]
+            argv = [json.dumps(options | REDUCED | given | dict(fault.options), default=str)]
         else:
             if fault.stage == "sft":
                 from sft.train_gptj_summarize import main
@@ -82,8 +83,9 @@ def train(fault: Fault, out: Path, runs: Runs) -> None:
 
 def healthy_options(directory: Path) -> dict[str, Any]:
     """Return the options that a stage ran with, by their (dotted) names."""
-    options = dotted(record_of(directory)["arguments"])
-    return {name: value for name, value in options.items() if not name.startswith("train.trainer_kwargs")}
+    options, identity = dotted(record_of(directory)["arguments"]), "train.trainer_kwargs.identity."
+    prompts = {f"task.{name}": options[identity + name] for name in PROMPTS if identity + name in options}
+    return {name: value for name, value in options.items() if not name.startswith(identity)} | prompts
 
 
 def home_of(fault: Fault, out: Path) -> Path:

@@ -24,9 +24,9 @@ from summarize_rlhf.run.preemption import Preempted, Preemption
 
 
 class ResumableTrainer(GlobalBatchTrainer):
-    """A Trainer whose interrupted run resumes as if nothing had happened, on any number of processes.
+    """A Trainer whose interrupted run resumes as if nothing had happened, on as many processes as before.
 
-    On another number than before (`elastic`), it resumes statistically equal.
+    On another number (`elastic`) it goes on statistically equal.
 
     `args.output_dir` gets the newest `save_total_limit` folders `checkpoint-<step>`, each complete or absent, and the
     `metrics`. A resumed run must have the same `settings`. A checkpoint is also written when `minutes` have passed.

@@ -12,6 +12,7 @@ from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
 from tiny_trlx import tiny_config, tiny_trainer
+from zero_files import ZERO, zero_file
 
 from reward_model.reward_model import RewardModel
 from reward_model.scoring import Scorer
@@ -31,10 +32,8 @@ EXACT = {"rtol": 1e-5, "atol": 1e-6}  # merged weights are rounded once more tha
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("inputs")
-    auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    for stage in (2, 3):
-        zero = {"stage": stage} | ({"stage3_param_persistence_threshold": 0} if stage == 3 else {})
-        (folder / f"zero{stage}.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": zero}))
+    for stage in ("2", "3"):
+        zero_file(folder / f"zero{stage}.json", ZERO[stage])
     return {
         "gptj": make_model_dir(folder / "gptj"),
         "gpt2": make_model_dir(folder / "gpt2", gpt2_config(len(make_tokenizer()))),

@@ -16,6 +16,7 @@ from forkserver import DOCUMENTED, Ended, ForkServer
 from logged import metrics
 from safetensors.torch import load_file, save_file
 from tiny_trlx import PROMPTS, length_reward, tiny_config
+from zero_files import ZERO
 
 import trlx
 from summarize_rlhf.run.checkpoints import tensors_only
@@ -24,11 +25,6 @@ from trlx.pipeline.rollouts import Rollout, to_tensors
 from trlx.trainer.elastic import shared_out
 from trlx.trainer.rewards import shared_rows
 
-ZERO = {
-    "1": {"stage": 1},
-    "2": {"stage": 2},
-    "3": {"stage": 3, "stage3_param_persistence_threshold": 0},  # also of small weights each process has a piece
-}
 # 7 rollouts, shared unevenly, all of them in each update: 3 collections of 2 updates. Adam's epsilon is large: rounding
 # must not decide the sign of a step. Learning rate, moments of the rewards and KL coefficient change all the time.
 OVERRIDES = {

@@ -3,7 +3,6 @@
 Not bit-equal, because sums over processes round otherwise; there is no dropout here, which would be drawn anew.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -18,17 +17,13 @@ from launch import flags
 from logged import metrics
 from safetensors.torch import load_file
 from tiny import make_comparisons, make_model_dir, make_tldr
+from zero_files import ZERO, zero_file
 
 from summarize_rlhf import UserError
 from summarize_rlhf.run.checkpoints import checkpoints, find_corruption
 from summarize_rlhf.run.elastic import SCRATCH, load_engine
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
 
-ZERO = {
-    "0": {"stage": 0},
-    "2": {"stage": 2},
-    "3": {"stage": 3, "stage3_param_persistence_threshold": 0},  # also of small weights each process has a piece
-}
 # 11 rows make steps of 4 + 4 + 3. Moments, schedule, weight decay and clipping all matter for the next step.
 COMMON = {
     "max_length": 120,
@@ -55,8 +50,7 @@ STEPS = 12
 def inputs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("inputs")
     for name, section in ZERO.items():
-        auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-        (folder / f"{name}.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": section}))
+        zero_file(folder / f"{name}.json", section)
     sft, rm = make_tldr(folder / "tldr", train=11, valid=5), make_comparisons(folder / "pairs", train=11, test=5)
     return {"model": make_model_dir(folder / "model"), "sft": sft, "rm": rm, "zero": folder}
 

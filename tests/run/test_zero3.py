@@ -13,16 +13,14 @@ from launched_ppo import run
 from logged import metrics
 from safetensors.torch import load_file, save_file
 from tiny import gpt2_config, make_comparisons, make_model_dir, make_tldr, make_tokenizer
+from zero_files import ZERO, zero_file
 
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.run.run_directory import MARKER
 
-ZERO = {
-    "2": {"stage": 2},
-    "3": {"stage": 3, "stage3_param_persistence_threshold": 0},  # also of small weights each process has a piece
-    "3 gathering": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
-}
+SECTIONS = {"2": ZERO["2"], "3": ZERO["3"]}
+SECTIONS |= {"3 gathering": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
 COMMON = {
     "max_length": 120,
     "num_train_epochs": 2,
@@ -53,9 +51,8 @@ class Run(NamedTuple):
 def inputs(tmp_path_factory) -> dict[str, Path]:
     """11 rows: the last step of an epoch has 3."""
     folder = tmp_path_factory.mktemp("inputs")
-    for name, section in ZERO.items():
-        auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-        (folder / f"{name}.json").write_text(json.dumps(dict.fromkeys(auto, "auto") | {"zero_optimization": section}))
+    for name, section in SECTIONS.items():
+        zero_file(folder / f"{name}.json", section)
     return {
         "gptj": make_model_dir(folder / "gptj"),
         "gpt2": make_model_dir(folder / "gpt2", gpt2_config(len(make_tokenizer()))),
