@@ -216,7 +216,7 @@ def set_aside(path: Path) -> None:
 
 
 def _member(kind: type[enum.Enum], name: str) -> enum.Enum:
-    """Stand for the `getattr` by which early releases of Python 3.11 (Debian 12: 3.11.2) pickle the member `name` of an enumeration."""
+    """Stand for the `getattr` by which early Python 3.11 (Debian 12: 3.11.2) pickles the member `name` of an enum."""
     if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
         raise pickle.UnpicklingError(f"an attribute of {kind!r} is asked for, which is no enumeration")
     return kind[name]
