@@ -27,7 +27,7 @@ ROWS = [
     ("page: missing pieces not told", FACTS, "if name not in there}", "if False}", "report_page/test_page.py::test_a_missing_piece_names_the_command_that_fills_it"),
     ("page: NaN taken for a number", NUMBERS, "plain and math.isfinite(value)", "plain", "report_page/test_page.py::test_what_is_not_as_agreed_is_left_out"),
     ("page: torn line not left out", MATERIAL, "        except (ValueError, RecursionError):\n            continue\n", "        except RecursionError:\n            continue\n", "report_page/test_page.py::test_a_line_that_is_torn_is_left_out"),
-    ("verdict: gaming not said", VERDICT, "tone = \"gamed\" if (said, change) == (\"better\", \"falls\") else said", "tone = said", "report_page/test_page_verdict.py::test_the_sentence"),
+    ("verdict: gaming not said", VERDICT, "tone = \"gamed\" if (said, change) == (\"better\", \"falls\") else tone", "tone = said", "report_page/test_page_verdict.py::test_the_sentence"),
     ("verdict: gold rises where its interval holds 0", VERDICT, "\"rises\" if gold[\"low\"] > 0", "\"rises\" if gold[\"value\"] >= 0", "report_page/test_page_verdict.py::test_the_sentence"),
     ("verdict: worse for better", VERDICT, "\"worse\": \"{first} is worse than", "\"worse\": \"{first} is better than", "report_page/test_page_verdict.py::test_the_sentence"),
     ("verdict: gold of other posts", VERDICT, "pairs = [pair for pair in pairs if None not in pair]", "pairs = [[x or 0 for x in pair] for pair in pairs]", "report_page/test_page_verdict.py::test_gold_is_paired_by_post"),
