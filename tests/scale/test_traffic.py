@@ -111,3 +111,7 @@ def test_a_run_beside_one_process_and_beside_rings() -> None:
     assert line["collectives, times the weights"] == "all-reduce 1.00, all-gather 1.00"
     assert (line["tokens/s"], line["others took"]) == ("100", "50%")
     assert (line["over the cable, MB"], line["peak of a process, MB"]) == ("11.0", "3")
+    collected = {"tokens_per_s": 50.0, "cable": [4e6, 4e6], "loopback": [0, 0], "collectives": {"all-gather": 4e6}}
+    line = scale_tables.collection(run | {"stage": "ppo", "collection": collected})
+    assert (line["stage"], line["tokens/s"], line["over the cable, MB"]) == ("PPO, a collection", "50", "4.0")
+    assert (line["by the papers, MB"], line["losses differ by"]) == ("", "")
