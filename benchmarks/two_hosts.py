@@ -3,11 +3,12 @@
     python benchmarks/two_hosts.py [--only sft/2x1/3 …] [--out docs/results/scale/two_hosts.json]
 
 The hosts are network namespaces with a cable between them (tests/hosts.py; needs root and iproute2). SFT and the reward
-model run by DeepSpeed's launcher on a GPT-J of 7 million weights in fp32, the same global batch on 1 × 1, 2 × 1 and
-2 × 2 processes: `STEPS` optimizer steps of one micro-batch, with rows of full length. DDP is ZeRO-0, one all-reduce of
-all gradients. Bytes are what the kernel counts, the packets' headers too: the cable's are those of the one host, the
-loopback's those between its own processes. The first step is a warm-up. With `--only` the results of earlier runs in
-the file stay.
+model run by DeepSpeed's launcher, PPO by Accelerate's, on a GPT-J of 7 million weights in fp32, the same global batch
+on 1 × 1, 2 × 1 and 2 × 2 processes: `STEPS` optimizer steps of one micro-batch, with rows of full length. PPO makes its
+steps on three collections of rollouts, which have figures of their own. DDP is ZeRO-0, one all-reduce of all gradients.
+Bytes are what the kernel counts, the packets' headers too: the cable's are those of the one host, the loopback's those
+between its own processes. The first step and the first collection are a warm-up. With `--only` the results of earlier
+runs in the file stay.
 """
 
 import argparse
@@ -32,9 +33,9 @@ from benchmarks.machine import Others  # noqa: E402
 
 BIN = Path(sys.executable).parent
 SHAPE = {"layers": 8, "width": 256, "heads": 8}  # 7 M weights
-STEPS, BATCH = 12, {"sft": 8, "rm": 8}  # optimizer steps; rows or pairs in each
+STEPS, BATCH = 12, {"sft": 8, "rm": 8, "ppo": 8}  # optimizer steps; rows, pairs or rollouts in each
 ROWS = 48  # of the training data
-TOKENS, TEXTS = plan_peaks.TOKENS, {"sft": 1, "rm": 2}  # tokens of a text, texts of a row
+TOKENS, TEXTS = plan_peaks.TOKENS, {"sft": 1, "rm": 2, "ppo": 1}  # tokens of a text, texts of a row
 LAYOUTS = ((1, 1), (2, 1), (2, 2))  # hosts, processes of each
 STAGES_OF_ZERO = (0, 1, 2, 3)
 PORT = 29500  # nobody else's: each host has ports of its own
@@ -50,6 +51,13 @@ OWN = {
     "sft": {"dataset": "tldr", "rouge_rows": 0, "keep": "last", "gradient_checkpointing": True},
     "rm": {"dataset": "pairs", "card_pairs": 0, "trunk_cache_gb": 0, "gradient_checkpointing": False},
 }
+COLLECTIONS, ROLLOUTS = 3, BATCH["ppo"]  # an update takes all of a collection, so that it is alike on any processes
+PPO_EPOCHS = STEPS // COLLECTIONS
+PPO = plan_peaks.PPO | {
+    "method.num_rollouts": ROLLOUTS, "method.ppo_epochs": PPO_EPOCHS, "train.epochs": COLLECTIONS,
+    "train.seq_length": TOKENS, "train.eval_interval": 10**6, "train.checkpoint_interval": 10**6, "train.seed": 1,
+    "train.tracker": None,
+}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -72,35 +80,51 @@ def cases() -> list[Case]:
 
 
 def arguments(case: Case, folder: Path) -> list[str]:
-    """Return the stage's arguments, and write its DeepSpeed file into `folder`, which has the data and the model."""
-    section = {"stage": case.zero} | (ZERO_3 if case.zero == 3 else {})
-    config = zero_file(folder / f"zero{case.zero}.json", section)
-    own = OWN[case.stage] | {"dataset": folder / OWN[case.stage]["dataset"]}
+    """Return the stage's arguments."""
     rows = BATCH[case.stage] // (case.hosts * case.processes)
-    values = COMMON | own | {"model": folder / "model", "output_dir": out_of(case, folder), "deepspeed_config": config}
+    if case.stage == "ppo":
+        where = {"model.model_path": folder / "model", "task.reward_model": folder / "rm"}
+        where |= {"task.dataset": folder / "tldr", "train.checkpoint_dir": out_of(case, folder)}
+        return [json.dumps(PPO | {name: str(path) for name, path in where.items()} | {"train.batch_size": rows})]
+    values = COMMON | OWN[case.stage] | {"dataset": folder / OWN[case.stage]["dataset"], "model": folder / "model"}
+    values |= {"output_dir": out_of(case, folder), "deepspeed_config": zero_config(case, folder)}
     values |= {"global_batch_size": BATCH[case.stage], "per_device_train_batch_size": rows}
     return [word for name, x in values.items() for word in (f"--{name}", str(x))]
+
+
+def zero_config(case: Case, folder: Path) -> Path:
+    """Write the run's DeepSpeed file into `folder`."""
+    section = {"stage": case.zero} | (ZERO_3 if case.zero == 3 else {})
+    return zero_file(folder / f"zero{case.zero}.json", section)
 
 
 def out_of(case: Case, folder: Path) -> Path:
     return folder / case.name.replace("/", "_")
 
 
-def start(case: Case, folder: Path, hosts: list[Host]) -> list[Started]:
-    """Start the launcher on each host of the run, as docs/scale.md has it."""
-    hostfile, figures = folder / "hostfile", folder / f"figures_{case.name.replace('/', '_')}"
-    figures.mkdir()
-    hostfile.write_text("".join(f"{host.address} slots={case.processes}\n" for host in hosts), encoding="utf-8")
-    os.environ |= FREED | {"STAGE": case.stage, "FIGURES": str(figures)}
-    script, given = str(ROOT / "benchmarks/two_hosts_rank.py"), arguments(case, folder)
-    meet = ["--master_addr", hosts[0].address, "--master_port", PORT]
-    where = [["--hostfile", hostfile, "--no_ssh", "--node_rank", host.rank] for host in hosts]
+def launch(case: Case, folder: Path, hosts: list[Host], host: Host) -> list[object]:
+    """Return the words before the script that start the run's part on one of `hosts`, as docs/scale.md has it."""
+    if case.stage == "ppo":
+        machines = ["--num_machines", case.hosts, "--machine_rank", host.rank]
+        meet = ["--main_process_ip", hosts[0].address, "--main_process_port", PORT]
+        config = ["--config_file", ROOT / "configs/accelerate/4nodes.yaml"]
+        config += ["--deepspeed_config_file", zero_config(case, folder)]
+        return [BIN / "accelerate", "launch", *config, *machines, "--num_processes", case.hosts * case.processes, *meet]
+    hostfile = folder / "hostfile"
+    hostfile.write_text("".join(f"{each.address} slots={case.processes}\n" for each in hosts), encoding="utf-8")
+    where = ["--hostfile", hostfile, "--no_ssh", "--node_rank", host.rank]
     if case.hosts == 1:
-        where = [["--num_gpus", case.processes]]
-    return [
-        host.start([BIN / "deepspeed", *words, *meet, script, *given], folder)
-        for host, words in zip(hosts, where, strict=True)
-    ]
+        where = ["--num_gpus", case.processes]
+    return [BIN / "deepspeed", *where, "--master_addr", hosts[0].address, "--master_port", PORT]
+
+
+def start(case: Case, folder: Path, hosts: list[Host]) -> list[Started]:
+    """Start the launcher on each host of the run."""
+    figures = folder / f"figures_{case.name.replace('/', '_')}"
+    figures.mkdir()
+    os.environ |= FREED | {"STAGE": case.stage, "FIGURES": str(figures)}
+    script, given = ROOT / "benchmarks/two_hosts_rank.py", arguments(case, folder)
+    return [host.start([*launch(case, folder, hosts, host), script, *given], folder) for host in hosts]
 
 
 def measured(case: Case, folder: Path) -> dict[str, Any]:
@@ -111,7 +135,8 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
             if each.wait(PATIENCE) != 0:
                 sys.exit(f"{each.output()[-4000:]}\n{case.name} was not measured")
     metrics = (out_of(case, folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = [line["loss"] for line in map(json.loads, metrics) if "loss" in line]
+    name = "losses/total_loss" if case.stage == "ppo" else "loss"
+    losses = [line[name] for line in map(json.loads, metrics) if name in line]
     files = [
         folder / f"figures_{case.name.replace('/', '_')}/{rank}.json" for rank in range(case.hosts * case.processes)
     ]
@@ -120,21 +145,31 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def figures_of(case: Case, ranks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return figures per step from what each process, in the order of ranks, has written at the ends of its steps."""
-    first_of_host = ranks[:: case.processes]
-    taken = ranks[0]["steps"][-1]["seconds"] - ranks[0]["steps"][0]["seconds"]
-    steps = len(ranks[0]["steps"]) - 1
-    first, last = ranks[0]["steps"][0], ranks[0]["steps"][-1]
-    collectives = {kind: (last[kind] - first[kind]) / steps for kind in traffic.UNITS}
-    sent = {
-        device: [(rank["steps"][-1][device] - rank["steps"][0][device]) / steps for rank in first_of_host]
-        for device in ("cable", "loopback")
-    }
-    tokens = BATCH[case.stage] * TOKENS * TEXTS[case.stage]
-    return {
-        "weights": ranks[0]["weights"], "trained": ranks[0]["trained"], "seconds_per_step": taken / steps,
-        "tokens_per_s": tokens * steps / taken, **sent, "collectives": collectives,
+    """Return figures per step, and per collection of PPO, from what each process (in the order of ranks) wrote."""
+    found = {
+        "weights": ranks[0]["weights"], "trained": ranks[0]["trained"],
+        **figures_per(case, ranks, "update", BATCH[case.stage]),
         "peak": [rank["most"] for rank in ranks], "peak_at_start": [rank["most_at_start"] for rank in ranks],
+    }  # fmt: skip
+    if case.stage == "ppo":
+        found["collection"] = figures_per(case, ranks, "collection", ROLLOUTS)
+    return found
+
+
+def figures_per(case: Case, ranks: list[dict[str, Any]], phase: str, rows: int) -> dict[str, Any]:
+    """Return means over all but the first of a phase, each from its end and the end of what came before it."""
+
+    def mean(rank: dict[str, Any], name: str) -> float:
+        taken = [x[name] - before[name] for before, x in itertools.pairwise(rank["steps"]) if x["phase"] == phase]
+        if rank["steps"][0]["phase"] != phase:
+            taken = taken[1:]  # the first one of all is no pair's second
+        return sum(taken) / len(taken)
+
+    seconds, hosts = mean(ranks[0], "seconds"), ranks[:: case.processes]
+    return {
+        "seconds_per_step": seconds, "tokens_per_s": rows * TOKENS * TEXTS[case.stage] / seconds,
+        **{device: [mean(first_of_host, device) for first_of_host in hosts] for device in ("cable", "loopback")},
+        "collectives": {kind: mean(ranks[0], kind) for kind in traffic.UNITS},
     }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def ends_of(started: list[Started]) -> list[int]:
     return codes
 
 
-@pytest.mark.parametrize(("stage", "processes"), [("sft", 4), ("ppo", 2)])
+@pytest.mark.parametrize(("stage", "processes"), [("sft", 4), ("rm", 2), ("ppo", 2)])
 def test_a_host_is_killed_and_both_go_on_to_what_one_host_computes(
     server, inputs, hosts, tmp_path, stage: str, processes: int
 ) -> None:
