@@ -26,12 +26,20 @@ POOR = "My landlord sold my guitar, worth about $175."
         (["--sed", "1"], 2, "unknown argument --sed"),
         (["--seed", "one"], 2, "--seed needs a number, not 'one'"),
         (["--kl", ".01"], 2, "--kl needs a number such as 0.01, not '.01'"),
+        (["--precision", "bf8"], 2, "--precision needs auto, bf16, fp16 or fp32, not 'bf8'"),
     ],
 )
 def test_arguments(root, arguments, code, message):
     done = subprocess.run([root / "quickstart.sh", *arguments], capture_output=True, text=True)
     assert done.returncode == code
     assert message in done.stdout + done.stderr
+
+
+def test_every_step_computes_in_the_precision_that_was_asked_for(root):
+    """Six commands, and one of them has it in its JSON."""
+    text = (root / "quickstart.sh").read_text(encoding="utf-8").split("sft() (")[1]
+    assert text.count('--precision "$precision"') == 5
+    assert text.count('"train.precision": "$precision"') == 1
 
 
 def test_the_page_is_written_with_the_doctor_s_word(root):
