@@ -189,6 +189,14 @@ def test_what_is_known_of_the_posts_is_shown_by_seed_with_the_mean(runs):
     assert len(tables.reading(runs[:1])) == 1
 
 
+def test_a_run_in_bf16_stands_below_its_own_seed_s(runs):
+    other = runs[1] | {"rm": runs[1]["rm"] | {"accuracy": 0.625}}
+    rows = tables.in_bf16(runs, [other])
+    assert [(row["seed"], row["precision"]) for row in rows] == [(8, "fp32"), (8, "bf16")]
+    assert [row["RM accuracy"][:5] for row in rows] == ["0.750", "0.625"]
+    assert rows[1]["RM under another post"] == 0.5
+
+
 def test_both_intervals_over_seeds_and_posts(runs):
     row = next(row for row in tables.gains(runs) if row["PPO − SFT"] == "reward, greedy")
     assert row == {
