@@ -21,7 +21,7 @@ from benchmarks.raw import load, read, spread
 from benchmarks.scale_tables import efficiency, on_the_wire, two_hosts
 from benchmarks.tables import growth, head, libraries, limit, origin, phases, speed, stages, trl
 from quickstart import overoptimisation
-from quickstart.tables import changes, gains, inventions, models, one_run, reading
+from quickstart.tables import changes, gains, in_bf16, inventions, models, one_run, reading
 from summarize_rlhf import UserError
 from summarize_rlhf.plan.table import table
 from summarize_rlhf.report import format_table
@@ -86,9 +86,19 @@ def quickstart_reading(root: Path = ROOT) -> str:
     )
 
 
-def read_runs(root: Path) -> list[dict]:
-    """Read summary.json of each seed."""
-    files = sorted((root / QUICKSTART).glob("seed_*/summary.json"))
+def quickstart_bf16(root: Path = ROOT) -> str:
+    """Format the same chain in fp32 and in bf16."""
+    others = read_runs(root, "bf16_")
+    return (
+        f"{format_table(in_bf16(read_runs(root), others))}\n\nPPO less SFT on the same posts, with 95 % intervals over "
+        f"posts. `./quickstart.sh --seed {others[0]['seed']} --precision bf16`, commit `{others[0]['commit'][:10]}`; "
+        f"{others[0]['machine']}; torch {others[0]['versions']['torch']}. Raw files: [{QUICKSTART}]({QUICKSTART})."
+    )
+
+
+def read_runs(root: Path, before: str = "") -> list[dict]:
+    """Read summary.json of each seed; `before` stands before their folders' names."""
+    files = sorted((root / QUICKSTART).glob(f"{before}seed_*/summary.json"))
     if not files:
         raise UserError(f"{root / QUICKSTART} has no seed_*/summary.json: run ./quickstart.sh, then --take its folder")
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
@@ -258,6 +268,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         quickstart,
         quickstart_details,
         quickstart_reading,
+        quickstart_bf16,
         speed,
         stages,
         phases,

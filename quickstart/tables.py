@@ -100,6 +100,21 @@ def one_run(run: dict) -> Row:
     } | {f"KL, {word}": f"{kl[way]['mean']:.2f} ± {kl[way]['se']:.2f}" for way, word in WAYS.items()}
 
 
+def in_bf16(runs: list[dict], others: list[dict]) -> list[Row]:
+    """Compare `runs` in fp32 with the ones of the same seeds in bf16: what a healthy chain must reach."""
+    rows = []
+    for other in others:
+        run = next(run for run in runs if run["seed"] == other["seed"])
+        for precision, each in (("fp32", run), ("bf16", other)):
+            own = one_run(each)
+            bars = {name: own[name] for name in ("RM accuracy", "reward", "gold", "reward, sampled", "gold, sampled")}
+            read = {"RM under another post": each["rm"]["told_apart"]["another post"]}
+            rows.append(
+                {"seed": own["seed"], "precision": precision} | read | {"SFT ROUGE-1": each["sft"]["rouge1"]} | bars
+            )
+    return rows
+
+
 def reading(runs: list[dict]) -> list[Row]:
     """What the reward model can only know from the post, a row per seed, and their mean if there are several.
 

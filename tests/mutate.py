@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 from mutations import FAST, MUTATIONS, Mutation  # noqa: E402
 
 COPIED = ("trlx", "sft", "reward_model", "summarize_rlhf", "quickstart", "benchmarks", "examples")
-COPIED += ("configs", "docs", "tests", "*.py", "*.txt", "*.toml")
+COPIED += ("configs", "docs", "tests", "*.py", "*.sh", "*.txt", "*.toml")
 
 
 def load_libraries() -> None:

@@ -34,5 +34,7 @@ ROWS = [
     ("tables: a tie is won", "quickstart/measures.py", "0.5 if margin == 0 else float(margin > 0)", "float(margin >= 0)", f"{SCRIPT}::test_summary"),
     ("tables: PPO's end against its beginning", "quickstart/measures.py", "best = max(scores, key=lambda step: fmean(scores[step]))", "best = min(scores)", f"{SCRIPT}::test_summary"),
     ("tables: no mean over seeds", "quickstart/tables.py", "    if len(rows) > 1:\n        rows.append({\"seed\": \"mean\"}", "    if False:\n        rows.append({\"seed\": \"mean\"}", f"{SCRIPT}::test_what_is_known_of_the_posts_is_shown_by_seed_with_the_mean"),
+    ("quickstart: inference in another precision", "quickstart.sh", "        --precision \"$precision\" --gold", "        --gold", f"{SCRIPT}::test_every_step_computes_in_the_precision_that_was_asked_for"),
+    ("tables: bf16 beside any seed", "quickstart/tables.py", "next(run for run in runs if run[\"seed\"] == other[\"seed\"])", "runs[0]", f"{SCRIPT}::test_a_run_in_bf16_stands_below_its_own_seed_s"),
     ("traits: a value that stands in the post is no invention", "quickstart/traits.py", "float(invented(post, summary) > 0)", "float(bool(told.named - read.named))", "quickstart/test_quickstart_traits.py::test_by_hand"),
 ]

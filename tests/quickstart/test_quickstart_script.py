@@ -26,12 +26,20 @@ POOR = "My landlord sold my guitar, worth about $175."
         (["--sed", "1"], 2, "unknown argument --sed"),
         (["--seed", "one"], 2, "--seed needs a number, not 'one'"),
         (["--kl", ".01"], 2, "--kl needs a number such as 0.01, not '.01'"),
+        (["--precision", "bf8"], 2, "--precision needs auto, bf16, fp16 or fp32, not 'bf8'"),
     ],
 )
 def test_arguments(root, arguments, code, message):
     done = subprocess.run([root / "quickstart.sh", *arguments], capture_output=True, text=True)
     assert done.returncode == code
     assert message in done.stdout + done.stderr
+
+
+def test_every_step_computes_in_the_precision_that_was_asked_for(root):
+    """Six commands, and one of them has it in its JSON."""
+    text = (root / "quickstart.sh").read_text(encoding="utf-8").split("sft() (")[1]
+    assert text.count('--precision "$precision"') == 5
+    assert text.count('"train.precision": "$precision"') == 1
 
 
 def test_the_page_is_written_with_the_doctor_s_word(root):
@@ -179,6 +187,14 @@ def test_what_is_known_of_the_posts_is_shown_by_seed_with_the_mean(runs):
     assert [row["under another post"] for row in rows] == pytest.approx([0.5, 0.7, 0.6])
     assert [row["who wrong"] for row in rows] == pytest.approx([0.625, 1.0, 0.8125])
     assert len(tables.reading(runs[:1])) == 1
+
+
+def test_a_run_in_bf16_stands_below_its_own_seed_s(runs):
+    other = runs[1] | {"rm": runs[1]["rm"] | {"accuracy": 0.625}}
+    rows = tables.in_bf16(runs, [other])
+    assert [(row["seed"], row["precision"]) for row in rows] == [(8, "fp32"), (8, "bf16")]
+    assert [row["RM accuracy"][:5] for row in rows] == ["0.750", "0.625"]
+    assert rows[1]["RM under another post"] == 0.5
 
 
 def test_both_intervals_over_seeds_and_posts(runs):
