@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from report_runs import NASTY, evaluation, make_run, write
+from report_runs import NASTY, evaluation, make_run, record, write
 
 from summarize_rlhf import UserError
 from summarize_rlhf.report_page import __main__ as command
@@ -191,7 +191,12 @@ def test_what_is_not_as_agreed_is_left_out(run, value):
     for name in ("posts", "models", "label", "comparisons", "best_of_n", "gain"):
         write(run / "inference/evaluation.json", evaluation(**{name: value}))
         facts(find([run]))
+    content = evaluation()
+    content["comparisons"].append(dict.fromkeys(content["comparisons"][0], value))
+    write(run / "inference/evaluation.json", content)
+    facts(find([run]))
     write(run / "inference/evaluation.json", dict.fromkeys(evaluation(), value))
+    write(run / "sft/run.json", record("sft") | {"arguments": {"betas": [value]}, "data": value, "versions": value})
     write(run / "rm/card.json", {"calibration": value, "probes": value, "rules": value, "accuracy": value})
     html, _, _ = written(run)
     assert "Summaries" in html
