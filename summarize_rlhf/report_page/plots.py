@@ -22,11 +22,11 @@ OURS = (*COLOURS, r"<defs>\s*<style.*?</defs>", r"font: [^;\"]*;?", r" id=\"(?![
 
 def svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float] = (3.6, 2.2)) -> Markup:
     """Draw on axes of `size` (inches; the page scales them) and return the `<svg>`. Screen readers get `name`."""
-    file, untold = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    file, metadata = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.hashsalt": name}, STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
-        figure.savefig(file, format="svg", transparent=True, metadata=untold)
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
     _, box, drawn = re.split(r"<svg [^>]*?viewBox=\"([^\"]*)\"[^>]*>", file.getvalue(), maxsplit=1)
     drawn = re.sub("|".join(OURS), lambda found: COLOURS.get(found[0], ""), drawn, flags=re.DOTALL)
     return Markup('<svg viewBox="{}" role="img"><title>{}</title>{}').format(box, name, Markup(drawn))
@@ -55,21 +55,19 @@ def plane(content: Record | None, height: str) -> Markup | None:
     if not best and not any(paths):
         return None
 
-    def note(axes: Axes, text: str, x: float, y: float, away: tuple[int, int]) -> None:
-        axes.annotate(text, (x, y), xytext=away, textcoords="offset points", fontsize=8)
-
     def draw(axes: Axes) -> None:
+        note = {"textcoords": "offset points", "fontsize": 8}
         for i, (run, path) in enumerate(zip(runs, paths, strict=True)):
             if height == "reward" and run["rollouts"]:
                 axes.scatter(run["rollouts"]["kl"], run["rollouts"]["value"], s=13, color=MUTED, alpha=0.8, lw=0)
             if path:
                 axes.plot(path["kl"], path["value"], color=INK if i else ACCENT, marker="o", markersize=4.5)
-                note(axes, f"step {path['step'][-1]:g}", path["kl"][-1], path["value"][-1], (7, -3))
+                axes.annotate(f"step {path['step'][-1]:g}", (path["kl"][-1], path["value"][-1]), xytext=(7, -3), **note)
         if best:
             axes.plot(best["kl"], best[height], color=INK, linestyle=DASHED, linewidth=1.2)
             for n, x, y in zip(best["n"], best["kl"], best[height], strict=True):
                 if n in (1, best["n"][-1]):
-                    note(axes, f"N = {n}", x, y, (6, -9))
+                    axes.annotate(f"N = {n}", (x, y), xytext=(6, -9), **note)
         axes.set_xlabel("KL to the SFT model, nats a summary")
         axes.set_ylabel("reward over the label’s" if height == "reward" else "gold score")
         axes.margins(0.1, 0.14)
