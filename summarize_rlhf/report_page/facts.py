@@ -1,7 +1,7 @@
 """What a run's files say: the content of report.json, from which the pages are made."""
 
 from summarize_rlhf.report_page.curves import curves, plane
-from summarize_rlhf.report_page.material import Material, Stage
+from summarize_rlhf.report_page.material import Material
 from summarize_rlhf.report_page.numbers import Record, number, objects, parts
 from summarize_rlhf.report_page.samples import browse
 from summarize_rlhf.report_page.verdict import verdict
@@ -18,14 +18,6 @@ COMMANDS = {  # what makes each piece of a page
     "cost": "./quickstart.sh",
 }
 MEMORY = {"host_gb": HOST, "gpu_gb": GPU}  # columns of the costs: their names in metrics.jsonl
-RECIPE = {  # of a stage's arguments: the ones that people ask for first
-    "sft": ("model", "dataset", "max_length", "loss_on", "global_batch_size", "num_train_epochs", "learning_rate"),
-    "rm": ("model", "dataset", "loss", "trainable_fraction", "global_batch_size", "num_train_epochs", "learning_rate"),
-    "ppo": (
-        "model.model_path", "model.num_layers_unfrozen", "train.epochs", "train.batch_size", "method.num_rollouts",
-        "method.ppo_epochs", "method.init_kl_coef", "method.target", "optimizer.kwargs.lr",
-    ),
-}  # fmt: skip
 
 
 def facts(found: Material) -> Record:
@@ -42,19 +34,20 @@ def facts(found: Material) -> Record:
         "card": card,
         "curves": [{"stage": s.kind, "name": s.name, "curves": drawn} for s in found.stages if (drawn := curves(s))],
         "samples": browse(found),
-        "recipe": [recipe(stage) for stage in found.stages],
+        "recipe": [
+            {
+                "stage": stage.kind,
+                "name": stage.name,
+                "arguments": flatten(parts(stage.record, "arguments")),
+                "data": objects(stage.record, "data"),
+            }
+            for stage in found.stages
+        ],
         "provenance": provenance(found),
         "cost": cost(found),
         "seconds_in_all": sum(found.seconds.values()) if found.seconds else None,
         "missing": {name: command for name, command in COMMANDS.items() if name not in there},
     }
-
-
-def recipe(stage: Stage) -> Record:
-    """Return a stage's arguments by dotted name, the main ones first, and its data."""
-    arguments, data = flatten(parts(stage.record, "arguments")), objects(stage.record, "data")
-    main = {name.rsplit(".", 1)[-1]: arguments[name] for name in RECIPE[stage.kind] if name in arguments}
-    return {"stage": stage.kind, "name": stage.name, "main": main, "arguments": arguments, "data": data}
 
 
 def cost(found: Material) -> list[Record]:

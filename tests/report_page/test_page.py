@@ -85,7 +85,9 @@ def test_a_whole_run_has_every_section_and_lacks_nothing(whole):
         assert "+1.70" in text  # PPO's reward
         assert "c0ffee" in text
     assert [stage["name"] for stage in content["recipe"]] == ["sft", "rm", "ppo"]
-    assert content["recipe"][2]["main"] == {"epochs": 3, "init_kl_coef": 0.1}
+    assert content["recipe"][2]["arguments"] == {"model": "gpt2", "method.init_kl_coef": 0.1, "train.epochs": 3}
+    assert re.findall(r"\| ppo \| (.*) \| (.*) \|", markdown) == [("epochs", "3"), ("init\\_kl\\_coef", "0.1")]
+    assert "<dt>epochs</dt><dd>3</dd></div>\n<div><dt>init_kl_coef</dt><dd>0.1</dd>" in html
 
 
 def test_costs_are_seconds_and_the_most_memory(run):
