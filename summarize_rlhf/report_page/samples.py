@@ -3,7 +3,6 @@
 import random
 
 import numpy as np
-from scipy import stats
 
 from summarize_rlhf.report_page.material import Material
 from summarize_rlhf.report_page.numbers import Record, at, number, objects, parts
@@ -47,7 +46,7 @@ def choose(changes: list[float | None], gold: list[float | None]) -> dict[str, l
     known = [i for i, change in enumerate(changes) if change is not None]
     ranked = sorted(known, key=lambda i: changes[i])
     both = [i for i in known if gold[i] is not None]
-    rewards, golds = (np.nan_to_num(stats.zscore([values[i] for i in both])) for values in (changes, gold))
+    rewards, golds = (z_scores([values[i] for i in both]) for values in (changes, gold))
     apart = np.argsort(-abs(rewards - golds), kind="stable")
     return {
         "random": sorted(random.Random(SEED).sample(range(len(changes)), min(EACH, len(changes)))),
@@ -55,6 +54,12 @@ def choose(changes: list[float | None], gold: list[float | None]) -> dict[str, l
         "worst": ranked[:EACH],
         "parted": [both[k] for k in apart[:EACH]],
     }
+
+
+def z_scores(values: list[float]) -> np.ndarray:
+    """Return the values less their mean, in standard deviations."""
+    x = np.asarray(values, dtype=np.float64)
+    return (x - x.mean()) / (x.std() or 1.0) if len(x) else x
 
 
 def change(row: Record, first: str, second: str, *names: str) -> float | None:
