@@ -3,7 +3,6 @@
 Losses are in nats; a share lies between 0 and 1. Nothing is computed here that needs weights: see `probes.py`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Any, NamedTuple
 from summarize_rlhf import UserError
 from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.lm.adapters import weights_digest
-from summarize_rlhf.reading import reading
+from summarize_rlhf.records import STAGES, model_in, read_json, read_lines
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import split_prompt
 
-STAGES = ("sft", "rm", "ppo")
 BEST = "best_checkpoint/hf_model"  # in PPO's directory
 SHOWN = 100  # samples read of an evaluation
 OF_AN_UPDATE = {"policy/approx_kl", "policy/clipfrac", "values/values_error"}
@@ -124,7 +122,7 @@ def load(directories: Sequence[str | Path]) -> Run:
             raise UserError(
                 f"{given} holds no finished stage: no {RUN_FILE} in it, in {BEST}, or in {', '.join(STAGES)}/ below it"
             )
-        evaluation |= read_json(given / "inference/evaluation.json")
+        evaluation |= read_json(given / "inference/evaluation.json") or {}
     run = Run(**{stage: READERS[stage](directory) for stage, directory in found.items()})
     if run.rm is not None and run.sft is not None:
         run.rm.sft = weights_digest(run.sft.directory)
@@ -135,11 +133,8 @@ def load(directories: Sequence[str | Path]) -> Run:
 
 def record_of(directory: Path) -> dict[str, Any]:
     """Return what the run.json of a stage's directory says: for PPO that of its best policy, else of its last one."""
-    checkpoints = sorted(directory.glob(f"checkpoint_*/hf_model/{RUN_FILE}"), key=lambda file: file.stat().st_mtime)
-    for file in (directory / RUN_FILE, directory / BEST / RUN_FILE, *reversed(checkpoints)):
-        if record := read_json(file):
-            return record
-    return {}
+    model = model_in(directory)
+    return read_json(model / RUN_FILE) if model else {}
 
 
 def stage_of(directory: Path) -> str | None:
@@ -185,7 +180,7 @@ def read_rm(directory: Path) -> RM:
         accuracies=[row["eval_accuracy"] for row in lines if "eval_accuracy" in row],
         eval_pairs=record.get("data", {}).get("test", {}).get("rows"),
         trained_from=record.get("settings", {}).get("model"),
-        card=read_json(directory / "card.json"),
+        card=read_json(directory / "card.json") or {},
     )
 
 
@@ -236,23 +231,6 @@ def dotted(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return an object, or {} where there is no such file. Raises `UserError` for one that cannot be read."""
-    if not path.is_file():
-        return {}
-    with reading(path, "record"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file, or nothing where there is none. Raises `UserError` as `read_json`."""
-    if not path.is_file():
-        return []
-    with reading(path, "log"):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def late(values: Sequence[float]) -> float:

@@ -2,6 +2,6 @@
 
     python -m summarize_rlhf.report_page results/quickstart/seed_1
 
-`material` finds and reads what the stages and tables left, `facts` says what it means in plain numbers, `plots` draws
-them, `page` writes the files. Whatever is missing leaves its section out, with the command that would fill it.
+`material` reads what the stages and tables left, `facts` gathers what the page shows of it, the templates write it with
+`plots` drawn in between. Whatever is missing leaves its section out, with the command that would fill it.
 """

@@ -1,9 +1,12 @@
-"""Numbers out of files that others wrote, and how the pages write them."""
+"""Figures out of files that others wrote, and how the pages write them."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 PERCENT = "\u00a0%"  # on the number's line
+FORMS = {"percent": (100, ".1f"), "points": (100, ".0f"), "signed": (1, "+.2f"), "share": (1, ".3f")}  # times, digits
+Record = dict[str, Any]
 Estimate = dict[str, float | None]
 
 
@@ -20,52 +23,74 @@ def estimate(value: Any) -> Estimate | None:
     return None if found["value"] is None else found
 
 
-def parts(record: Any, name: str) -> dict[str, Any]:
-    """Return a section of a record, empty where it is missing or no section."""
-    section = record.get(name) if isinstance(record, dict) else None
-    return section if isinstance(section, dict) else {}
+def at(record: Any, *path: str) -> Any:
+    """Return what lies at a path of names in a record, None where it leads nowhere."""
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
 
 
-def rows(record: Any, name: str) -> list[dict[str, Any]]:
-    """Return the objects in a list of a record, none where it is missing or no list."""
-    found = record.get(name) if isinstance(record, dict) else None
+def parts(record: Any, *path: str) -> Record:
+    """Return a section of a record, empty where there is none."""
+    found = at(record, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def objects(record: Any, *path: str) -> dict[str, Record]:
+    """Return the objects in a section of a record, by name."""
+    return {name: value for name, value in parts(record, *path).items() if isinstance(value, dict)}
+
+
+def rows(record: Any, *path: str) -> list[Record]:
+    """Return the objects in a list of a record, none where there is no list."""
+    found = at(record, *path)
     return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
-def written(value: float | None, form: str = "plain") -> str:
-    """Write a number for people: "signed" +1.20, "share" 0.412, "percent" 71 %, "points" 7, "plain" 26.4, 1,204.
+def table(measures: Sequence[tuple[str, str, Sequence[str]]], columns: Iterable[Record]) -> list[Record]:
+    """Return `title`, `form` and the columns' estimates (`cells`) of each measure (title, form, path) that one has."""
+    found = [
+        {"title": title, "form": form, "cells": [estimate(at(column, *path)) for column in columns]}
+        for title, form, path in measures
+    ]
+    return [row for row in found if any(row["cells"])]
 
-    What is missing is a dash.
+
+def reach(estimates: Iterable[Estimate]) -> float:
+    """Return how far from 0 estimates and their bounds come, for bars on one scale."""
+    return max((abs(x) for found in estimates for x in found.values() if x is not None), default=0) or 1
+
+
+def written(value: Any, form: str = "plain") -> str:
+    """Write a number for people: "signed" +1.20, "share" 0.412, "percent" 71.4 %, "points" 7, "plain" 26.4, 1,204.
+
+    What is no number is a dash.
 
     >>> written(0.714, "percent"), written(-0.5, "signed"), written(1204), written(1e-5), written(None)
     ('71.4\xa0%', '−0.50', '1,204', '1e−05', '–')
     """
+    value = number(value)
     if value is None:
         return "–"
-    if form == "percent":
-        text = f"{100 * value:.1f}{PERCENT}"
-    elif form == "points":
-        text = f"{100 * value:.0f}"
-    elif form == "signed":
-        text = f"{value:+.2f}"
-    elif form == "share":
-        text = f"{value:.3f}"
-    elif isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
+    if form in FORMS:
+        times, digits = FORMS[form]
+        text = f"{times * value:{digits}}{PERCENT if form == 'percent' else ''}"
+    elif isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
         text = f"{int(value):,}"
     else:
         text = f"{value:.2f}" if 0.1 <= abs(value) < 1e6 else f"{value:.3g}"
     return text.replace("-", "−")
 
 
-def interval(found: Estimate | None, form: str = "plain") -> str:
+def interval(value: Any, form: str = "plain") -> str:
     """Write the bounds of an estimate, "1.20 to 1.80"; nothing where they are not known."""
-    if found is None or found.get("low") is None or found.get("high") is None:
+    found = estimate(value)
+    if found is None or None in found.values():
         return ""
-    low, high = (written(found[name], form).removesuffix(PERCENT) for name in ("low", "high"))
-    return f"{low} to {high}{PERCENT if form == 'percent' else ''}"
+    return f"{written(found['low'], form).removesuffix(PERCENT)} to {written(found['high'], form)}"
 
 
-def with_interval(found: Estimate | None, form: str = "plain") -> str:
+def with_interval(value: Any, form: str = "plain") -> str:
     """Write an estimate and its bounds: "1.50 (1.20 to 1.80)"."""
-    bounds = interval(found, form)
-    return written(found and found["value"], form) + (f" ({bounds})" if bounds else "")
+    bounds = interval(value, form)
+    return written(at(estimate(value), "value"), form) + (f" ({bounds})" if bounds else "")

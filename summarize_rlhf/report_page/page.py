@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.reading import printable
-from summarize_rlhf.report_page import plots
-from summarize_rlhf.report_page.facts import FILLS, facts
+from summarize_rlhf.report_page import numbers, plots
+from summarize_rlhf.report_page.facts import facts
 from summarize_rlhf.report_page.material import find
-from summarize_rlhf.report_page.numbers import interval, with_interval, written
 from summarize_rlhf.report_page.verdict import title
 from summarize_rlhf.run.files import write_files
 
@@ -24,15 +23,20 @@ HERE = Path(__file__).resolve().parent
 FILES = ("report.html", "report.md", "report.json")
 
 
-def write_report(directories: Sequence[Path], output_dir: Path) -> dict[str, Any]:
-    """Write the page of what `directories` hold, all files or none, and return what it says.
+def write_report(directories: Sequence[Path], output_dir: Path) -> None:
+    """Write the page of what `directories` hold, all files or none.
 
-    Raises `UserError` where nothing is there or a file is damaged.
+    Nothing on it asks for a network, and no text of a run is taken for HTML or Markdown. Raises `UserError` where
+    nothing is there or a file is damaged.
     """
-    known = facts(find(directories))
-    texts = (html(known), markdown(known), json.dumps(known, indent=1, allow_nan=False) + "\n")
+    known = json.loads(json.dumps(facts(find(directories))), parse_constant=lambda name: None)  # NaN and infinities
+    script, style = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("report.js", "report.css"))
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html = environment(autoescape=True).get_template("report.html.jinja")
+    markdown = environment(autoescape=False).get_template("report.md.jinja")
+    page = html.render(known, script=script, script_sha256=sha256, style=style)
+    texts = (page, markdown.render(known), json.dumps(known, indent=1, allow_nan=False) + "\n")
     write_files(output_dir, dict(zip(FILES, texts, strict=True)))
-    return known
 
 
 def home_of(directory: Path) -> Path:
@@ -40,36 +44,15 @@ def home_of(directory: Path) -> Path:
     return directory.resolve().parent if (directory / RUN_FILE).is_file() else directory
 
 
-def html(known: dict[str, Any]) -> str:
-    """Return the page. Nothing in it asks for a network, and no text of a run is taken for HTML."""
-    script = (HERE / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    plane, card = known["plane"], known["card"]
-    drawn = {
-        "curves": [[plots.curve(stage["name"], plot) for plot in stage["curves"]] for stage in known["curves"]],
-        "planes": list(filter(None, (plots.plane(plane, height) for height in ("reward", "gold")))) if plane else [],
-        "reliability": plots.reliability(card["bins"]) if card and card["bins"] else None,
-    }
-    style = Markup((HERE / "report.css").read_text(encoding="utf-8"))
-    template = environment(autoescape=True).get_template("report.html.jinja")
-    return template.render(known, drawn=drawn, script=Markup(script), script_sha256=digest, style=style)
-
-
-def markdown(known: dict[str, Any]) -> str:
-    """Return the same as Markdown, where a text of a run stands in a block of code."""
-    return environment(autoescape=False).get_template("report.md.jinja").render(known)
-
-
 def environment(autoescape: bool) -> Environment:
+    """Return what both templates are rendered with: figures out of records, as `numbers` reads and writes them."""
     made = Environment(
-        loader=FileSystemLoader(HERE), autoescape=autoescape, undefined=StrictUndefined, finalize=shown,
+        loader=FileSystemLoader(HERE), autoescape=autoescape, finalize=shown,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.globals["fills"] = FILLS
-    made.filters |= {
-        "written": written, "interval": interval, "with_interval": with_interval, "model": title, "fence": fence,
-        "cell": cell,
-    }  # fmt: skip
+    names = ("number", "estimate", "parts", "objects", "rows", "table", "reach", "written", "interval", "with_interval")
+    made.filters |= {name: getattr(numbers, name) for name in names} | {"model": title, "fence": fence, "cell": cell}
+    made.globals["plots"] = plots
     return made
 
 
@@ -89,7 +72,4 @@ def fence(text: str) -> str:
 
 def cell(value: Any) -> str:
     """Return `value` for a cell of a Markdown table."""
-    text = " ".join(str(value).split())
-    for special in "\\|`*_<>[]&":
-        text = text.replace(special, f"\\{special}")
-    return text
+    return re.sub(r"[\\|`*_<>\[\]&]", r"\\\g<0>", " ".join(str(value).split()))

@@ -3,6 +3,7 @@
 
 HANDOVER = "summarize_rlhf/handover.py"
 READING = "summarize_rlhf/reading.py"
+RECORDS = "summarize_rlhf/records.py"
 INTERVALS = "summarize_rlhf/intervals.py"
 KEPT_REWARDS = "reward_model/kept_rewards.py"
 PUBLISHED_TABLES = "summarize_rlhf/lm/published_tables.py"
@@ -54,6 +55,9 @@ ROWS = [
     ("tables: always the first way", TABLES, "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [args.decoding]", "return [\"greedy\", \"sample\"] if args.decoding == \"both\" else [\"greedy\"]", "contract/test_formulas_tables.py::test_one_way_alone"),
     # intervals and divergence
     # input from outside
+    ("the oldest checkpoint for the newest", RECORDS, "key=lambda path: -int(", "key=lambda path: int(", "contract/test_records.py::test_the_model_of_a_directory_is_its_own_the_best_or_the_newest"),
+    ("a log's lines as Python splits them", RECORDS, '.split("\\n")', ".splitlines()", "contract/test_records.py::test_lines_are_objects_and_a_torn_one_is_told_or_left_out"),
+    ("a list for an object", RECORDS, "if not isinstance(content, kind):", "if False:", "contract/test_records.py::test_a_file_holds_what_is_expected_or_is_named"),
     ("a reader's error passes", READING, "    except Exception as error:\n", "    except ValueError as error:\n", "contract/test_reading.py::test_whatever_a_reader_raises_is_one_line_with_the_inputs_name"),
     ("out of memory is damage", READING, "        if is_out_of_memory(error):\n", "        if False:\n", "contract/test_reading.py::test_memory_that_does_not_suffice_is_no_damage"),
     ("memory of a CPU is damage", READING, "isinstance(error, RuntimeError | OSError) and", "isinstance(error, OSError) and", "contract/test_reading.py::test_what_torch_says_of_memory_on_a_cpu"),

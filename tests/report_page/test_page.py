@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from report_runs import NASTY, evaluation, make_run, write
+from report_runs import NASTY, evaluation, make_run, record, write
 
 from summarize_rlhf import UserError
 from summarize_rlhf.report_page import __main__ as command
@@ -85,7 +85,9 @@ def test_a_whole_run_has_every_section_and_lacks_nothing(whole):
         assert "+1.70" in text  # PPO's reward
         assert "c0ffee" in text
     assert [stage["name"] for stage in content["recipe"]] == ["sft", "rm", "ppo"]
-    assert content["recipe"][2]["main"] == {"epochs": 3, "init_kl_coef": 0.1}
+    assert content["recipe"][2]["arguments"] == {"model": "gpt2", "method.init_kl_coef": 0.1, "train.epochs": 3}
+    assert re.findall(r"\| ppo \| (.*) \| (.*) \|", markdown) == [("epochs", "3"), ("init\\_kl\\_coef", "0.1")]
+    assert "<dt>epochs</dt><dd>3</dd></div>\n<div><dt>init_kl_coef</dt><dd>0.1</dd>" in html
 
 
 def test_costs_are_seconds_and_the_most_memory(run):
@@ -191,7 +193,12 @@ def test_what_is_not_as_agreed_is_left_out(run, value):
     for name in ("posts", "models", "label", "comparisons", "best_of_n", "gain"):
         write(run / "inference/evaluation.json", evaluation(**{name: value}))
         facts(find([run]))
+    content = evaluation()
+    content["comparisons"].append(dict.fromkeys(content["comparisons"][0], value))
+    write(run / "inference/evaluation.json", content)
+    facts(find([run]))
     write(run / "inference/evaluation.json", dict.fromkeys(evaluation(), value))
+    write(run / "sft/run.json", record("sft") | {"arguments": {"betas": [value]}, "data": value, "versions": value})
     write(run / "rm/card.json", {"calibration": value, "probes": value, "rules": value, "accuracy": value})
     html, _, _ = written(run)
     assert "Summaries" in html

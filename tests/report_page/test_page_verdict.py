@@ -62,8 +62,9 @@ def test_a_mean_that_contradicts_the_win_rate_is_told(said, difference, tone, wo
     assert words in found["sentence"].replace("\u00a0", " ")
 
 
-def test_what_is_not_known_is_not_said():
-    found = verdict(run("undecided", None, win_rate=None, detectable=None))
+@pytest.mark.parametrize("unknown", [None, float("nan"), "x"])
+def test_what_is_not_known_is_not_said(unknown):
+    found = verdict(run("undecided", None, win_rate=unknown, detectable=unknown, difference=unknown))
     assert found["sentence"] == "Between PPO and SFT the reward model is undecided."
     for said in ("much better", None, ["better"]):
         assert verdict(run(str(said), None))["sentence"] == "Nothing here has been evaluated yet."
