@@ -33,7 +33,7 @@ from summarize_rlhf.tokenizer import load_tokenizer
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 FAMILIES = ("gptj", "gpt_neox", "llama", "qwen3")
-SHAPE = {"layers": 8, "width": 512, "heads": 8}  # 27 M weights
+SHAPE = {"layers": 8, "width": 768, "heads": 12}  # 60 M weights
 WORDS = "cat sister boss car moved broke lost found asked wants money house train week never again today".split()  # noqa: SIM905
 TOKENS, SUMMARY, RESPONSE = 250, 90, 16  # of a row, of a summary in words, of a response
 COMMON = {"max_length": TOKENS, "max_steps": 2, "eval_steps": 2, "report_to": "none"}
@@ -49,8 +49,10 @@ def words(rng: random.Random, count: int) -> str:
     return " ".join(rng.choices(WORDS, k=count))
 
 
-def make(folder: Path, family: str, count: int = 16, shape: dict[str, int] = SHAPE) -> None:
-    """Write `count` rows whose posts are longer than a row may be, a model, and a reward model of its size."""
+def make(
+    folder: Path, family: str, count: int = 16, shape: dict[str, int] = SHAPE, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `count` rows whose posts are longer than a row may be, and in `dtype` a model and a reward model."""
     rng = random.Random(0)
     rows = [
         {"prompt": f"SUBREDDIT: r/pets\nTITLE: {words(rng, 5)}\nPOST: {words(rng, 2 * TOKENS)}\nTL;DR:",
@@ -64,8 +66,11 @@ def make(folder: Path, family: str, count: int = 16, shape: dict[str, int] = SHA
         write_rows(folder / f"pairs/{split}.jsonl", pairs[: count if split == "train" else 4])
     workload.make(folder / "model", rows, family, **shape)
     tokenizer = load_tokenizer(folder / "model")
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+    if dtype != torch.float32:
+        model.save_pretrained(folder / "model")
     save_run(folder / "model", run_record("sft", {}, tokenizer, 0, TOKENS, {}))
-    RewardModel(AutoModelForCausalLM.from_pretrained(folder / "model").base_model).save(folder / "rm")
+    RewardModel(model.base_model).save(folder / "rm")
     tokenizer.save_pretrained(folder / "rm")
     save_run(folder / "rm", run_record("rm", {}, tokenizer, 0, TOKENS, {}))
 
@@ -90,7 +95,7 @@ def launch(stage: str, folder: Path) -> list[str]:
         start = [str(BIN / "accelerate"), "launch", "--main_process_port", free_port(), "--config_file", config]
         return [*start, script, json.dumps(values)]
     own = {
-        "sft": {"dataset": folder / "tldr", "rouge_rows": 2, "keep": "last"},
+        "sft": {"dataset": folder / "tldr", "rouge_rows": 2},
         "rm": {"dataset": folder / "pairs", "card_pairs": 0, "trunk_cache_gb": 0},
     }
     values = {"model": folder / "model", "output_dir": out, **COMMON, **own[stage]}
@@ -101,7 +106,7 @@ def launch(stage: str, folder: Path) -> list[str]:
 
 
 def peak_of(stage: str, folder: Path) -> dict[str, int]:
-    """Run the stage; return the bytes that were in use before it loaded a weight, and at most."""
+    """Run the stage; return what `stage_peak.py` wrote: bytes before it loaded a weight, and at most."""
     file = folder / f"{stage}.json"
     given = {"STAGE": stage, "PEAK": str(file), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     given |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**16)) | {"MALLOC_ARENA_MAX": "1"}
@@ -133,13 +138,13 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            make(folder, family)
+            make(folder, family, dtype=torch.bfloat16)  # in fp32 the file would stay mapped, and its pages not count
             planner = Measured(config_of(str(folder / "model")))
             for stage in chosen:
                 plan, peak = planner(setup_of(stage, folder)).host, peak_of(stage, folder)
                 measured = peak["most"] - peak["before"]
                 run = {"family": family, "stage": stage, "planned": plan.bytes, "measured": measured}
-                run |= {"ratio": plan.bytes / measured, "before": peak["before"], "kinds": plan.kinds}
+                run |= {"ratio": plan.bytes / measured, **peak, "kinds": plan.kinds}
                 found[f"{family}/{stage}"] = run | {"commit": machine["commit"]}
                 print(format_table([{k: x for k, x in run.items() if k != "kinds"}]), plan.kinds, flush=True)
                 settings = SHAPE | {"tokens": TOKENS, "batch": BATCH, "checkpointing": CHECKPOINTING}

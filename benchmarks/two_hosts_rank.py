@@ -49,7 +49,7 @@ class Meter(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self.figures["steps"].append({"seconds": time.perf_counter()} | sent() | self.collectives)
-        most = in_use("VmHWM") - self.figures["before"]
+        most = in_use("VmHWM") - self.figures["before_with_files"]
         if state.global_step == 1:
             self.figures["most_at_start"] = most
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel forgets the most so far

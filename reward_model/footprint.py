@@ -8,11 +8,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModel, PretrainedConfig
 
+from reward_model.frozen_blocks import TOKENS_ON_GPU
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
 from summarize_rlhf.lm.recomputation import require_recomputation
+from summarize_rlhf.lm.speed import CACHE_TOKENS
 
 SUMMARY = 100  # tokens of a summary, a long one: what the two texts of a pair do not share
 
@@ -26,12 +28,12 @@ def run(
     tokens: int,
     trainable_fraction: float,
     checkpointing: bool,
-    at_once: int,
+    on_cpu: bool,
 ) -> None:
     """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
 
-    A pass over the frozen blocks has `at_once` tokens. What was trained is written, a copy of it
-    in main memory, at the end.
+    The model is written at the end, from a GPU as a copy in main
+    memory.
     """
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
@@ -40,7 +42,7 @@ def run(
         cast(model, dtype)
     if checkpointing:
         require_recomputation(model, config.model_type)
-    pack = PackedPairs(0)
+    pack, at_once = PackedPairs(0), CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
     if model.depth:
         with torch.no_grad():
             model.frozen(**pack.inputs(pairs(pack, max(1, at_once // (tokens + SUMMARY)), tokens)))
@@ -51,8 +53,10 @@ def run(
         return pairwise_loss(chosen, rejected, *rows["lengths"].unbind(1), rows["start"]).sum()
 
     engine = train(model.train(), loss, deepspeed, ledger)
-    with ledger.making("weights as written, fp32", HOST):
-        fake_model(AutoModel.from_config, config)
+    if not on_cpu:
+        with ledger.making("weights as written", HOST):
+            written = [torch.empty_like(x) for x in model.parameters()]
+        del written
     del engine
 
 

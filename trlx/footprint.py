@@ -15,6 +15,8 @@ from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Batch, collate_tokens
 from trlx.trainer.ppo import loss_of
 
+CACHED = "keys, values, trunk"
+
 
 def run(
     config: PretrainedConfig,
@@ -41,38 +43,44 @@ def run(
         cast(policy, dtype)
     engine = engine_of(policy, deepspeed, ledger, fused=False)
     if policy.reference is not None:
-        for parameter in policy.reference.parameters():
-            ledger.of[parameter.untyped_storage()].kind = "reference"
+        ledger.name("reference", policy.reference.parameters())
 
     def collated(rows: int) -> Batch:
         with unset_fake_temporarily():
             return collate_tokens([[1] * prompt] * rows, [[1] * new] * rows)
 
     def collect() -> list[Tensor]:
-        """Return the trunks that the rollouts keep on the GPU."""
+        """Return the trunks that the rollouts keep on the GPU: copies, beside which those of sampling end."""
         rows = max(method.chunk_size, int(cache_bytes // bytes_of_row(model, prompt + new)))
         rows = min(rows, share)
         generation = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=0)
-        with torch.no_grad(), ledger.making("keys, values, trunk"):
+        with torch.no_grad(), ledger.making(CACHED):
             uniforms = torch.ones(rows, new, dtype=torch.float64)
             batch = DecodeBatch(
                 model, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
             )
             batch.tokens_at_once = tokens_at_once
             with batch.keeping_trunk(), ledger.making("activations"):
-                batch.draw(batch.prefill())
+                states = batch.prefill()
+                ledger.name(CACHED, [x for layer in batch.cache.layers for x in (layer.keys, layer.values)])
+                ledger.name(CACHED, [] if batch.trunk is None else [batch.trunk])
+                batch.draw(states)
                 batch.step()
                 batch.step()
-            kept = [] if batch.trunk is None else [batch.trunk[0].clone() for _ in range(share)]
-        del batch
+            sampled = [] if batch.trunk is None else [batch.trunk[0].clone() for _ in range(share)]
+        del batch, states
         score()
         at_once = collated(min(method.chunk_size, share))
-        if kept:
-            at_once = at_once._replace(trunk=torch.stack(kept[: len(at_once.tokens)]))
+        count = len(at_once.tokens)
+        with ledger.making(CACHED):
+            kept = [x.clone() for x in sampled[count:]]  # of the passes before
+        if sampled:
+            at_once = at_once._replace(trunk=torch.stack(sampled[:count]))
         ids = (at_once.tokens, at_once.prompt_lengths, at_once.responses)
         with torch.no_grad():
-            engine(*ids, 1.0, at_once.trunk, with_reference=True, keep_from=at_once.keep_from)
-        return kept
+            out = engine(*ids, 1.0, at_once.trunk, with_reference=True, keep_from=at_once.keep_from)
+        with ledger.making(CACHED):
+            return kept + ([] if out.trunk is None else [out.trunk[0].clone() for _ in range(count)])
 
     def update(kept: list[Tensor]) -> None:
         batch = collated(min(options.minibatch_size or options.batch_size, share))
@@ -93,6 +101,6 @@ def run(
         for _ in range(deepspeed["gradient_accumulation_steps"]):
             update(kept)
     del kept
-    with ledger.making("weights as written", HOST):  # the state that Accelerate clones, and the model's as bytes
-        written = [torch.empty_like(p) for p in [*policy.parameters(), *model.parameters()]]
+    with ledger.making("weights as written", HOST):  # Accelerate clones the whole policy's
+        written = [torch.empty_like(x) for x in policy.state_dict().values()]
     del written

@@ -9,7 +9,7 @@ Where a step would look at a number, it finds 1: a norm is finite, and each mask
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -91,6 +91,12 @@ class Ledger(TorchDispatchMode):
         self.note(tensor)
         self.of[tensor.untyped_storage()].place = place
         return tensor
+
+    def name(self, kind: str, tensors: Iterable[Tensor]) -> None:
+        """Say what some tensors are for, from their birth on."""
+        for tensor in tensors:
+            self.note(tensor)
+            self.of[tensor.untyped_storage()].kind = kind
 
     def name_what_stays(self, was: str, kind: str) -> None:
         """Give what is still there of the kind `was` another name."""
@@ -216,6 +222,5 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: b
             make_buckets()
 
     engine.optimizer.setup_buckets = buckets
-    for parameter in model.parameters():
-        ledger.of[parameter.untyped_storage()].kind = "weights"
+    ledger.name("weights", model.parameters())
     return engine

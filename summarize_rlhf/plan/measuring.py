@@ -104,7 +104,6 @@ def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
 def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
     """Run the stage's step, as it runs on GPUs or without."""
     from reward_model import footprint as rm
-    from reward_model.frozen_blocks import TOKENS_ON_GPU
     from sft import footprint as sft
     from summarize_rlhf.lm.decoding import CACHE_BYTES_ON_CPU, SHARE_OF_GPU_FOR_CACHE
     from summarize_rlhf.lm.precision import DTYPES
@@ -115,9 +114,8 @@ def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
     if setup.stage == "sft":
         sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing)
     elif setup.stage == "rm":
-        at_once = CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
         fraction = setup.trainable_fraction
-        rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, fraction, setup.checkpointing, at_once)
+        rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, fraction, setup.checkpointing, on_cpu)
     else:
         score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
         if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:
