@@ -12,7 +12,9 @@ from reward_model.frozen_blocks import TOKENS_ON_GPU
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
+from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.lora import LoraArguments, add_lora
 from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 
@@ -29,6 +31,7 @@ def run(
     trainable_fraction: float,
     checkpointing: bool,
     on_cpu: bool,
+    lora: LoraArguments,
 ) -> None:
     """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
 
@@ -38,6 +41,9 @@ def run(
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
         model.freeze(trainable_fraction)
+        if lora.lora_r:
+            top = decoder_blocks(model.transformer)[model.depth :] if model.depth else None
+            add_lora(model.transformer, lora, 0, "base", top)
     with ledger.making("weights"):
         cast(model, dtype)
     if checkpointing:
@@ -53,11 +59,12 @@ def run(
         return pairwise_loss(chosen, rejected, *rows["lengths"].unbind(1), rows["start"]).sum()
 
     engine = train(model.train(), loss, deepspeed, ledger)
-    if not on_cpu:
-        with ledger.making("weights as written", HOST):
-            written = [torch.empty_like(x) for x in model.parameters()]
-        del written
-    del engine
+    with ledger.making("weights as written", HOST):
+        kept = [x for x in model.parameters() if x.requires_grad or not lora.lora_r]
+        written = [torch.empty_like(x) for x in kept if lora.lora_r or not on_cpu]
+        if lora.merge_adapter:
+            written.append(fake_model(AutoModel.from_config, config))
+    del written, engine
 
 
 def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from sft.loss import SupervisedLM
 from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.lora import LoraArguments, add_lora
 
 
 def run(
@@ -17,6 +18,7 @@ def run(
     batch: int,
     tokens: int,
     checkpointing: bool,
+    lora: LoraArguments,
 ) -> None:
     """Load as `main` does, and train on micro-batches of `batch` rows of `tokens` tokens, each of them supervised.
 
@@ -24,6 +26,8 @@ def run(
     """
     with ledger.making("weights as loaded, fp32", HOST):
         model = fake_model(AutoModelForCausalLM.from_config, config)
+        if lora.lora_r:
+            add_lora(model, lora, 0, "base")
     with ledger.making("weights"):
         supervised = cast(SupervisedLM(model).train(), dtype)
     if checkpointing:
@@ -31,5 +35,7 @@ def run(
     ids = torch.ones(batch, tokens, dtype=torch.long)
     engine = train(supervised, lambda engine: engine(input_ids=ids, labels=ids)["loss"], deepspeed, ledger)
     with ledger.making("weights as written", HOST):
-        written = [torch.empty_like(x) for x in model.parameters()]
+        written = [torch.empty_like(x) for x in model.parameters() if x.requires_grad]
+        if lora.merge_adapter:
+            written.append(fake_model(AutoModelForCausalLM.from_config, config))
     del written, engine

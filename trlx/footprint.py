@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfi
 from summarize_rlhf.lm.decoding import DecodeBatch, bytes_of_row
 from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model
 from trlx.data.configs import TRLConfig
+from trlx.models import lora
 from trlx.models.policy import PolicyWithValueHead
 from trlx.pipeline.rollouts import Batch, collate_tokens
 from trlx.trainer.ppo import loss_of
@@ -38,6 +39,8 @@ def run(
     prompt = options.seq_length - new
     with ledger.making("weights as loaded, fp32", HOST):
         model = fake_model(AutoModelForCausalLM.from_config, config)
+        if settings.model.peft_config is not None:
+            model = lora.add(model, settings.model.peft_config)
         policy = PolicyWithValueHead(model, settings.model.num_layers_unfrozen, method.num_value_layers_unfrozen)
     with ledger.making("weights"):
         cast(policy, dtype)
@@ -51,13 +54,13 @@ def run(
 
     def collect() -> list[Tensor]:
         """Return the trunks that the rollouts keep on the GPU: copies, beside which those of sampling end."""
-        rows = max(method.chunk_size, int(cache_bytes // bytes_of_row(model, prompt + new)))
+        rows = max(method.chunk_size, int(cache_bytes // bytes_of_row(policy.causal_lm, prompt + new)))
         rows = min(rows, share)
         generation = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=0)
         with torch.no_grad(), ledger.making(CACHED):
             uniforms = torch.ones(rows, new, dtype=torch.float64)
             batch = DecodeBatch(
-                model, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
+                policy.causal_lm, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
             )
             batch.tokens_at_once = tokens_at_once
             with batch.keeping_trunk(), ledger.making("activations"):

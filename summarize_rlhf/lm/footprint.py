@@ -127,7 +127,7 @@ def fake_model(make: Callable[[PretrainedConfig], nn.Module], config: Pretrained
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Cast a module's weights, as DeepSpeed does, which cannot do it to fake ones; it then finds it done."""
+    """Cast a module's weights, as DeepSpeed does, which cannot do it to fake ones (`on_fake_tensors`)."""
     made: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, old in part._parameters.items():
@@ -136,8 +136,6 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
                     made[id(old)] = nn.Parameter(torch.empty_like(old, dtype=dtype), requires_grad=old.requires_grad)
                     made[id(made[id(old)])] = made[id(old)]
                 part._parameters[name] = made[id(old)]
-    for name in ("to", "bfloat16", "half"):
-        setattr(module, name, lambda *_, **__: module)
     return module
 
 
@@ -156,10 +154,16 @@ def processes(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_fake_tensors() -> Iterator[Ledger]:
-    """Run on fake tensors, and keep a ledger of them."""
-    ledger = Ledger()
-    with FakeTensorMode(allow_non_fake_inputs=True), ledger:
-        yield ledger
+    """Run on fake tensors, and keep a ledger of them. Modules stay as they are: to move or cast fake ones fails."""
+    ledger, moves = Ledger(), {name: getattr(nn.Module, name) for name in ("to", "bfloat16", "half")}
+    for name in moves:
+        setattr(nn.Module, name, lambda module, *_, **__: module)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), ledger:
+            yield ledger
+    finally:
+        for name, move in moves.items():
+            setattr(nn.Module, name, move)
 
 
 class Footprint(NamedTuple):
@@ -201,6 +205,7 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: b
     stage_1_and_2.is_invalid_grad_norm = lambda norm: False  # it looks at numbers, as overflow checks do
     accelerator = get_accelerator()
     accelerator.available_memory = lambda *_: 0  # else more is flattened on a device with room for it, for a moment
+    accelerator.is_fp16_supported = lambda: True  # as on the GPU that is planned for
     offloaded = "offload_optimizer" in config["zero_optimization"]
     accelerator.pin_memory = lambda tensor, *_, **__: ledger.move(tensor, HOST)
     fit_buckets(config, model)

@@ -13,7 +13,7 @@ from transformers import AutoConfig, GPTJConfig, PretrainedConfig
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import from_hub
 from summarize_rlhf.plan.advice import GB
-from summarize_rlhf.plan.setups import ELSEWHERE, FILES, Setup
+from summarize_rlhf.plan.setups import ELSEWHERE, FILES, LORA, Setup, peft_config
 from summarize_rlhf.reading import reading
 from summarize_rlhf.versions import ROOT
 
@@ -106,16 +106,18 @@ def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
     from reward_model import footprint as rm
     from sft import footprint as sft
     from summarize_rlhf.lm.decoding import CACHE_BYTES_ON_CPU, SHARE_OF_GPU_FOR_CACHE
+    from summarize_rlhf.lm.lora import LoraArguments
     from summarize_rlhf.lm.precision import DTYPES
     from summarize_rlhf.lm.speed import CACHE_TOKENS
     from trlx import footprint as ppo
 
     dtype, deepspeed, on_cpu = DTYPES[setup.precision], deepspeed_of(setup), setup.size is None
+    lora = LoraArguments(**{name: getattr(setup, name) for name in LORA})
     if setup.stage == "sft":
-        sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing)
+        sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing, lora)
     elif setup.stage == "rm":
-        fraction = setup.trainable_fraction
-        rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, fraction, setup.checkpointing, on_cpu)
+        fraction, rows = setup.trainable_fraction, (setup.batch, setup.tokens)
+        rm.run(config, dtype, deepspeed, ledger, *rows, fraction, setup.checkpointing, on_cpu, lora)
     else:
         score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
         if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:
@@ -134,4 +136,7 @@ def ppo_settings(setup: Setup):
     from trlx_gptj_text_summarization import config
 
     train = {"minibatch_size": setup.batch, "gradient_checkpointing": setup.checkpointing, "seq_length": setup.tokens}
-    return TRLConfig.update(config.evolve(train=train), json.loads(setup.overrides))
+    overrides = json.loads(setup.overrides)
+    if setup.lora_r:
+        overrides["model.peft_config"] = peft_config(setup)
+    return TRLConfig.update(config.evolve(train=train), overrides)
