@@ -13,10 +13,11 @@ from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.families import decoder_blocks
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train, written
 from summarize_rlhf.lm.lora import LoraArguments, add_lora
 from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.run.zero3 import gathered_model, is_spread
 
 SUMMARY = 100  # tokens of a summary, a long one: what the two texts of a pair do not share
 
@@ -60,11 +61,13 @@ def run(
 
     engine = train(model.train(), loss, deepspeed, ledger)
     with ledger.making("weights as written", HOST):
-        kept = [x for x in model.parameters() if x.requires_grad or not lora.lora_r]
-        written = [torch.empty_like(x) for x in kept if lora.lora_r or not on_cpu]
-        if lora.merge_adapter:
-            written.append(fake_model(AutoModel.from_config, config))
-    del written, engine
+        copied = bool(lora.lora_r) or not on_cpu or is_spread(model)
+        kept = written(x for x in model.parameters() if copied and (x.requires_grad or not lora.lora_r))
+        whole = fake_model(AutoModel.from_config, config) if lora.merge_adapter else None
+    del kept, whole
+    with gathered_model(engine):  # for the card: of what ZeRO-3 has partitioned everything
+        pass
+    del engine
 
 
 def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:

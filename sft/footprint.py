@@ -6,8 +6,9 @@ import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from sft.loss import SupervisedLM
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train, written
 from summarize_rlhf.lm.lora import LoraArguments, add_lora
+from summarize_rlhf.run.zero3 import gathered_model
 
 
 def run(
@@ -35,7 +36,9 @@ def run(
     ids = torch.ones(batch, tokens, dtype=torch.long)
     engine = train(supervised, lambda engine: engine(input_ids=ids, labels=ids)["loss"], deepspeed, ledger)
     with ledger.making("weights as written", HOST):
-        written = [torch.empty_like(x) for x in model.parameters() if x.requires_grad]
-        if lora.merge_adapter:
-            written.append(fake_model(AutoModelForCausalLM.from_config, config))
-    del written, engine
+        kept = written(x for x in model.parameters() if x.requires_grad)
+        whole = fake_model(AutoModelForCausalLM.from_config, config) if lora.merge_adapter else None
+    del kept, whole
+    with gathered_model(engine):  # for summaries: of what ZeRO-3 has partitioned everything
+        pass
+    del engine

@@ -9,7 +9,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig
 
 from summarize_rlhf.lm.decoding import DecodeBatch, bytes_of_row
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, engine_of, fake_model, held, written
+from summarize_rlhf.run.zero3 import gathered_model
 from trlx.data.configs import TRLConfig
 from trlx.models import lora
 from trlx.models.policy import PolicyWithValueHead
@@ -46,7 +47,7 @@ def run(
         cast(policy, dtype)
     engine = engine_of(policy, deepspeed, ledger, fused=False)
     if policy.reference is not None:
-        ledger.name("reference", policy.reference.parameters())
+        ledger.name("reference", held(policy.reference))
 
     def collated(rows: int) -> Batch:
         with unset_fake_temporarily():
@@ -59,11 +60,10 @@ def run(
         generation = GenerationConfig(max_new_tokens=new, do_sample=True, top_k=0, eos_token_id=0)
         with torch.no_grad(), ledger.making(CACHED):
             uniforms = torch.ones(rows, new, dtype=torch.float64)
-            batch = DecodeBatch(
-                policy.causal_lm, generation, [[1] * prompt] * rows, uniforms, method.chunk_size, policy.trunk_depth
-            )
+            prompts = [[1] * prompt] * rows
+            batch = DecodeBatch(policy.causal_lm, generation, prompts, uniforms, method.chunk_size, policy.trunk_depth)
             batch.tokens_at_once = tokens_at_once
-            with batch.keeping_trunk(), ledger.making("activations"):
+            with batch.keeping_trunk(), ledger.making("activations"), gathered_model(engine):
                 states = batch.prefill()
                 ledger.name(CACHED, [x for layer in batch.cache.layers for x in (layer.keys, layer.values)])
                 ledger.name(CACHED, [] if batch.trunk is None else [batch.trunk])
@@ -105,5 +105,5 @@ def run(
             update(kept)
     del kept
     with ledger.making("weights as written", HOST):  # Accelerate clones the whole policy's
-        written = [torch.empty_like(x) for x in policy.state_dict().values()]
-    del written
+        state = written(policy.state_dict(keep_vars=True).values())
+    del state

@@ -41,14 +41,17 @@ def prepare() -> None:
 def deepspeed_of(setup: Setup) -> dict[str, Any]:
     """Return the stage's DeepSpeed configuration in `setup`, with the batch that its launch would give.
 
-    Raises `UserError` for ZeRO-3, which fake processes cannot do, and without ZeRO.
+    Raises `UserError` without ZeRO, and where weights are offloaded.
     """
     from summarize_rlhf.lm.precision import DTYPES
-    from summarize_rlhf.run.deepspeed_config import deepspeed_config
+    from summarize_rlhf.run.deepspeed_config import deepspeed_config, sections_of
 
-    config = deepspeed_config(setup.file or ROOT / FILES[setup.stage], DTYPES[setup.precision])
-    if config["zero_optimization"].get("stage", 0) not in (1, 2):
-        raise UserError("the planner knows ZeRO-1 and ZeRO-2")
+    file = setup.file or ROOT / FILES[setup.stage]
+    config = deepspeed_config(file, DTYPES[setup.precision])
+    if config["zero_optimization"].get("stage", 0) not in (1, 2, 3):
+        raise UserError("the planner knows ZeRO-1, 2 and 3")
+    if setup.size is not None and "offload_param" in sections_of(file)["zero_optimization"]:
+        raise UserError("the planner knows no offload_param")
     if setup.offload and setup.size is not None:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     else:

@@ -87,14 +87,20 @@ def flags(setup: Setup) -> dict[str, Any]:
         named["deepspeed_config"] = setup.file or WITHOUT_OFFLOAD[setup.stage]
     if setup.lora_r:
         named |= {name: x for name in LORA if (x := getattr(setup, name))}
+        if setup.lora_target_modules:
+            named["lora_target_modules"] = ",".join(targets_of(setup))
     return named
 
 
 def peft_config(setup: Setup) -> dict[str, Any]:
     """Return stage 3's `model.peft_config` of an adapter as stages 1 and 2 describe it."""
-    targets = setup.lora_target_modules
     given = {"peft_type": "LORA", "r": setup.lora_r, "lora_dropout": setup.lora_dropout}
-    return given | ({"target_modules": [name.strip() for name in targets.split(",")]} if targets else {})
+    return given | ({"target_modules": targets_of(setup)} if setup.lora_target_modules else {})
+
+
+def targets_of(setup: Setup) -> list[str]:
+    """Return the layers that get an adapter, by the ends of their names."""
+    return [name.strip() for name in setup.lora_target_modules.split(",")]
 
 
 def command(model: str, setup: Setup) -> str:
