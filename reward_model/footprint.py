@@ -1,5 +1,6 @@
 """Memory of stage 2, and of its model where stage 3 scores: run on fake tensors (summarize_rlhf/lm/footprint.py)."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,7 @@ def judge(
     config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int
 ) -> Callable[[], None]:
     """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
+    config = copy.deepcopy(config)  # `from_config` writes the dtype into it
     with ledger.making("reward model"):
         model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
 
