@@ -246,9 +246,10 @@ def peaks() -> str:
     ]
     near = sum(abs(run["ratio"] - 1) <= 0.1 for run in record["runs"])
     machine = record["machine"]
+    commits = " and ".join(dict.fromkeys(f"`{run['commit'][:10]}`" for run in record["runs"]))
     return (
         f"{format_table(rows)}\n\n{near} of {len(rows)} within 10 %. {machine['hardware']}, fp32; "
-        f"`{record['command']}`; commit `{machine['commit'][:10]}`; torch {machine['versions']['torch']}, deepspeed "
+        f"`{record['command']}`; commit {commits}; torch {machine['versions']['torch']}, deepspeed "
         f"{machine['versions']['deepspeed']}. Raw file: [peaks](docs/results/scale/peaks.json)."
     )
 
