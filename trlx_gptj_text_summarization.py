@@ -43,6 +43,7 @@ from summarize_rlhf.run.values import check_bounds, check_given, of_type
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 from trlx.data.checks import check_config
+from trlx.data.configs import plain
 from trlx.data.default_configs import (
     ModelConfig,
     OptimizerConfig,
@@ -153,14 +154,15 @@ def reward_device(policy: torch.device, processes: int) -> torch.device:
 
 
 def check_fits(config: TRLConfig, task: Task, device: torch.device) -> None:
-    """Raise `UserError` where the run will not fit into memory. Adapters and runs without DeepSpeed are not planned."""
+    """Raise `UserError` where the run will not fit into memory. Runs without DeepSpeed are not planned."""
     file, train, method = deepspeed_file(), config.train, config.method
-    if file is None or config.model.peft_config is not None:
+    if file is None:
         return
     dtype, batch = training_dtype(train.precision), train.minibatch_size or train.batch_size
     has_config = (Path(task.reward_model) / "config.json").is_file()
     spare = reward_device(device, world_size()) != device
     decisive = {"model.num_layers_unfrozen": config.model.num_layers_unfrozen}
+    decisive["model.peft_config"] = plain(config.model.peft_config)
     for name in ("num_rollouts", "chunk_size", "gen_kwargs", "num_value_layers_unfrozen"):
         decisive[f"method.{name}"] = getattr(method, name)
     check_memory(

@@ -59,7 +59,7 @@ class Meter:
     def end_of(self, phase: str) -> None:
         """Note that a step ("update"), or a collection of rollouts, has just ended."""
         self.figures["steps"].append({"phase": phase, "seconds": time.perf_counter()} | sent() | self.collectives)
-        most = in_use("VmHWM") - self.figures["before"]
+        most = in_use("VmHWM") - self.figures["before_with_files"]
         if phase == "update" and "most_at_start" not in self.figures:
             self.figures["most_at_start"] = most
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the kernel forgets the most so far

@@ -119,7 +119,8 @@ def model_config(family: str = "gptj", layers: int = 8, width: int = 256, heads:
     if family == "llama":
         return LlamaConfig(intermediate_size=8 * width // 3, **common)
     if family == "qwen3":
-        return Qwen3Config(intermediate_size=8 * width // 3, head_dim=width // heads, **common)
+        own = {"head_dim": width // heads, "num_key_value_heads": heads}
+        return Qwen3Config(intermediate_size=8 * width // 3, **own, **common)
     raise ValueError(f"no shape for the family {family!r}; known: gptj, gpt2, gpt_neox, llama, qwen3")
 
 

@@ -246,18 +246,20 @@ def peaks() -> str:
     rows = [
         {
             "family": run["family"],
-            "stage": run["stage"],
+            "stage": run["stage"] + (", ZeRO-3 on 2 processes" if run["zero_3"] else ""),
             "planned, MB": f"{run['planned'] / 1e6:.0f}",
             "measured, MB": f"{run['measured'] / 1e6:.0f}",
             "planned / measured": f"{run['ratio']:.2f}",
+            "with pages of files, MB": f"{(run['most_with_files'] - run['before_with_files']) / 1e6:.0f}",
         }
         for run in record["runs"]
     ]
     near = sum(abs(run["ratio"] - 1) <= 0.1 for run in record["runs"])
     machine = record["machine"]
+    commits = " and ".join(dict.fromkeys(f"`{run['commit'][:10]}`" for run in record["runs"]))
     return (
-        f"{format_table(rows)}\n\n{near} of {len(rows)} within 10 %. One process of {machine['hardware']}, fp32; "
-        f"`{record['command']}`; commit `{machine['commit'][:10]}`; torch {machine['versions']['torch']}, deepspeed "
+        f"{format_table(rows)}\n\n{near} of {len(rows)} within 10 %. {machine['hardware']}, fp32; "
+        f"`{record['command']}`; commit {commits}; torch {machine['versions']['torch']}, deepspeed "
         f"{machine['versions']['deepspeed']}. Raw file: [peaks](docs/results/scale/peaks.json)."
     )
 

@@ -1,5 +1,6 @@
 """Memory of stage 2, and of its model where stage 3 scores: run on fake tensors (summarize_rlhf/lm/footprint.py)."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModel, PretrainedConfig
 
+from reward_model.frozen_blocks import TOKENS_ON_GPU
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train
+from summarize_rlhf.lm.families import decoder_blocks
+from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train, written
+from summarize_rlhf.lm.lora import LoraArguments, add_lora
 from summarize_rlhf.lm.recomputation import require_recomputation
+from summarize_rlhf.lm.speed import CACHE_TOKENS
+from summarize_rlhf.run.zero3 import gathered_model, is_spread
 
 SUMMARY = 100  # tokens of a summary, a long one: what the two texts of a pair do not share
 
@@ -26,21 +32,25 @@ def run(
     tokens: int,
     trainable_fraction: float,
     checkpointing: bool,
-    at_once: int,
+    on_cpu: bool,
+    lora: LoraArguments,
 ) -> None:
     """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
 
-    A pass over the frozen blocks has `at_once` tokens. What was trained is written, a copy of it
-    in main memory, at the end.
+    The model is written at the end, from a GPU as a copy in main
+    memory.
     """
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
         model.freeze(trainable_fraction)
+        if lora.lora_r:
+            top = decoder_blocks(model.transformer)[model.depth :] if model.depth else None
+            add_lora(model.transformer, lora, 0, "base", top)
     with ledger.making("weights"):
         cast(model, dtype)
     if checkpointing:
         require_recomputation(model, config.model_type)
-    pack = PackedPairs(0)
+    pack, at_once = PackedPairs(0), CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
     if model.depth:
         with torch.no_grad():
             model.frozen(**pack.inputs(pairs(pack, max(1, at_once // (tokens + SUMMARY)), tokens)))
@@ -51,8 +61,13 @@ def run(
         return pairwise_loss(chosen, rejected, *rows["lengths"].unbind(1), rows["start"]).sum()
 
     engine = train(model.train(), loss, deepspeed, ledger)
-    with ledger.making("weights as written, fp32", HOST):
-        fake_model(AutoModel.from_config, config)
+    with ledger.making("weights as written", HOST):
+        copied = bool(lora.lora_r) or not on_cpu or is_spread(model)
+        kept = written(x for x in model.parameters() if copied and (x.requires_grad or not lora.lora_r))
+        whole = fake_model(AutoModel.from_config, config) if lora.merge_adapter else None
+    del kept, whole
+    with gathered_model(engine):  # for the card: of what ZeRO-3 has partitioned everything
+        pass
     del engine
 
 
@@ -67,6 +82,7 @@ def judge(
     config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int
 ) -> Callable[[], None]:
     """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
+    config = copy.deepcopy(config)  # `from_config` writes the dtype into it
     with ledger.making("reward model"):
         model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
 

@@ -38,7 +38,7 @@ from summarize_rlhf.handover import check_handover, run_record, save_run
 from summarize_rlhf.hub import is_local
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.lm.families import decoder_blocks
-from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
+from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, planned_lora, save_adapter
 from summarize_rlhf.lm.memory_check import check_memory
 from summarize_rlhf.lm.model_directory import write_model
 from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
@@ -224,12 +224,12 @@ def main() -> None:
         if first:
             hub.push(args.output_dir, repo)
         return
-    if args.plan and not args.lora_r:
+    if args.plan:
         check_memory(
             "rm", source, dtype, training.deepspeed["zero_optimization"],
             tokens=2 * args.per_device_train_batch_size * args.max_length, batch=args.per_device_train_batch_size,
             max_length=args.max_length, gradient_checkpointing=args.gradient_checkpointing,
-            deepspeed_config=args.deepspeed_config, trainable_fraction=args.trainable_fraction,
+            deepspeed_config=args.deepspeed_config, trainable_fraction=args.trainable_fraction, **planned_lora(args),
         )  # fmt: skip
     encoded = {
         split: encode_comparisons(part, tokenizer, args.max_length, first, args.fresh) for split, part in rows.items()

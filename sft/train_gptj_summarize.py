@@ -25,7 +25,7 @@ from summarize_rlhf.data import fingerprint, load_rows, places, warn_of_repeats,
 from summarize_rlhf.doctor.verdict import print_line
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.lm.adapters import weights_digest
-from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, save_adapter
+from summarize_rlhf.lm.lora import LoraArguments, add_lora, base_record, merged, planned_lora, save_adapter
 from summarize_rlhf.lm.memory_check import check_memory
 from summarize_rlhf.lm.model_directory import read_causal_lm, write_model
 from summarize_rlhf.lm.precision import PRECISIONS, training_dtype
@@ -212,12 +212,12 @@ def main() -> None:
         if first:
             hub.push(args.output_dir, repo)
         return
-    if args.plan and not args.lora_r:
+    if args.plan:
         check_memory(
             "sft", args.model, dtype, training.deepspeed["zero_optimization"],
             tokens=args.per_device_train_batch_size * args.max_length, batch=args.per_device_train_batch_size,
             max_length=args.max_length, gradient_checkpointing=args.gradient_checkpointing,
-            deepspeed_config=args.deepspeed_config,
+            deepspeed_config=args.deepspeed_config, **planned_lora(args),
         )  # fmt: skip
     encoded = {
         split: TLDRDataset(

@@ -9,7 +9,7 @@ Where a step would look at a number, it finds 1: a norm is finite, and each mask
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,8 @@ from transformers import PretrainedConfig
 from transformers.initialization import no_init_weights
 
 from summarize_rlhf.lm.speed import tune_model
-from summarize_rlhf.run.deepspeed_config import fit_buckets
+from summarize_rlhf.run.deepspeed_config import fit_buckets, size_of
+from summarize_rlhf.run.zero3 import is_partitioned
 
 aten = torch.ops.aten
 GPU, HOST = "GPU", "host"
@@ -92,6 +93,12 @@ class Ledger(TorchDispatchMode):
         self.of[tensor.untyped_storage()].place = place
         return tensor
 
+    def name(self, kind: str, tensors: Iterable[Tensor]) -> None:
+        """Say what some tensors are for, from their birth on."""
+        for tensor in tensors:
+            self.note(tensor)
+            self.of[tensor.untyped_storage()].kind = kind
+
     def name_what_stays(self, was: str, kind: str) -> None:
         """Give what is still there of the kind `was` another name."""
         for storage in self.storages:
@@ -121,18 +128,27 @@ def fake_model(make: Callable[[PretrainedConfig], nn.Module], config: Pretrained
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Cast a module's weights, as DeepSpeed does, which cannot do it to fake ones; it then finds it done."""
+    """Cast a module's weights, as DeepSpeed does, which cannot do it to fake ones (`on_fake_tensors`)."""
     made: dict[int, nn.Parameter] = {}
     for part in module.modules():
         for name, old in part._parameters.items():
-            if old is not None:
+            if old is not None and old.dtype != dtype:
                 if id(old) not in made:
                     made[id(old)] = nn.Parameter(torch.empty_like(old, dtype=dtype), requires_grad=old.requires_grad)
                     made[id(made[id(old)])] = made[id(old)]
                 part._parameters[name] = made[id(old)]
-    for name in ("to", "bfloat16", "half"):
-        setattr(module, name, lambda *_, **__: module)
     return module
+
+
+def held(module: nn.Module) -> Iterator[Tensor]:
+    """Yield what this process holds of each parameter: all, or under ZeRO-3 its part."""
+    for parameter in module.parameters():
+        yield parameter.ds_tensor if is_partitioned(parameter) else parameter
+
+
+def written(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Copy tensors as a whole, those that ZeRO-3 has partitioned too."""
+    return [torch.empty(size_of(x), dtype=x.dtype) for x in tensors]
 
 
 @contextlib.contextmanager
@@ -150,10 +166,16 @@ def processes(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_fake_tensors() -> Iterator[Ledger]:
-    """Run on fake tensors, and keep a ledger of them."""
-    ledger = Ledger()
-    with FakeTensorMode(allow_non_fake_inputs=True), ledger:
-        yield ledger
+    """Run on fake tensors, and keep a ledger of them. Modules stay as they are: to move or cast fake ones fails."""
+    ledger, moves = Ledger(), {name: getattr(nn.Module, name) for name in ("to", "bfloat16", "half")}
+    for name in moves:
+        setattr(nn.Module, name, lambda module, *_, **__: module)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), ledger:
+            yield ledger
+    finally:
+        for name, move in moves.items():
+            setattr(nn.Module, name, move)
 
 
 class Footprint(NamedTuple):
@@ -190,11 +212,15 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: b
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator
-    from deepspeed.runtime.zero import stage_1_and_2
+    from deepspeed.runtime.zero import partition_parameters, partitioned_param_coordinator, stage3, stage_1_and_2
 
-    stage_1_and_2.is_invalid_grad_norm = lambda norm: False  # it looks at numbers, as overflow checks do
+    for module in (stage_1_and_2, stage3):
+        module.is_invalid_grad_norm = lambda norm: False  # it looks at numbers, as overflow checks do
+    for module in (partition_parameters, partitioned_param_coordinator, stage3):
+        module.assert_ints_same_as_other_ranks = lambda ints: None  # the others' come from nowhere
     accelerator = get_accelerator()
     accelerator.available_memory = lambda *_: 0  # else more is flattened on a device with room for it, for a moment
+    accelerator.is_fp16_supported = lambda: True  # as on the GPU that is planned for
     offloaded = "offload_optimizer" in config["zero_optimization"]
     accelerator.pin_memory = lambda tensor, *_, **__: ledger.move(tensor, HOST)
     fit_buckets(config, model)
@@ -209,13 +235,13 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: b
             return step(*args, **kwargs)
 
     optimizer.step = on_its_device
-    make_buckets = engine.optimizer.setup_buckets
+    if config["zero_optimization"]["stage"] < 3:  # ZeRO-3 has made them by now
+        make_buckets = engine.optimizer.setup_buckets
 
-    def buckets() -> None:
-        with ledger.making("buckets"):
-            make_buckets()
+        def buckets() -> None:
+            with ledger.making("buckets"):
+                make_buckets()
 
-    engine.optimizer.setup_buckets = buckets
-    for parameter in model.parameters():
-        ledger.of[parameter.untyped_storage()].kind = "weights"
+        engine.optimizer.setup_buckets = buckets
+    ledger.name("weights", held(model))
     return engine

@@ -44,6 +44,12 @@ class LoraArguments:
     merge_adapter: bool = knob(False, "write a whole model, the adapter merged into it", may_change=True)
 
 
+def planned_lora(args: LoraArguments) -> dict[str, float | str | bool | None]:
+    """Return those of a stage's arguments that decide an adapter's memory, as the planner takes them; none without."""
+    names = ("lora_r", "lora_dropout", "lora_target_modules", "merge_adapter")
+    return {name: getattr(args, name) for name in names} if args.lora_r else {}
+
+
 def default_targets(config: PretrainedConfig) -> list[str] | str:
     """Return peft's choice of layers for a family, else its word for all linear layers of the blocks."""
     return TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(config.model_type) or INCLUDE_LINEAR_LAYERS_SHORTHAND

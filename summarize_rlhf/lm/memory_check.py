@@ -75,8 +75,8 @@ def refusal(
         config = AutoConfig.from_pretrained(model)
         if SPARE * here * most_needed(config, tokens + PASS[device], kept_tokens) < there:
             return None
-        if zero_stage not in (1, 2):
-            raise ValueError(f"the planner knows ZeRO-1 and ZeRO-2, not {zero_stage}")
+        if zero_stage not in (1, 2, 3):
+            raise ValueError(f"the planner knows ZeRO-1, 2 and 3, not {zero_stage}")
         print(f"planning the memory of this run ({model}) …", flush=True)
         devices = f"{state.num_processes}x{'cpu' if device == 'cpu' else format(there / GB, '.3f')}"
         main = there if device == "cpu" else free_main_memory()

@@ -13,9 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from summarize_rlhf import UserError
 from summarize_rlhf.plan.advice import GB, filled, nearest, needs
 from summarize_rlhf.plan.measuring import DEFAULT, Measured, config_of, prepare
-from summarize_rlhf.plan.setups import STAGES, Setup, command, devices_in, flags
+from summarize_rlhf.plan.setups import LORA, STAGES, Setup, command, devices_in, flags
 from summarize_rlhf.plan.table import table
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
@@ -32,7 +33,9 @@ class PlanArguments:
     )
     stage: str = knob("all", "sft, rm, ppo or all", choices=[*STAGES, "all"])
     host: float | None = knob(None, "main memory in GB; None: this machine's", above=0)
-    precision: str | None = knob(None, "what is trained in; None: bf16, without GPUs fp32", choices=["bf16", "fp32"])
+    precision: str | None = knob(
+        None, "what is trained in; None: bf16, without GPUs fp32", choices=["bf16", "fp16", "fp32"]
+    )
     offload: bool = knob(True, "keep the optimizer in main memory, as published")
     batch: int | None = knob(
         None, "rows (RM: pairs, PPO: rollouts) in a forward pass; None: the stage's default", least=1
@@ -45,6 +48,10 @@ class PlanArguments:
     reward_model: str | None = knob(
         None, "PPO: directory or Hub id with its config; None: as large as the policy; elsewhere: on another GPU"
     )
+    lora_r: int = knob(0, "rank of a LoRA adapter that alone is trained; 0: none", least=0)
+    lora_dropout: float = knob(0.0, "dropout of the adapter's input", least=0, below=1)
+    lora_target_modules: str | None = knob(None, "layers that get an adapter, with commas; None: the stages' choice")
+    merge_adapter: bool = knob(False, "SFT, RM: write a whole model, the adapter merged into it")
     advise: bool = knob(True, "look for the nearest configuration that fits")
     json: str | None = knob(None, "also write what was found to this file")
 
@@ -52,6 +59,8 @@ class PlanArguments:
 def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
     """Return what decides the memory of a stage on some GPUs, such as 2x24. Raises `UserError` for others."""
     count, size = devices_in(gpus)
+    if size is None and args.precision == "fp16":
+        raise UserError("--precision fp16 is for GPUs (no CPU trains in it): take bf16 or fp32")
     return Setup(
         stage=stage,
         gpus=count,
@@ -65,6 +74,7 @@ def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
         trainable_fraction=args.trainable_fraction,
         overrides=args.overrides,
         reward_model=args.reward_model,
+        **{name: getattr(args, name) for name in LORA},
     )
 
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, GPTJConfig, PretrainedConfig
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import from_hub
 from summarize_rlhf.plan.advice import GB
-from summarize_rlhf.plan.setups import ELSEWHERE, FILES, Setup
+from summarize_rlhf.plan.setups import ELSEWHERE, FILES, LORA, Setup, peft_config
 from summarize_rlhf.reading import reading
 from summarize_rlhf.versions import ROOT
 
@@ -41,14 +41,17 @@ def prepare() -> None:
 def deepspeed_of(setup: Setup) -> dict[str, Any]:
     """Return the stage's DeepSpeed configuration in `setup`, with the batch that its launch would give.
 
-    Raises `UserError` for ZeRO-3, which fake processes cannot do, and without ZeRO.
+    Raises `UserError` without ZeRO, and where weights are offloaded.
     """
     from summarize_rlhf.lm.precision import DTYPES
-    from summarize_rlhf.run.deepspeed_config import deepspeed_config
+    from summarize_rlhf.run.deepspeed_config import deepspeed_config, sections_of
 
-    config = deepspeed_config(setup.file or ROOT / FILES[setup.stage], DTYPES[setup.precision])
-    if config["zero_optimization"].get("stage", 0) not in (1, 2):
-        raise UserError("the planner knows ZeRO-1 and ZeRO-2")
+    file = setup.file or ROOT / FILES[setup.stage]
+    config = deepspeed_config(file, DTYPES[setup.precision])
+    if config["zero_optimization"].get("stage", 0) not in (1, 2, 3):
+        raise UserError("the planner knows ZeRO-1, 2 and 3")
+    if setup.size is not None and "offload_param" in sections_of(file)["zero_optimization"]:
+        raise UserError("the planner knows no offload_param")
     if setup.offload and setup.size is not None:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     else:
@@ -104,20 +107,20 @@ def measure_here(config: PretrainedConfig, setup: Setup) -> Any:
 def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
     """Run the stage's step, as it runs on GPUs or without."""
     from reward_model import footprint as rm
-    from reward_model.frozen_blocks import TOKENS_ON_GPU
     from sft import footprint as sft
     from summarize_rlhf.lm.decoding import CACHE_BYTES_ON_CPU, SHARE_OF_GPU_FOR_CACHE
+    from summarize_rlhf.lm.lora import LoraArguments
     from summarize_rlhf.lm.precision import DTYPES
     from summarize_rlhf.lm.speed import CACHE_TOKENS
     from trlx import footprint as ppo
 
     dtype, deepspeed, on_cpu = DTYPES[setup.precision], deepspeed_of(setup), setup.size is None
+    lora = LoraArguments(**{name: getattr(setup, name) for name in LORA})
     if setup.stage == "sft":
-        sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing)
+        sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing, lora)
     elif setup.stage == "rm":
-        at_once = CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
-        fraction = setup.trainable_fraction
-        rm.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, fraction, setup.checkpointing, at_once)
+        fraction, rows = setup.trainable_fraction, (setup.batch, setup.tokens)
+        rm.run(config, dtype, deepspeed, ledger, *rows, fraction, setup.checkpointing, on_cpu, lora)
     else:
         score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
         if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:
@@ -136,4 +139,7 @@ def ppo_settings(setup: Setup):
     from trlx_gptj_text_summarization import config
 
     train = {"minibatch_size": setup.batch, "gradient_checkpointing": setup.checkpointing, "seq_length": setup.tokens}
-    return TRLConfig.update(config.evolve(train=train), json.loads(setup.overrides))
+    overrides = json.loads(setup.overrides)
+    if setup.lora_r:
+        overrides["model.peft_config"] = peft_config(setup)
+    return TRLConfig.update(config.evolve(train=train), overrides)

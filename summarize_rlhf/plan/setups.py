@@ -23,6 +23,7 @@ SCRIPTS = {
     "rm": "reward_model/train_reward_model_gptj.py",
     "ppo": "trlx_gptj_text_summarization.py",
 }
+LORA = ("lora_r", "lora_dropout", "lora_target_modules", "merge_adapter")  # of stages 1 and 2, and of a `Setup`
 ELSEWHERE = "elsewhere"  # a reward model on a GPU of its own
 DEVICES = re.compile(r"(\d+)x(cpu|\d+(?:\.\d+)?)")
 
@@ -43,6 +44,10 @@ class Setup:
     trainable_fraction: float = 0.3  # of stage 2's blocks
     overrides: str = "{}"  # of stage 3's configuration, as JSON
     reward_model: str | None = None  # of stage 3; None: one as large as the policy
+    lora_r: int = 0  # rank of an adapter that alone is trained; 0: none
+    lora_dropout: float = 0.0
+    lora_target_modules: str | None = None
+    merge_adapter: bool = False
 
     @property
     def processes(self) -> int:
@@ -74,12 +79,28 @@ def flags(setup: Setup) -> dict[str, Any]:
             "train.precision": setup.precision,
             "train.gradient_checkpointing": setup.checkpointing,
             "train.seq_length": setup.tokens,
+            **({"model.peft_config": peft_config(setup)} if setup.lora_r else {}),
         }
     named = {"per_device_train_batch_size": setup.batch, "max_length": setup.tokens}
     named |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
     if not setup.offload and setup.size is not None:
         named["deepspeed_config"] = setup.file or WITHOUT_OFFLOAD[setup.stage]
+    if setup.lora_r:
+        named |= {name: x for name in LORA if (x := getattr(setup, name))}
+        if setup.lora_target_modules:
+            named["lora_target_modules"] = ",".join(targets_of(setup))
     return named
+
+
+def peft_config(setup: Setup) -> dict[str, Any]:
+    """Return stage 3's `model.peft_config` of an adapter as stages 1 and 2 describe it."""
+    given = {"peft_type": "LORA", "r": setup.lora_r, "lora_dropout": setup.lora_dropout}
+    return given | ({"target_modules": targets_of(setup)} if setup.lora_target_modules else {})
+
+
+def targets_of(setup: Setup) -> list[str]:
+    """Return the layers that get an adapter, by the ends of their names."""
+    return [name.strip() for name in setup.lora_target_modules.split(",")]
 
 
 def command(model: str, setup: Setup) -> str:

@@ -29,11 +29,7 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
 
     A relative path means the working directory, or else this repository, whose configurations name files so.
     """
-    path = Path(path) if Path(path).exists() else ROOT / path
-    with reading(path, "DeepSpeed file", "is it DeepSpeed's JSON?"):
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-        check_sections(config)
-    config |= overrides
+    config = sections_of(path) | overrides
     if config.get("bf16", {}).get("enabled") is True and dtype != torch.bfloat16:
         raise UserError(
             f"the DeepSpeed file {path} trains in bf16, but the stage in {NAMES[dtype]}: take the section bf16 out, or "
@@ -54,6 +50,15 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
     return written_out(config, NAMES[dtype])
+
+
+def sections_of(path: str | Path) -> dict[str, Any]:
+    """Read a DeepSpeed file as it is. Raises `UserError` for an unreadable one."""
+    path = Path(path) if Path(path).exists() else ROOT / path
+    with reading(path, "DeepSpeed file", "is it DeepSpeed's JSON?"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        check_sections(config)
+    return config
 
 
 def fit_buckets(config: dict[str, Any], model: nn.Module) -> None:

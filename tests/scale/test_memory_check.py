@@ -14,11 +14,13 @@ from stage_models import model_of_stage, reward_model
 from tiny import gptj_config, make_tokenizer
 from transformers import GPTJConfig, LlamaConfig
 
+from summarize_rlhf import UserError
 from summarize_rlhf.lm import memory_check
 from summarize_rlhf.lm.memory_check import GB, explain, most_needed, refusal
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.plan import measuring, setups
 from summarize_rlhf.plan.__main__ import PlanArguments, setup_of
+from summarize_rlhf.versions import ROOT
 
 REFUSED = r"this run does not fit into memory: it needs (\d+)\.\d GB of main memory, which has \d+\.\d GB; nothing that"
 SCRIPTS = {stage: Path(script) for stage, script in setups.SCRIPTS.items()}
@@ -54,6 +56,23 @@ def test_a_model_too_large_is_refused_before_its_weights_are_missed(
     # they are accumulated; a bucket of 5e8 numbers
     trained = 6.455 if stage == "sft" else 3.222
     assert needed == pytest.approx(4 * 6.455 + 5 * 4 * trained + 4 * 0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("stage", ["sft", "rm"])
+def test_an_adapter_needs_little_beside_the_weights(
+    stage, huge, tldr_dir, comparisons_dir, tmp_path, root, monkeypatch
+) -> None:
+    """In fp32: the weights, which fit into 30 GB and not into 20."""
+    data = tldr_dir if stage == "sft" else comparisons_dir
+    values = {"model": huge, "dataset": data, "output_dir": tmp_path / "out", "report_to": "none", "max_length": 100}
+    values |= {"lora_r": 8}
+    monkeypatch.setenv(memory_check.PRETENDED, "20")
+    done = deepspeed(root / SCRIPTS[stage], flags(values), tmp_path)
+    assert int(re.search(REFUSED, done.stderr)[1]) == pytest.approx(4 * 6.455, rel=0.1)
+    monkeypatch.setenv(memory_check.PRETENDED, "40")
+    done = deepspeed(root / SCRIPTS[stage], flags(values), tmp_path)
+    assert "does not fit" not in done.stderr
+    assert "holds no whole model" in done.stderr
 
 
 def test_ppo_is_refused_too_and_runs_where_no_plan_is_wanted(huge, tldr_dir, tmp_path, root, monkeypatch) -> None:
@@ -101,11 +120,14 @@ def test_what_fits_after_all_runs(refused, huge, capsys) -> None:
 
 
 def test_what_cannot_be_planned_runs(refused, huge, tmp_path, capsys) -> None:
-    (tmp_path / "zero3.json").write_text('{"zero_optimization": {"stage": 3}, "gradient_accumulation_steps": 1}')
-    assert refused(huge, "1", deepspeed_config=tmp_path / "zero3.json") is None
-    assert "memory is not known (the planner knows ZeRO-1 and ZeRO-2)" in capsys.readouterr().out
-    assert refused(huge, "1", zero_stage=3) is None
-    assert "memory is not known (the planner knows ZeRO-1 and ZeRO-2, not 3)" in capsys.readouterr().out
+    (tmp_path / "zero0.json").write_text('{"zero_optimization": {"stage": 0}, "gradient_accumulation_steps": 1}')
+    assert refused(huge, "1", deepspeed_config=tmp_path / "zero0.json") is None
+    assert "memory is not known (the planner knows ZeRO-1, 2 and 3)" in capsys.readouterr().out
+    assert refused(huge, "1", zero_stage=0) is None
+    assert "memory is not known (the planner knows ZeRO-1, 2 and 3, not 0)" in capsys.readouterr().out
+    file = ROOT / "configs/deepspeed/zero3_offload.json"
+    with pytest.raises(UserError, match="the planner knows no offload_param"):
+        measuring.deepspeed_of(setup_of(PlanArguments(deepspeed_config=str(file)), "sft", "1x24"))
     (tmp_path / "config.json").write_text('{"model_type": "no such family"}')
     assert refused(tmp_path, "1") is None
     assert "note: whether this run fits into memory is not known (" in capsys.readouterr().out

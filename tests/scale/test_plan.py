@@ -7,19 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from forked import forked
-from tiny import gptj_config
+from planned import ON_CPU, SETUP, VALUE_HEAD, WEIGHTS, measured
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForCausalLM
 
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.footprint import GPU, HOST, Ledger, Peak
-from summarize_rlhf.plan import advice, measuring, setups
+from summarize_rlhf.plan import advice, setups
 from summarize_rlhf.plan.__main__ import PlanArguments, setup_of
 from summarize_rlhf.versions import ROOT
-
-SETUP = setup_of(PlanArguments(max_length=40, batch=2), "sft", "1x24")
-ON_CPU = setup_of(PlanArguments(max_length=40, batch=2, gradient_checkpointing=True), "sft", "1xcpu")
-
 
 # --- the ledger
 
@@ -63,20 +58,6 @@ def test_a_number_that_is_asked_for_is_one_and_a_mask_takes_all() -> None:
 
 
 # --- a stage on fake tensors
-
-
-def measured(planned: list[setups.Setup], layers: int = 4) -> list[dict]:
-    """The peaks on each GPU and of main memory of a small GPT-J."""
-    measuring.prepare()
-    measure = measuring.Measured(gptj_config(400, layers=layers, width=64))
-    found = [measure(setup) for setup in planned]
-    return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
-
-
-with torch.device("meta"):
-    MODEL = AutoModelForCausalLM.from_config(gptj_config(400, layers=4, width=64))
-WEIGHTS = sum(p.numel() for p in MODEL.parameters())
-VALUE_HEAD = 64 * 128 + 128 + 128 + 1
 
 
 def test_sft_by_hand() -> None:
@@ -141,6 +122,8 @@ def test_what_gpus_may_be() -> None:
     without = setup_of(PlanArguments(), "ppo", "2xcpu")
     assert (without.gpus, without.size, without.processes) == (2, None, 2)
     assert (without.precision, without.offload) == ("fp32", False)
+    with pytest.raises(UserError, match="--precision fp16 is for GPUs"):
+        setup_of(PlanArguments(precision="fp16"), "sft", "1xcpu")
 
 
 def fits(setup: setups.Setup, gpu_bytes: float, host_bytes: float, host: float) -> bool:
@@ -196,6 +179,11 @@ def test_the_command_starts_what_was_planned() -> None:
         if stage == "ppo":
             content = (ROOT / re.search(r"deepspeed_config_file: (.+)", content)[1]).read_text(encoding="utf-8")
         assert "offload" not in content
+    lora = {"lora_r": 8, "lora_target_modules": "q_proj, v_proj"}
+    assert setups.command("m", replace(SETUP, **lora)).endswith("--lora_r 8 --lora_target_modules q_proj,v_proj")
+    told = setups.command("m", replace(SETUP, stage="ppo", **lora))
+    adapter = {"peft_type": "LORA", "r": 8, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
+    assert json.loads(told.split("'")[1])["model.peft_config"] == adapter
     told = setups.command("m", replace(SETUP, stage="ppo"))
     assert "--num_processes 1 " in told
     assert json.loads(told.split("'")[1])["train.minibatch_size"] == 2

@@ -1,0 +1,77 @@
+"""Plans of runs with LoRA, in fp16 and under ZeRO-3; what PPO keeps; and the memory that plans are compared with."""
+
+import json
+import mmap
+from dataclasses import replace
+
+import pytest
+import torch
+from forked import forked
+from planned import SETUP, VALUE_HEAD, WEIGHTS, measured
+from tiny import gptj_config
+from transformers import AutoModelForCausalLM
+
+from benchmarks.anonymous_memory import anonymous
+from summarize_rlhf.plan import setups
+from summarize_rlhf.versions import ROOT
+
+HEAD = {"sft": 0, "rm": 64, "ppo": VALUE_HEAD}  # beside the adapter
+
+
+@pytest.mark.parametrize("stage", setups.STAGES)
+def test_of_an_adapter_little_is_trained(stage: str) -> None:
+    """Two matrices of rank 2 at queries and values: of each block, of the reward model's trained one alone."""
+    adapter = 2 * 2 * (64 + 64) * (1 if stage == "rm" else 4)
+    setup = replace(SETUP, stage=stage, tokens=120, lora_r=2, merge_adapter=True)
+    here, away = forked(measured, [replace(setup, offload=False), setup])
+    weights = 4 * WEIGHTS if stage == "sft" else 4 * (WEIGHTS - 400 * 65)  # without the language model's head
+    if stage == "ppo":
+        assert here["gpu"]["weights"] == pytest.approx(2 * (WEIGHTS + adapter + VALUE_HEAD), abs=64)
+        assert here["gpu"]["optimizer"] == pytest.approx(12 * (adapter + VALUE_HEAD), abs=64)
+    else:
+        assert here["gpu"]["weights"] == pytest.approx(weights / 2 + 2 * (adapter + HEAD[stage]), abs=64)
+        assert away["host"]["weights as written"] == pytest.approx(weights + 2 * (adapter + HEAD[stage]), rel=0.03)
+        assert away["host"]["optimizer"] < 20 * (adapter + HEAD[stage])
+
+
+def test_in_fp16_gradients_add_up_in_fp16() -> None:
+    here, away = forked(measured, [replace(SETUP, precision="fp16", offload=offload) for offload in (False, True)])
+    assert here["gpu"]["weights"] == here["gpu"]["gradients"] - 660 == 2 * WEIGHTS
+    assert here["gpu"]["optimizer"] == pytest.approx(12 * WEIGHTS, rel=0.01)
+    assert away["host"]["optimizer"] >= 12 * WEIGHTS
+
+
+def test_rollouts_trunks_are_there_twice() -> None:
+    """When log-probabilities are computed: as sampled (120 tokens) and as kept, of all 128 rollouts, and one chunk."""
+    few = json.dumps({"model.num_layers_unfrozen": 1, "method.gen_kwargs": {"max_new_tokens": 1}})
+    setup = replace(
+        SETUP, stage="ppo", tokens=120, batch=1, offload=False, overrides=few, reward_model=setups.ELSEWHERE
+    )
+    (found,) = forked(measured, [setup], 2)
+    assert found["gpu"]["keys, values, trunk"] >= 2 * (128 - 16) * 2 * 64 * 120
+
+
+ZERO_3 = str(ROOT / "configs/deepspeed/zero3.json")
+
+
+@pytest.mark.parametrize("stage", setups.STAGES)
+def test_under_zero_3_weights_are_shared_out(stage: str) -> None:
+    """Of four processes each holds a quarter of weights, fp32 copies and moments, and all weights while it writes."""
+    setup = replace(SETUP, stage=stage, tokens=120, offload=False, gpus=4, file=ZERO_3)
+    (found,) = forked(measured, [setup], 16)
+    head = VALUE_HEAD if stage == "ppo" else 0
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(gptj_config(400, layers=16, width=64))
+    weights = sum(p.numel() for p in model.parameters()) - (400 * 65 if stage == "rm" else 0)
+    assert found["gpu"]["weights"] == pytest.approx(2 * (weights + head) / 4, rel=0.02)
+
+
+def test_memory_of_a_mapped_file_is_not_the_processs_own(tmp_path) -> None:
+    size = 50_000_000
+    (tmp_path / "file").write_bytes(bytes(size))
+    before = anonymous()
+    with open(tmp_path / "file", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[::4096]) == 0  # each page is there now
+        assert anonymous() - before < size / 2
+    held = torch.ones(size, dtype=torch.uint8)
+    assert anonymous() - before > len(held) / 2
