@@ -52,6 +52,7 @@ class PolicyWithValueHead(nn.Module):
         self.base_sha256: str | None = None  # of the weights an adapter was put on, where they came from a directory
         if self.is_adapter:
             lora.check_config(model.active_peft_config)
+            lora.check_value_layers(num_value_layers_unfrozen)
         self.config = self.causal_lm.config
         self.decoder = Decoder(self.causal_lm)
         head = self.causal_lm.get_output_embeddings()
@@ -62,8 +63,6 @@ class PolicyWithValueHead(nn.Module):
         self.reference: nn.Module | None = None
         self.reference_decoder = self.decoder
         if num_value_layers_unfrozen < 0:
-            if self.is_adapter:
-                raise ValueError("method.num_value_layers_unfrozen -1: with an adapter, give a number of blocks, or 0.")
             self.value_model = copy.deepcopy(model.base_model).requires_grad_(True)
             self.value_decoder = Decoder(self.value_model)
         elif num_value_layers_unfrozen > 0:
