@@ -51,7 +51,18 @@ def parse_overrides(
         shown = textwrap.shorten(argument, 200)
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {shown!r}""")
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
-    return preset | {name: _number(value) for name, value in flatten(overrides).items()} | fresh
+    given = {name: _number(value) for name, value in flatten(overrides).items()}
+    return _without_replaced(preset, given, sections) | given | fresh
+
+
+def _without_replaced(preset: Mapping[str, Any], given: Mapping[str, Any], sections: Mapping[str, Any]) -> dict:
+    """Return a preset without the arguments (`kwargs`) of a class in whose place another one is `given`."""
+    replaced = []
+    for section in {name.partition(".")[0] for name in preset if ".kwargs." in name}:
+        name = preset.get(f"{section}.name", sections[section].name)
+        if given.get(f"{section}.name", name) != name:
+            replaced.append(f"{section}.kwargs.")
+    return {name: value for name, value in preset.items() if not name.startswith(tuple(replaced))}
 
 
 def _described(sections: Mapping[str, Any]) -> Iterator[str]:
