@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -38,7 +38,9 @@ def parse_overrides(
     )
     if stage is not None:
         parser.add_argument("--preset", choices=NAMES, default=NAMES[0], help=HELP)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        _refuse(rest[0], sections)
     preset = {} if stage is None else read_preset(stage, arguments.preset)
     argument = arguments.overrides
     parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
@@ -53,6 +55,17 @@ def parse_overrides(
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
     given = {name: _number(value) for name, value in flatten(overrides).items()}
     return _without_replaced(preset, given, sections) | given | fresh
+
+
+def _refuse(word: str, sections: Mapping[str, Any]) -> NoReturn:
+    """Raise UserError for a word that is no flag; where an option ends like it, say how that is given."""
+    name = word.lstrip("-").partition("=")[0]
+    known = (
+        f"{section}.{field.name}" for section, options in sections.items() for field in dataclasses.fields(options)
+    )
+    meant = next((option for option in known if option.partition(".")[2] == name), None)
+    hint = f": give '{{\"{meant}\": …}}'" if meant else "; see --help"
+    raise UserError(f"unknown argument {word}{hint}")
 
 
 def _without_replaced(preset: Mapping[str, Any], given: Mapping[str, Any], sections: Mapping[str, Any]) -> dict:

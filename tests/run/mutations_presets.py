@@ -14,6 +14,7 @@ STAGE3 = "trlx_gptj_text_summarization.py"
 ROWS = [
     ("preset beats the flag", ARGUMENTS, "argv = [*as_flags(read_preset(stage, parsed.preset)), *argv]", "argv = [*argv, *as_flags(read_preset(stage, parsed.preset))]", "run/test_presets.py::test_a_flag_beats_the_preset_wherever_it_stands"),
     ("preset beats the override", OVERRIDES, "_without_replaced(preset, given, sections) | given", "given | _without_replaced(preset, given, sections)", "run/test_presets.py::test_an_override_beats_the_preset_in_stage_3"),
+    ("a file beats the flags behind it", ARGUMENTS, "argv = [*_flags_in(Path(argv[0]), kind), *argv[1:]]", "argv = [*argv[1:], *_flags_in(Path(argv[0]), kind)]", "run/test_arguments.py::test_flags_behind_a_file_beat_it"),
     ("preset ignored in stage 3", STAGE3, ', stage="ppo")', ")", "run/test_presets.py::test_every_value_reaches_its_argument_and_nothing_else_changes"),
     ("new schedule keeps the old one's arguments", STAGE3, 'values[section]["kwargs"] = {}', "pass", "run/test_presets.py::test_another_schedule_or_optimizer_does_not_inherit_arguments"),
     ("new schedule keeps the preset's arguments", OVERRIDES, "return _without_replaced(preset, given, sections) | given | fresh", "return preset | given | fresh", "run/test_presets.py::test_nor_those_of_a_preset"),
