@@ -12,6 +12,7 @@ from zero_files import ZERO
 from reward_model import placement
 from reward_model.placement import check_shares, reward_device
 from summarize_rlhf import UserError
+from trlx.trainer.setup import zero_stage
 
 SCORES = ("rollout_scores/mean", "rollout_scores/std", "reward/mean")
 
@@ -33,6 +34,24 @@ def test_a_spare_gpu_of_this_machine_else_the_policys(monkeypatch, gpus, process
     monkeypatch.setenv("WORLD_SIZE", str(machines * processes))
     assert [reward_device(torch.device("cuda", i)).index for i in range(processes)] == places
     assert reward_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("environment", "stage"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "false"}, 0),
+        ({"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, 3),  # accelerate launch --use_deepspeed --zero_stage 3
+        ({}, 2),  # Accelerate's default
+        ({"ACCELERATE_DEEPSPEED_CONFIG_FILE": "configs/deepspeed/zero3.json"}, 3),
+        ({"ACCELERATE_DEEPSPEED_CONFIG_FILE": "configs/deepspeed/zero2.json"}, 2),
+    ],
+)
+def test_the_zero_stage_that_was_asked_for(monkeypatch, environment, stage) -> None:
+    for name in ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "ACCELERATE_DEEPSPEED_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"ACCELERATE_USE_DEEPSPEED": "true"} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert zero_stage("auto") == stage
 
 
 def test_too_few_texts_for_all_to_score_together() -> None:
