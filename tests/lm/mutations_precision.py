@@ -18,6 +18,7 @@ ROWS = [
     ("reward test not in the published fp16", "reward_model/gptj_reward_test.py", '"fp16" if device == "cuda" else "auto"', '"auto"', "lm/test_precision.py::test_the_reward_test_takes_the_published_fp16_on_a_gpu"),
     ("the reward model of PPO in auto", "trlx_gptj_text_summarization.py", "dtype=dtype_for(device, config.train.precision),", "dtype=dtype_for(device),", "lm/test_precision.py::test_ppo_scores_in_its_own_precision"),
     ("a file is scored in auto", "reward_model/score.py", "        dtype=dtype_for(precision=args.precision),\n        max_length", "        dtype=dtype_for(),\n        max_length", "lm/test_precision.py::test_a_file_is_scored_in_a_precision"),
+    ("frozen blocks kept in fp32", RM, "training, dtype, args.trunk_cache_gb)", "training, torch.float32, args.trunk_cache_gb)", "reward_model/test_frozen_blocks.py::test_the_stage_keeps_them_in_its_precision"),
     ("SFT trains in auto", SFT, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
     ("RM trains in auto", RM, "training_dtype(args.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
     ("PPO trains in auto", SETUP, "training_dtype(train.precision)", "training_dtype()", "run/test_fp32_masters.py::test_steps_of_5e_6_add_up_in_fp32"),
