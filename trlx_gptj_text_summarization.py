@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 import trlx
 from reward_model.card_check import card_lines
 from reward_model.label_scores import label_scores
+from reward_model.placement import ShardedScorer, check_shares, reward_device
 from reward_model.scoring import Scorer
 from summarize_rlhf import UserError, hub
 from summarize_rlhf.data import load_rows, places
@@ -36,7 +38,6 @@ from summarize_rlhf.locations import PPO_RUN_DIR, REWARD_MODEL_DIR, SFT_MODEL
 from summarize_rlhf.run.arguments import knob
 from summarize_rlhf.run.deepspeed_config import deepspeed_config
 from summarize_rlhf.run.errors import main_guard
-from summarize_rlhf.run.launch import world_size
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.values import check_bounds, check_given, of_type
@@ -55,7 +56,7 @@ from trlx.data.default_configs import (
 )
 from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.trainer.checkpoint import BEST
-from trlx.trainer.setup import check_policy, deepspeed_file, join_processes
+from trlx.trainer.setup import check_policy, deepspeed_file, join_processes, zero_stage
 
 UNFROZEN = 8  # blocks, from the top
 SOURCE = find_model(*SFT_MODEL)  # stage 1's directory, else the published model
@@ -70,6 +71,7 @@ config = TRLConfig(
         eval_interval=200,
         checkpoint_dir=str(PPO_RUN_DIR),
         resume_from_checkpoint="auto",
+        reward_on_all_ranks=True,
         project_name="summarize_RLHF",
     ),
     model=ModelConfig(model_path=SOURCE, num_layers_unfrozen=UNFROZEN),
@@ -146,11 +148,10 @@ def configure() -> tuple[TRLConfig, Task]:
     return updated, task
 
 
-def reward_device(policy: torch.device, processes: int) -> torch.device:
-    """Choose a GPU that no policy process uses, if there is one (as published: policy on 0, reward model on 1)."""
-    if policy.type == "cuda" and torch.cuda.device_count() > processes:
-        return torch.device("cuda", processes)
-    return policy
+def must_shard(train: TrainConfig, state: PartialState, device: torch.device) -> bool:
+    """Return whether the reward model is spread as the policy is: under ZeRO-3, where they share the GPUs."""
+    together = state.num_processes > 1 and device == state.device and train.reward_on_all_ranks
+    return together and zero_stage(train.precision) == 3
 
 
 def check_fits(config: TRLConfig, task: Task, device: torch.device) -> None:
@@ -160,7 +161,7 @@ def check_fits(config: TRLConfig, task: Task, device: torch.device) -> None:
         return
     dtype, batch = training_dtype(train.precision), train.minibatch_size or train.batch_size
     has_config = (Path(task.reward_model) / "config.json").is_file()
-    spare = reward_device(device, world_size()) != device
+    spare = reward_device(device) != device
     decisive = {"model.num_layers_unfrozen": config.model.num_layers_unfrozen}
     decisive["model.peft_config"] = plain(config.model.peft_config)
     for name in ("num_rollouts", "chunk_size", "gen_kwargs", "num_value_layers_unfrozen"):
@@ -209,8 +210,11 @@ def main() -> None:
     if Path(config.model.model_path).is_dir():
         check_handover(config.model.model_path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
         check_policy(config, tokenizer, UNFROZEN)
-    device = reward_device(state.device, state.num_processes)
-    scorer = Scorer.from_pretrained(
+    device = reward_device(state.device)
+    sharded = must_shard(config.train, state, device)
+    if sharded and state.is_main_process:
+        print(f"reward model: spread over {state.num_processes} processes")
+    scorer = (ShardedScorer if sharded else Scorer).from_pretrained(
         task.reward_model,
         model=config.model.model_path,
         device=device,
@@ -223,6 +227,8 @@ def main() -> None:
     room = config.train.seq_length - config.method.longest_response()
     prompts = make_prompts(task.dataset, "train", task.max_train_prompts, tokenizer, room)
     eval_prompts = make_prompts(task.dataset, "valid", task.max_eval_prompts, tokenizer, room)
+    if sharded:
+        check_shares(len(eval_prompts), state.num_processes)
     episodes = config.train.epochs * config.method.num_rollouts
     drawn = PromptCursor(len(prompts), config.train.seed).take(min(episodes, len(prompts)))
     rows = [prompts[i] for i in sorted(drawn)] + eval_prompts
@@ -246,7 +252,7 @@ def main() -> None:
     texts = "\0".join(f"{row['body']}\0{row['label']}" for row in prompts + eval_prompts)
     config.train.trainer_kwargs["identity"] = {
         "data": hashlib.sha256(texts.encode()).hexdigest(),
-        "reward_model": scorer.model.digest(),
+        "reward_model": scorer.digest(),
         "max_train_prompts": task.max_train_prompts,
         "max_eval_prompts": task.max_eval_prompts,
     }

@@ -145,7 +145,6 @@ def main() -> None:
             bodies,
             samples=args.policy_samples,
             max_new_tokens=args.policy_tokens,
-            dtype=dtype,
         )
     card = measure(scorer, list(rows), chosen, rejected, splits, args.ceiling, spread, progress="card")
     directory = card_directory(args)

@@ -29,7 +29,7 @@ def label_scores(
     launch call this; each scores its share.
     """
     state = PartialState()
-    judge = f"{scorer.model.digest()} {tokenizer_hash(scorer.tokenizer)} {scorer.max_length}"
+    judge = f"{scorer.digest()} {tokenizer_hash(scorer.tokenizer)} {scorer.max_length}"
     names = [hashlib.sha256(rm_text(*pair).encode()).hexdigest() for pair in zip(bodies, labels, strict=True)]
     known = read(file, judge) if state.is_main_process and not fresh else {}
     known = broadcast_object_list([known])[0]

@@ -6,8 +6,6 @@ A reward model may rank human summaries well and give all samples of a policy th
 
 from collections.abc import Sequence
 
-import torch
-
 from reward_model.scoring import Scorer
 from summarize_rlhf.evaluation.preferences import within_post_spread
 from summarize_rlhf.handover import check_handover
@@ -25,18 +23,19 @@ def spread_under_policy(
     *,
     samples: int,
     max_new_tokens: int,
-    dtype: torch.dtype,
     seed: int = 0,
 ) -> float:
     """Return the mean over posts of the standard deviation of the scores of `samples` (≥ 2) summaries by the policy.
 
     Sampled from the policy's own distribution at temperature 1; prompt and summary have `scorer.max_length` tokens
-    together, `max_new_tokens` of them for the summary. `path` is a directory or Hub id.
+    together, `max_new_tokens` of them for the summary. `path` is a directory or Hub id; the policy runs on the reward
+    model's device, in its precision.
     """
     tokenizer = load_tokenizer(path)
     if is_local(path):
         check_handover(path, expects_stage=("sft", "ppo"), tokenizer=tokenizer)
-    model = load_causal_lm(path, dtype=dtype).to(scorer.model.v_head.weight.device)
+    backbone = scorer.model.transformer
+    model = load_causal_lm(path, dtype=backbone.dtype).to(backbone.device)
     check_positions(model.config, scorer.max_length, "--max_length")
     prompts = [prompt_text(body) for body in bodies]
     places = [f"post {number}" for number in range(1, len(bodies) + 1)]

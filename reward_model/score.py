@@ -134,7 +134,7 @@ def main() -> None:
     content = json.dumps([rows, list(names.values())], default=str)
     made_from = {
         "input": hashlib.sha256(content.encode()).hexdigest(),
-        "reward model": scorer.model.digest(),
+        "reward model": scorer.digest(),
         "tokenizer": tokenizer_hash(scorer.tokenizer),
         "max_length": scorer.max_length,
         "dtype": str(dtype_for(precision=args.precision)),

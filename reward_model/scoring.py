@@ -53,7 +53,7 @@ class Scorer:
                 f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the reward model "
                 f"embeds {model.config.vocab_size}: they do not belong together"
             )
-        self.model = model
+        self.model = self.forward = model
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.batch_tokens = batch_tokens
@@ -84,6 +84,10 @@ class Scorer:
         reward_model = RewardModel.from_pretrained(path, config_from=model, dtype=dtype)
         max_length = max_length or (record["max_length"] if record else MAX_LENGTH)
         return cls(reward_model.to(device), tokenizer, max_length, batch_tokens)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the reward model's config and weights."""
+        return self.model.digest()
 
     def score(
         self,
@@ -141,7 +145,7 @@ class Scorer:
         device = self.model.v_head.weight.device
         ids, lengths = pad_right(texts, self.tokenizer.pad_token_id)
         ids, lengths = ids.to(device), lengths.to(device)
-        values = self.model(ids, keep_from=len(texts[-1]) - 1)
+        values = self.forward(ids, keep_from=len(texts[-1]) - 1)
         self.model.train(was_training)
         return end_scores(values, lengths).cpu()
 

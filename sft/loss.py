@@ -8,22 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from summarize_rlhf.lm.branches import Decoder
-from summarize_rlhf.run.zero3 import is_spread, max_over_processes
+from summarize_rlhf.lm.over_vocabulary import in_pieces
 
 IGNORED = -100  # the label of a position that is not supervised, as torch's cross-entropy has it
-LOGITS_AT_ONCE = 2**26  # numbers; if there are more, they are recomputed in the backward pass instead of kept
 
 
 class SupervisedLM(nn.Module):
     """A causal LM as `Trainer` trains it: token ids and labels in, the loss out.
 
     Rows are padded on the right, behind all labelled tokens: causal attention needs no mask to ignore padding. Logits
-    (V numbers a token, most of the memory of a small batch) are computed for supervised tokens only, `LOGITS_AT_ONCE`
-    at a time.
+    (V numbers a token, most of the memory of a small batch) are computed for supervised tokens only, some at a time.
     """
 
     accepts_loss_kwargs = True  # Trainer hands over num_items_in_batch
@@ -57,14 +54,7 @@ class SupervisedLM(nn.Module):
 
     def token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """Compute the cross-entropy (N) in fp32 of `targets` (N), predicted from the hidden `states` (N, H)."""
-        step = max(1, LOGITS_AT_ONCE // self.config.vocab_size)
-        # Under ZeRO-3 a pass of the head is a collective: all processes make equally many, some perhaps of no token.
-        most = max_over_processes(len(targets), targets.device) if is_spread(self.model) else len(targets)
-        if most <= step:
-            return self._token_losses(states, targets)
-        count = math.ceil(most / step)
-        chunks = zip(states.tensor_split(count), targets.tensor_split(count), strict=True)
-        return torch.cat([checkpoint(self._token_losses, *chunk, use_reentrant=False) for chunk in chunks])
+        return in_pieces(self.model, self._token_losses, states, targets)
 
     def _token_losses(self, states: Tensor, targets: Tensor) -> Tensor:
         logits = self.decoder.run_head(states[None])[0]  # (N, V)

@@ -30,15 +30,19 @@ def values(stage: str) -> dict[str, Any]:
     return common | ({"rouge_rows": 0} if stage == "sft" else {})
 
 
+def make_reward_dir(directory: Path, model: Path) -> Path:
+    """A reward model as stage 2 leaves it, with a random head."""
+    reward, tokenizer = RewardModel.from_causal_lm(model), load_tokenizer(model)
+    directory.mkdir()
+    reward.save(directory)
+    tokenizer.save_pretrained(directory)
+    save_run(directory, run_record("rm", {}, tokenizer, 0, 150, {}))
+    return directory
+
+
 def overrides(model: Path, dataset: Path, folder: Path) -> str:
     """The overrides of one collection of stage 3, whose reward model is made here."""
-    reward = RewardModel.from_causal_lm(model)
-    reward_dir = folder / "rm"
-    reward_dir.mkdir()
-    reward.save(reward_dir)
-    tokenizer = load_tokenizer(model)
-    tokenizer.save_pretrained(reward_dir)
-    save_run(reward_dir, run_record("rm", {}, tokenizer, 0, 150, {}))
+    reward_dir = make_reward_dir(folder / "rm", model)
     return json.dumps(
         {
             "model.model_path": str(model),

@@ -89,10 +89,8 @@ def moving_reference() -> Any:
     from trlx.models.policy import PolicyWithValueHead
 
     def moving(self, tokens, trunk, before, responses, temperature, keep_from):
-        from trlx.models.policy import logprobs_of_labels
-
         states = self.decoder.run_top(list(self.decoder.blocks)[self.depth :], trunk, keep_from)
-        return logprobs_of_labels(self._logits(self.decoder, states, before, temperature), responses)
+        return self._of_responses(self.decoder, states, before, responses, temperature)[0]
 
     return mock.patch.object(PolicyWithValueHead, "reference_logprobs", moving)
 

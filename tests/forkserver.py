@@ -31,6 +31,7 @@ SCRIPTS = {
     "merge": "trlx.merge",
     "epochs": "launched_epochs",
     "trlx": "launched_ppo",
+    "scorer": "launched_scorer",
 }
 # What `accelerate launch --config_file configs/default_accelerate_config.yaml` tells its processes.
 DOCUMENTED = {

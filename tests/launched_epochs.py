@@ -18,11 +18,11 @@ from reward_model import train_reward_model_gptj as rm
 from reward_model.comparisons import encode_comparisons, load_comparisons
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
-from sft import loss as sft_loss
 from sft import train_gptj_summarize as sft
 from sft.loss import SupervisedLM
 from sft.summarize_dataset import PadRight, TLDRDataset
 from summarize_rlhf.data import load_rows
+from summarize_rlhf.lm import over_vocabulary
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.run import launch
@@ -89,7 +89,7 @@ def main() -> None:
     cases = json.loads(sys.argv[-1])
     out = Path(cases.pop("out"))
     launch.join_launch()
-    sft_loss.LOGITS_AT_ONCE = 2**14  # some 40 tokens: one process has more pieces than the other
+    over_vocabulary.LOGITS_AT_ONCE = 2**14  # some 40 tokens: one process has more pieces than the other
     for stage in STAGES:
         for number, values in enumerate(cases[stage]):
             train(stage, values, out / f"{stage}_{number}")

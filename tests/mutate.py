@@ -3,6 +3,7 @@
     python tests/mutate.py                  all of them, a table, exit code 0 if every test went red
     python tests/mutate.py sft ppo          those of these subjects (mutations_<subject>.py)
     python tests/mutate.py fast             some of each kind, as the test suite does
+    python tests/mutate.py "trains in"      those whose name holds this
 
 Works on a copy of the repository; the working tree is not touched. One process loads the libraries and forks for each
 mutation.
@@ -98,10 +99,12 @@ def check(tree: Path, mutation: Mutation) -> str | None:
 def chosen(which: list[str]) -> list[Mutation]:
     if which == ["fast"]:
         return [m for rows in MUTATIONS.values() for m in rows if m.name in FAST]
-    unknown = sorted(set(which) - set(MUTATIONS))
-    if unknown:
-        sys.exit(f"no subject {unknown[0]!r}; known: fast, {', '.join(MUTATIONS)}")
-    return [m for subject, rows in MUTATIONS.items() if not which or subject in which for m in rows]
+    table = [(subject, m) for subject, rows in MUTATIONS.items() for m in rows]
+    for word in which:
+        if word not in MUTATIONS and not any(word in m.name for _, m in table):
+            sys.exit(f"no subject or name {word!r}; subjects: fast, {', '.join(MUTATIONS)}")
+    names = [word for word in which if word not in MUTATIONS]
+    return [m for subject, m in table if not which or subject in which or any(word in m.name for word in names)]
 
 
 def main() -> int:

@@ -178,7 +178,7 @@ OURS = {  # name: (value, why it is not the published one)
         "train.max_grad_norm": (None, NEW),
         "train.gradient_checkpointing": (False, NEW),
         "train.cuda_graphs": (False, NEW),
-        "train.reward_on_all_ranks": (False, NEW),
+        "train.reward_on_all_ranks": (True, "who scores, not what"),
         "train.reward_timeout": (None, NEW),
         "method.value_model": (None, NEW),
         "task.plan": (True, NEW),

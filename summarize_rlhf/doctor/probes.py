@@ -32,13 +32,17 @@ SHUFFLED = 40  # labels whose words are shuffled
 UNLIMITED = 10**6  # tokens
 
 
-def probe(run: Run) -> list[str]:
-    """Ask the weights of stages 1 and 2. Returns a line for each stage that could not be asked, and why."""
+def probe(run: Run, precision: str = "auto") -> list[str]:
+    """Ask the weights of stages 1 and 2. Returns a line for each stage that could not be asked, and why.
+
+    `precision` is one of `PRECISIONS`; "auto" is fp32 for the language models, whose losses differ by little, and for
+    the reward model what PPO would take.
+    """
     left_out = []
     for evidence, ask in ((run.sft, probe_sft), (run.rm, probe_rm)):
         try:
             if evidence is not None:
-                ask(evidence)
+                ask(evidence, precision)
         except UserError as error:
             left_out.append(f"{evidence.directory} was not probed: {error}")
     return left_out
@@ -51,8 +55,8 @@ def data_of(evidence: SFT | RM) -> str:
     return evidence.options["dataset"]
 
 
-def probe_sft(sft: SFT) -> None:
-    """Measure what held-out labels cost, whether the model would still learn, and which posts are cut."""
+def probe_sft(sft: SFT, precision: str = "auto") -> None:
+    """Measure what held-out labels cost, whether the model would still learn (in fp32), and which posts are cut."""
     tokenizer = load_tokenizer(sft.directory)
     model = to_device(load_causal_lm(sft.directory))
     longest = getattr(model.config, "max_position_embeddings", None) or UNLIMITED  # not every family has a limit
@@ -64,14 +68,19 @@ def probe_sft(sft: SFT) -> None:
     known = sft.options.get("max_length", UNLIMITED)
     sft.rows_cut = fmean(length > known for length in texts("train", ROWS, UNLIMITED)["length"])
     labels = texts_of(texts("valid", LABELS, longest - 1))
-    label, eos, again = zip(*(losses_behind(model, *text) for text in labels), strict=True)
+    device = model.device.type
+    dtype = torch.float32 if precision == "auto" else dtype_for(device, precision)
+    autocast = torch.autocast(device, dtype, enabled=dtype != torch.float32)
+    with autocast:
+        label, eos, again = zip(*(losses_behind(model, *text) for text in labels), strict=True)
     sft.label_loss, sft.eos_loss, sft.eos_again = fmean(label), fmean(eos), fmean(again)
     base = sft.options.get("model", "")
     if base and Path(base).is_dir():
         before = to_device(load_causal_lm(base))
         sft.moved = distance(model.base_model, before.base_model)
         if len(tokenizer) <= before.config.vocab_size:
-            sft.base_eos_again = fmean(losses_behind(before, *text)[2] for text in labels)
+            with autocast:
+                sft.base_eos_again = fmean(losses_behind(before, *text)[2] for text in labels)
 
     on_summary, collate = sft.options.get("loss_on") != "text", PadRight(tokenizer.pad_token_id)
 
@@ -106,11 +115,11 @@ def losses_behind(model, ids: list[int], start: int) -> tuple[float, float, floa
     return losses[:-1].mean().item(), losses[-1].item(), logprobs[-1, ids[-1]].exp().item()
 
 
-def probe_rm(rm: RM) -> None:
+def probe_rm(rm: RM, precision: str = "auto") -> None:
     """Score test pairs as PPO would, and labels whose words stand in random order."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = rm.options.get("model")
-    scorer = Scorer.from_pretrained(rm.directory, model=base, device=device, dtype=dtype_for(torch.device(device)))
+    scorer = Scorer.from_pretrained(rm.directory, model=base, device=device, dtype=dtype_for(device, precision))
     most = min(PAIRS, rm.options.get("max_eval_rows") or PAIRS)
     rows, _ = load_comparisons(data_of(rm), "test", most)
     bodies, chosen, rejected = [bare_body(x) for x in rows["prompt"]], rows["chosen"][:], rows["rejected"][:]

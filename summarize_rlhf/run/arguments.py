@@ -20,6 +20,7 @@ from summarize_rlhf.run.presets import read_preset
 from summarize_rlhf.run.values import check_bounds, check_given
 
 T = TypeVar("T")
+FILES = (".json", ".yaml", ".yml")
 NOT_FOR_ARGPARSE = ("may_change", "least", "most", "above", "below")
 
 
@@ -58,19 +59,22 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 def parse_arguments(
     kind: type[T], argv: list[str] | None = None, about: str | None = None, stage: str | None = None
 ) -> T:
-    """Fill the dataclass `kind` from the command line: `--name value` flags, or one `.json` or `.yaml` file.
+    """Fill the dataclass `kind` from the command line: `--name value` flags, behind a `.json` or `.yaml` file or not.
 
-    With a `stage`, what its `--preset` sets comes before the defaults, and what is given before both. The launcher's
-    `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown name, with the nearest
-    known one, for a number out of bounds and for an unreadable file; argparse itself reports a flag of the wrong type.
+    A flag beats the file. With a `stage`, what its `--preset` sets comes before the defaults, and what is given before
+    both. The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown
+    name, with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a
+    flag of the wrong type.
     `about` stands above the arguments in `--help`.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
     parser = _Parser(kind, allow_abbrev=False, description=about, formatter_class=_Help)
     fields = [field.name for field in dataclasses.fields(kind)]
-    if len(argv) == 1 and Path(argv[0]).suffix in (".json", ".yaml", ".yml"):
-        argv = _flags_in(Path(argv[0]), kind)
+    if argv and Path(argv[0]).suffix in FILES:
+        argv = [*_flags_in(Path(argv[0]), kind), *argv[1:]]
     parsed, rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+    if rest and Path(rest[0]).suffix in FILES:
+        raise UserError(f"{rest[0]}: a file of arguments comes first, before the flags, which beat it")
     if rest:
         raise UserError(f"unknown argument {rest[0]}{_nearest(rest[0].lstrip('-'), fields, '--')}")
     if stage is not None:  # of one flag given twice the later counts

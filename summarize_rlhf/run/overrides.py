@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -38,7 +38,9 @@ def parse_overrides(
     )
     if stage is not None:
         parser.add_argument("--preset", choices=NAMES, default=NAMES[0], help=HELP)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        _refuse(rest[0], sections)
     preset = {} if stage is None else read_preset(stage, arguments.preset)
     argument = arguments.overrides
     parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
@@ -51,7 +53,29 @@ def parse_overrides(
         shown = textwrap.shorten(argument, 200)
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {shown!r}""")
     fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
-    return preset | {name: _number(value) for name, value in flatten(overrides).items()} | fresh
+    given = {name: _number(value) for name, value in flatten(overrides).items()}
+    return _without_replaced(preset, given, sections) | given | fresh
+
+
+def _refuse(word: str, sections: Mapping[str, Any]) -> NoReturn:
+    """Raise UserError for a word that is no flag; where an option ends like it, say how that is given."""
+    name = word.lstrip("-").partition("=")[0]
+    known = (
+        f"{section}.{field.name}" for section, options in sections.items() for field in dataclasses.fields(options)
+    )
+    meant = next((option for option in known if option.partition(".")[2] == name), None)
+    hint = f": give '{{\"{meant}\": …}}'" if meant else "; see --help"
+    raise UserError(f"unknown argument {word}{hint}")
+
+
+def _without_replaced(preset: Mapping[str, Any], given: Mapping[str, Any], sections: Mapping[str, Any]) -> dict:
+    """Return a preset without the arguments (`kwargs`) of a class in whose place another one is `given`."""
+    replaced = []
+    for section in {name.partition(".")[0] for name in preset if ".kwargs." in name}:
+        name = preset.get(f"{section}.name", sections[section].name)
+        if given.get(f"{section}.name", name) != name:
+            replaced.append(f"{section}.kwargs.")
+    return {name: value for name, value in preset.items() if not name.startswith(tuple(replaced))}
 
 
 def _described(sections: Mapping[str, Any]) -> Iterator[str]:

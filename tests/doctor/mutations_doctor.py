@@ -68,6 +68,9 @@ ROWS = [
     ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
     ("a torn log ends a finished stage", VERDICT, "with contextlib.suppress(UserError):", "with contextlib.suppress(KeyError):", "doctor/test_doctor_command.py::test_the_line_at_a_stage_s_end_never_ends_it"),
     # probes
+    ("the doctor asks SFT in fp32", PROBES, "torch.float32 if precision == \"auto\" else dtype_for(device, precision)", "torch.float32", "doctor/test_doctor_probes.py::test_the_weights_are_asked_in_a_precision"),
+    ("the doctor asks the reward model in auto", PROBES, "dtype=dtype_for(device, precision))", "dtype=dtype_for(device))", "doctor/test_doctor_probes.py::test_the_weights_are_asked_in_a_precision"),
+    ("the doctor forgets the precision", "summarize_rlhf/doctor/__main__.py", "probe(run, precision) if", "probe(run, \"auto\") if", "doctor/test_doctor_command.py::test_the_precision_reaches_the_probes"),
     ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
     ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
     ("the shorter text is held for the longer", PROBES, "(longer[i] > 0)) for i in uneven)", "(longer[i] < 0)) for i in uneven)", "doctor/test_doctor_probes.py::test_a_reward_model_that_counts_tokens"),

@@ -45,6 +45,15 @@ def test_weights_that_are_missing_are_told_and_the_logs_still_speak(run, monkeyp
     assert "undertrained" in out
 
 
+def test_the_precision_reaches_the_probes(run, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(command, "probe", lambda _, precision: asked.append(precision) or [])
+    for more in ([], ["--precision", "bf16"]):
+        monkeypatch.setattr(sys, "argv", ["doctor", str(run), *more])
+        command.main()
+    assert asked == ["auto", "bf16"]
+
+
 def test_the_line_at_a_stage_s_end_never_ends_it(run, capsys) -> None:
     print_line(run / "rm")
     assert capsys.readouterr().out.startswith("doctor: reward model broken")

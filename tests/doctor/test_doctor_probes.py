@@ -6,11 +6,14 @@ from unittest import mock
 
 import pytest
 import torch
+from configured_launches import make_reward_dir
 from tiny import tldr_row, write_rows
 from torch import nn
 
+from reward_model.scoring import Scorer
 from summarize_rlhf.doctor import further_steps, probes
 from summarize_rlhf.doctor.evidence import RM, SFT, Run
+from summarize_rlhf.lm.precision import PRECISIONS, dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
 from summarize_rlhf.tokenizer import load_tokenizer
 
@@ -37,6 +40,25 @@ def test_stage_1_is_asked_about_its_own_data(gptj_dir, tldr_dir) -> None:
     assert 0 < sft.further_fall < 0.1  # eight small steps
     assert sft.label_loss > 1
     assert sft.eos_loss > 1
+
+
+def test_the_weights_are_asked_in_a_precision(gptj_dir, tldr_dir, comparisons_dir, tmp_path) -> None:
+    """In bf16 and fp16 losses come out as in fp32 but for rounding, and not the same."""
+    rm_dir = make_reward_dir(tmp_path / "rm", gptj_dir)
+    found = {}
+    for precision in PRECISIONS:
+        sft = SFT(gptj_dir, {"dataset": str(tldr_dir), "max_length": 60, "model": str(gptj_dir)})
+        rm = RM(rm_dir, {"dataset": str(comparisons_dir), "model": str(gptj_dir)})
+        with mock.patch.object(Scorer, "from_pretrained", watched := mock.Mock(wraps=Scorer.from_pretrained)):
+            assert probes.probe(Run(sft=sft, rm=rm), precision) == []
+        assert watched.call_args.kwargs["dtype"] == dtype_for("cpu", precision)
+        found[precision] = torch.tensor([sft.label_loss, sft.eos_loss])
+        assert (sft.moved, sft.eos_again) == (0, sft.base_eos_again)
+        assert 0 <= rm.accuracy <= 1
+    assert torch.equal(found["auto"], found["fp32"])
+    for half, most in (("bf16", 2e-2), ("fp16", 2e-3)):
+        assert not torch.equal(found[half], found["fp32"])
+        torch.testing.assert_close(found[half], found["fp32"], rtol=most, atol=most)
 
 
 def test_how_far_weights_have_moved() -> None:

@@ -86,8 +86,8 @@ ROWS = [
     ("branch in the mode of its making", BRANCHES, "self.module.__dict__ | self.attributes", "self.attributes", "lm/test_branches.py::test_they_follow_the_model"),
     # what the reference is computed with
     ("reference with dropout", POLICY, "        self.eval()  # no dropout, ever: the ratio compares like with like\n", "        self.eval()\n        self.reference is not None and self.reference.train()\n", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
-    ("reference at temperature 1", POLICY, "logits = self._logits(self.reference_decoder, states, before, temperature)", "logits = self._logits(self.reference_decoder, states, before, 1.0)", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
-    ("reference rounded to bf16", POLICY, "            return logprobs_of_labels(logits, responses)", "            return logprobs_of_labels(logits, responses).bfloat16().float()", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference at temperature 1", POLICY, "self._of_responses(self.reference_decoder, states, before, responses, temperature)[0]", "self._of_responses(self.reference_decoder, states, before, responses, 1.0)[0]", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
+    ("reference rounded to bf16", POLICY, "responses, temperature)[0]\n", "responses, temperature)[0].bfloat16().float()\n", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference can be trained", POLICY, "copy.deepcopy(blocks[self.depth :]).requires_grad_(False)", "copy.deepcopy(blocks[self.depth :])", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     ("reference follows the policy", PPO, "        self.collection = None\n\n    def checkpoint", "        self.collection = None\n        self.policy.reference.load_state_dict(self.policy.decoder.blocks[self.policy.depth :].state_dict())\n\n    def keep_or_end", "lm/test_formulas_policy.py::test_reference_is_the_initial_model_to_the_end"),
     # in which mode the policy runs

@@ -15,6 +15,8 @@ ROWS = [
     ("each start draws another adapter", LORA, "    torch.manual_seed(seed)  # the same", "    torch.seed()  # the same", f"{STAGES}::test_under_zero_3_the_adapter_is_written_whole"),
     ("reward model without a head taken", LORA, "    if not (path / HEAD).is_file():\n", "    if False:\n", f"{STAGES}::test_an_adapter_without_its_head_is_no_reward_model"),
     ("merge keeps the adapter's hashes", MERGE, 'if key not in ("files", "base_sha256")', "", f"{STAGES}::test_base_and_adapter_compute_what_the_merged_weights_compute"),
+    ("SFT never recomputes", "sft/train_gptj_summarize.py", "    if args.gradient_checkpointing:\n", "    if False:\n", "lm/test_recomputation.py::test_stages_recompute_where_they_are_asked_to"),
+    ("RM never recomputes", RM, "    if args.gradient_checkpointing:\n        require", "    if False:\n        require", "lm/test_recomputation.py::test_stages_recompute_where_they_are_asked_to"),
     ("frozen blocks recompute", RECOMPUTATION, " and any(p.requires_grad for p in block.parameters())", "", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
     ("reward model's checkpointing never on", RECOMPUTATION, "        block.gradient_checkpointing = on\n", "        pass\n", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
     ("merging asked for too late is forgotten", "summarize_rlhf/run/resume_point.py", '"max_steps", "merge_adapter"}', '"max_steps"}', f"{STAGES}::test_the_same_command_says_that_it_was_finished"),

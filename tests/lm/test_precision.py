@@ -2,6 +2,9 @@
 
 import csv
 import itertools
+import json
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from good_input import World
 from launch import flags
 from tiny_trlx import tiny_config
 
+import trlx_gptj_text_summarization as stage_3
 from reward_model import gptj_reward_test as reward_test
 from summarize_rlhf import UserError
 from summarize_rlhf.lm.precision import PRECISIONS, dtype_for, training_dtype
@@ -71,6 +75,53 @@ def test_the_reward_test_takes_the_published_fp16_on_a_gpu(monkeypatch, tmp_path
     with pytest.raises(SystemExit):
         reward_test.main()
     assert (found["dtype"], found["device"]) == (dtype, "cuda" if gpu else "cpu")
+
+
+class Enough(Exception):
+    """What is watched has been seen."""
+
+
+def test_ppo_scores_in_its_own_precision(monkeypatch, tmp_path):
+    """On a device of its own, too; "auto" is that device's."""
+    for gpu, precision, dtype in (
+        (None, "auto", FP32),
+        (None, "bf16", BF16),
+        ("new", "auto", BF16),
+        ("new", "fp16", FP16),
+    ):
+        pretend(monkeypatch, gpu)
+        state = SimpleNamespace(
+            is_main_process=False, num_processes=1, device=torch.device("cuda", 0) if gpu else "cpu"
+        )
+        state.device = torch.device(state.device)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        found = mock.Mock(side_effect=Enough)
+        monkeypatch.setattr(stage_3.Scorer, "from_pretrained", found)
+        for name in ("tune_process", "check_found", "check_fits", "card_lines", "hold_run_directory"):
+            monkeypatch.setattr(stage_3, name, lambda *_: None)
+        monkeypatch.setattr(stage_3, "load_tokenizer", lambda _: None)
+        monkeypatch.setattr(stage_3, "join_processes", lambda state=state: state)
+        overrides = {"train.precision": precision, "train.checkpoint_dir": str(tmp_path), "model.model_path": "m"}
+        monkeypatch.setattr("sys.argv", ["x", json.dumps(overrides)])
+        with pytest.raises(Enough):
+            stage_3.main.__wrapped__()
+        given = found.call_args.kwargs
+        assert (given["dtype"], str(given["device"])) == (dtype, "cuda:1" if gpu else "cpu")
+
+
+def test_a_file_is_scored_in_a_precision(server, world, tmp_path):
+    rows = [{"prompt": "POST: my cat moved", "summary": "cat"}, {"prompt": "POST: so", "summary": "found money"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        values = {"reward_model": world.rm, "input": tmp_path / "in.jsonl", "output": tmp_path / f"{precision}.jsonl"}
+        ended = server.run("score", flags(values | {"precision": precision}), tmp_path)
+        assert ended.code == 0, ended.err[-3000:]
+        lines = (tmp_path / f"{precision}.jsonl").read_text().splitlines()
+        scores[precision] = torch.tensor([json.loads(line)["score"] for line in lines])
+    for precision, most in (("bf16", 0.03), ("fp16", 0.003)):
+        assert not torch.equal(scores[precision], scores["fp32"])
+        torch.testing.assert_close(scores[precision], scores["fp32"], rtol=0, atol=most)
 
 
 def test_ppo_is_told_before_anything_is_loaded(monkeypatch, tmp_path):

@@ -1,9 +1,15 @@
 """Gradient checkpointing fires in the trained blocks alone, and changes neither loss nor gradients (to 1e-6)."""
 
+import contextlib
+import importlib
 from collections import Counter
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+from forked import forked, run_main
+from forkserver import SCRIPTS
 from tiny import gpt2_config, gptj_config
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -123,3 +129,34 @@ def test_sft_with_dropout(family: str, lora: int) -> None:
 def test_blocks_that_cannot_are_told() -> None:
     with pytest.raises(UserError, match="a 'plain' model has no blocks that transformers can checkpoint"):
         require_recomputation(torch.nn.Linear(2, 2), "plain")
+
+
+def blocks_that_recompute(stage: str, model: Path, data: Path, out: Path, more: dict) -> list[bool]:
+    """Of each block, when `main` of a stage begins to train."""
+    module = importlib.import_module(SCRIPTS[stage])
+    seen: list[bool] = []
+
+    def train(self, **_):
+        seen.extend(bool(block.gradient_checkpointing) for block in self.model.decoder.blocks)
+        raise SystemExit
+
+    with mock.patch.object(module.ResumableTrainer, "train", train), contextlib.suppress(SystemExit):
+        values = {"model": model, "dataset": data, "output_dir": out, "max_length": 120, "report_to": "none"}
+        run_main(module.main, values | {"max_steps": 1} | more)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("stage", "more", "expected"),
+    [
+        ("sft", {}, [True, True]),  # as published
+        ("sft", {"gradient_checkpointing": False}, [False, False]),
+        ("rm", {}, [False, False]),
+        ("rm", {"gradient_checkpointing": True}, [False, True]),
+    ],
+)
+def test_stages_recompute_where_they_are_asked_to(
+    gptj_dir, tldr_dir, comparisons_dir, tmp_path, stage, more, expected
+) -> None:
+    data = {"sft": tldr_dir, "rm": comparisons_dir}[stage]
+    assert forked(blocks_that_recompute, stage, gptj_dir, data, tmp_path / "out", more) == expected

@@ -10,6 +10,7 @@ import pytest
 from tiny_trlx import PROMPTS, length_reward, tiny_config
 
 import trlx
+from summarize_rlhf import UserError
 from summarize_rlhf.run.checkpoints import find_corruption
 from trlx.trainer.deadline import deadline
 from trlx.trainer.rewards import RewardError
@@ -37,6 +38,10 @@ def exits(outputs):
     sys.exit(3)
 
 
+def says_what_is_wrong(outputs):
+    raise UserError("the reward model gave nan for text 0")
+
+
 def interrupts(outputs):
     raise KeyboardInterrupt
 
@@ -55,6 +60,7 @@ def spins(outputs):
     [
         (yields_and_raises, r"reward_fn failed with LookupError: no reward for this one .*on sample 0: '"),
         (exits, r"reward_fn failed with SystemExit: 3 .*on sample 0: '"),
+        (says_what_is_wrong, r"^the reward model gave nan for text 0$"),
         (interrupts, r"reward_fn was interrupted, on \d+ samples"),
         (sleeps, r"reward_fn failed with TimeoutError: no answer within 0\.3 s \(train\.reward_timeout\).*on sample 0"),
         (spins, r"reward_fn failed with TimeoutError: no answer within 0\.3 s .*on sample 0: '"),
@@ -62,8 +68,11 @@ def spins(outputs):
 )
 def test_a_checkpoint_then_the_sample_then_the_end(gptj_dir, tmp_path, fault, told):
     config = tiny_config(gptj_dir, tmp_path, **{"train.reward_timeout": 0.3})
+    fails = Fails(fault)
     with pytest.raises(RewardError, match=told):
-        trlx.train(reward_fn=Fails(fault), prompts=PROMPTS, config=config)
+        trlx.train(reward_fn=fails, prompts=PROMPTS, config=config)
+    if fault is says_what_is_wrong:
+        assert fails.calls == CALLS, "other processes may wait for a call that they have to make, too"
     (made,) = tmp_path.glob("checkpoint_*")
     assert find_corruption(made) is None
     trlx.train(reward_fn=length_reward, prompts=PROMPTS, config=config)  # goes on from it

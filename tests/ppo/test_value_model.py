@@ -9,6 +9,8 @@ from tiny_trlx import tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM
 
 from summarize_rlhf import UserError
+from trlx.data.checks import check_config
+from trlx.models.lora import add
 from trlx.models.policy import PolicyWithValueHead
 from trlx.models.value_head import start_from
 
@@ -102,4 +104,6 @@ def test_a_critic_of_its_own_beside_an_adapter_is_refused(gptj_dir, tmp_path) ->
     lora = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
     options = {"method.num_value_layers_unfrozen": -1, "model.peft_config": lora}
     with pytest.raises(ValueError, match="with an adapter, give a number of blocks, or 0"):
-        tiny_trainer(tiny_config(gptj_dir, tmp_path, **options))
+        check_config(tiny_config(tmp_path / "there is no model", tmp_path, **options))
+    with pytest.raises(ValueError, match="with an adapter, give a number of blocks, or 0"):
+        PolicyWithValueHead(add(AutoModelForCausalLM.from_pretrained(gptj_dir), lora), -1, -1)

@@ -1,16 +1,20 @@
 """The frozen blocks' outputs, computed once: values, losses and gradients are those of the whole model."""
 
+import contextlib
 import errno
 import types
+from unittest import mock
 
 import datasets
 import pytest
 import torch
+from forked import forked, run_main
 from reward_models import CONFIGS, V, close, make_model, make_pairs, with_long_posts
 from torch.utils.data import Dataset
 from transformers import AutoModel, CTRLConfig
 
 from reward_model import frozen_blocks
+from reward_model import train_reward_model_gptj as stage_2
 from reward_model.frozen_blocks import PairsWithTrunk, can_keep, gigabytes, keep_trunk
 from reward_model.loss import LOSSES
 from reward_model.pairs import PackedPairs
@@ -150,6 +154,20 @@ def test_marker_names_what_it_belongs_to(tmp_path):
     assert marker["shape"] == [sum(encoded(pairs)["length"]), 32]
     assert marker["dtype"] == "torch.float32"
     assert len(marker["sha256"]) == 64
+
+
+def kept_in(values: dict) -> torch.dtype:
+    """What `main` of stage 2 would keep them in."""
+    found = mock.Mock(side_effect=SystemExit)
+    with mock.patch.object(stage_2, "keep_trunk", found), contextlib.suppress(SystemExit):
+        run_main(stage_2.main, values)
+    return found.call_args.args[5]
+
+
+def test_the_stage_keeps_them_in_its_precision(gptj_dir, comparisons_dir, tmp_path):
+    values = {"model": gptj_dir, "dataset": comparisons_dir, "output_dir": tmp_path / "out", "report_to": "none"}
+    for precision, dtype in (("auto", torch.float32), ("bf16", torch.bfloat16)):
+        assert forked(kept_in, values | {"max_length": 120, "precision": precision}) == dtype
 
 
 def test_they_are_kept_in_what_is_trained_in(tmp_path):

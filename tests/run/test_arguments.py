@@ -33,6 +33,14 @@ def test_one_file(tmp_path, ending):
     assert parse_arguments(Some, ["--local_rank=0", str(file)]) == Some(2e-4, 3, None, False)
 
 
+def test_flags_behind_a_file_beat_it(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("learning_rate: 2e-4\nepochs: 3\n")
+    assert parse_arguments(Some, [str(file), "--epochs", "4"]) == Some(2e-4, 4)
+    with pytest.raises(UserError, match=r"run.yaml: a file of arguments comes first, before the flags"):
+        parse_arguments(Some, ["--epochs", "4", str(file)])
+
+
 def test_several_values_of_one_argument(tmp_path):
     """As words behind a flag, or as a list in a file; a list of none, or for one value, is refused."""
     assert parse_arguments(Some, ["--several", "a=1", "b=2", "--epochs", "3"]) == Some(epochs=3, several=["a=1", "b=2"])

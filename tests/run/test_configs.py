@@ -74,24 +74,21 @@ def test_the_hostfile_is_four_machines_of_eight() -> None:
 # --- launched
 
 
-@pytest.mark.parametrize("name", [name for name in DEEPSPEED if not name.endswith("bf16")])
+@pytest.mark.parametrize("name", DEEPSPEED)
 def test_stages_1_and_2_start_with_it(server, root, gptj_dir, tldr_dir, comparisons_dir, tmp_path, name: str) -> None:
-    """Two processes; the reward model on stage 1's directory."""
-    file = {"deepspeed_config": f"configs/deepspeed/{name}.json"}
-    for stage, data, model in (("sft", tldr_dir, gptj_dir), ("rm", comparisons_dir, tmp_path / "sft")):
-        arguments = flags(values(stage) | file | {"dataset": data, "model": model, "output_dir": tmp_path / stage})
-        ended = server.run(stage, arguments, root, 2)
-        assert ended.code == 0, ended.err[-3000:]
-        assert load_file(tmp_path / stage / "model.safetensors")
-
-
-def test_the_documented_command_takes_one(root, gptj_dir, tldr_dir, tmp_path) -> None:
-    """`deepspeed --num_gpus 2 sft/train_gptj_summarize.py --deepspeed_config configs/deepspeed/zero3.json`."""
-    arguments = values("sft") | {"deepspeed_config": "configs/deepspeed/zero3.json", "output_dir": tmp_path / "out"}
-    arguments |= {"dataset": tldr_dir, "model": gptj_dir}
-    done = deepspeed("sft/train_gptj_summarize.py", flags(arguments), root, 2)
+    """Two processes: `deepspeed --num_gpus 2 sft/train_gptj_summarize.py --deepspeed_config configs/deepspeed/…`, and
+    the reward model on stage 1's directory. Files that insist on bf16 get it, on a CPU, too."""
+    more = {"deepspeed_config": f"configs/deepspeed/{name}.json"}
+    more |= {"precision": "bf16"} if name.endswith("bf16") else {}
+    sft = flags(values("sft") | more | {"dataset": tldr_dir, "model": gptj_dir, "output_dir": tmp_path / "sft"})
+    done = deepspeed("sft/train_gptj_summarize.py", sft, root, 2)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert load_file(tmp_path / "out/model.safetensors")
+    rm = values("rm") | more | {"dataset": comparisons_dir, "model": tmp_path / "sft", "output_dir": tmp_path / "rm"}
+    ended = server.run("rm", flags(rm), root, 2)
+    assert ended.code == 0, ended.err[-3000:]
+    dtype = torch.bfloat16 if name.endswith("bf16") else torch.float32
+    for stage in ("sft", "rm"):
+        assert dtype in {x.dtype for x in load_file(tmp_path / stage / "model.safetensors").values()}
 
 
 @pytest.mark.parametrize("name", ACCELERATE)
@@ -114,8 +111,8 @@ SLURM_NODEID=0 "$@" && wait
 SCONTROL = "#!/bin/bash\nprintf '127.0.0.1\\n'\nprintf 'elsewhere%s\\n' {1..20000}\n"  # more than a pipe holds
 
 
-@pytest.mark.parametrize("stage", ["sft", "ppo"])
-def test_slurm_starts_a_stage_on_two_machines(root, gptj_dir, tldr_dir, tmp_path, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["sft", "rm", "ppo"])
+def test_slurm_starts_a_stage_on_two_machines(root, gptj_dir, tldr_dir, comparisons_dir, tmp_path, stage) -> None:
     """The script itself, of which each machine runs the launcher with its own number."""
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
@@ -126,8 +123,10 @@ def test_slurm_starts_a_stage_on_two_machines(root, gptj_dir, tldr_dir, tmp_path
         arguments = ["trlx_gptj_text_summarization.py", overrides(gptj_dir, tldr_dir, tmp_path)]
         written = tmp_path / "out/best_checkpoint/hf_model/model.safetensors"
     else:
-        chosen = values("sft") | {"dataset": tldr_dir, "model": gptj_dir, "output_dir": tmp_path / "out"}
-        arguments = ["sft/train_gptj_summarize.py", *flags(chosen)]
+        data = {"sft": tldr_dir, "rm": comparisons_dir}[stage]
+        chosen = values(stage) | {"dataset": data, "model": gptj_dir, "output_dir": tmp_path / "out"}
+        script = {"sft": "sft/train_gptj_summarize.py", "rm": "reward_model/train_reward_model_gptj.py"}[stage]
+        arguments = [script, *flags(chosen)]
         written = tmp_path / "out/model.safetensors"
     done = run(["bash", "configs/cluster/slurm.sbatch", *arguments], root, **slurm)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -56,6 +56,17 @@ def test_help_shows_each_option_with_default_and_text(capsys):
     )
 
 
+def test_a_flag_that_is_an_option_says_how_it_is_given():
+    @dataclasses.dataclass
+    class Train:
+        precision: str = "auto"
+
+    with pytest.raises(UserError, match=r"""unknown argument --precision=bf16: give '{"train.precision": …}'"""):
+        parse_overrides("", {"train": Train()}, ["--precision=bf16"])
+    with pytest.raises(UserError, match="unknown argument --bf16; see --help"):
+        parse_overrides("", {"train": Train()}, ["--bf16"])
+
+
 def test_an_empty_object_stays_a_value():
     assert flatten({"method": {"gen_kwargs": {}}}) == {"method.gen_kwargs": {}}
 

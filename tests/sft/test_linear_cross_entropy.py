@@ -6,8 +6,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, GPTJConfig
 
 from benchmarks import bench_head
-from sft import loss as sft_loss
 from sft.loss import SupervisedLM
+from summarize_rlhf.lm import over_vocabulary
 
 pytestmark = pytest.mark.skipif(not hasattr(functional, "linear_cross_entropy"), reason="torch 2.13 brings it")
 TOKENS, HIDDEN, VOCABULARY = 96, 16, 400
@@ -34,7 +34,7 @@ def gradients(model: SupervisedLM, losses) -> list[torch.Tensor]:
 @pytest.mark.parametrize("at_once", [2**26, 10 * VOCABULARY], ids=["whole", "in chunks"])
 def test_loss_and_gradients_agree(model, monkeypatch, side: str, at_once: int) -> None:
     """To 1e-5 relative in fp32, each with a plain product and cross-entropy in fp64, too."""
-    monkeypatch.setattr(sft_loss, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(over_vocabulary, "LOGITS_AT_ONCE", at_once)
     head = model.model.get_output_embeddings()
     ours = gradients(model, model.token_losses)
     torchs = gradients(model, lambda states, targets: bench_head.torchs(side, states, head, targets))

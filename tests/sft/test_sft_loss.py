@@ -71,7 +71,7 @@ def test_loss_and_gradient_are_those_of_all_logits(family, on_summary, way, monk
     (rows[:, 0].sum() / 4).backward()
     expected = gradient(model)
     if way == "in parts":
-        monkeypatch.setattr("sft.loss.LOGITS_AT_ONCE", 3 * 400)
+        monkeypatch.setattr("summarize_rlhf.lm.over_vocabulary.LOGITS_AT_ONCE", 3 * 400)
     if way == "activations recomputed":
         model.activation_checkpointing_enable({"use_reentrant": False})
     found = SupervisedLM(model)(**batch, num_items_in_batch=torch.tensor(4))

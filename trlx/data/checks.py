@@ -36,6 +36,7 @@ def check_config(config: TRLConfig) -> None:
     arguments.check_model_path("model.model_path", config.model.model_path)
     if config.model.peft_config is not None:
         lora.read_config(config.model.peft_config)
+        lora.check_value_layers(method.num_value_layers_unfrozen)
     generation_options.check_method(method)
     Guards(train.guards)
     try:

@@ -97,6 +97,15 @@ def check_config(options: peft.PeftConfig) -> None:
         raise ValueError(f"model.peft_config: bias {bias!r} trains biases of the model itself: use 'none'. {NEEDED}.")
 
 
+def check_value_layers(unfrozen: int) -> None:
+    """Raise ValueError for a value function with a model of its own (as of `--preset paper`) beside an adapter."""
+    if unfrozen < 0:
+        raise ValueError(
+            f"method.num_value_layers_unfrozen {unfrozen}: with an adapter, give a number of blocks, or 0 (a head "
+            "on the policy's states)."
+        )
+
+
 def check_init(init: bool | str) -> None:
     """Raise ValueError for an `init_lora_weights` that does not begin with an adapter that adds nothing."""
     if init is False or str(init).lower().startswith(STARTS_ELSEWHERE):

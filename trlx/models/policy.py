@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from summarize_rlhf.lm.branches import Decoder
+from summarize_rlhf.lm.over_vocabulary import in_pieces
 from summarize_rlhf.lm.recomputation import recompute_blocks
 from trlx.models import lora
 from trlx.models.value_head import make_head
@@ -52,6 +53,7 @@ class PolicyWithValueHead(nn.Module):
         self.base_sha256: str | None = None  # of the weights an adapter was put on, where they came from a directory
         if self.is_adapter:
             lora.check_config(model.active_peft_config)
+            lora.check_value_layers(num_value_layers_unfrozen)
         self.config = self.causal_lm.config
         self.decoder = Decoder(self.causal_lm)
         head = self.causal_lm.get_output_embeddings()
@@ -62,8 +64,6 @@ class PolicyWithValueHead(nn.Module):
         self.reference: nn.Module | None = None
         self.reference_decoder = self.decoder
         if num_value_layers_unfrozen < 0:
-            if self.is_adapter:
-                raise ValueError("method.num_value_layers_unfrozen -1: with an adapter, give a number of blocks, or 0.")
             self.value_model = copy.deepcopy(model.base_model).requires_grad_(True)
             self.value_decoder = Decoder(self.value_model)
         elif num_value_layers_unfrozen > 0:
@@ -128,14 +128,13 @@ class PolicyWithValueHead(nn.Module):
         before = before.clamp(max=tokens.shape[1] - 1)  # (B, R) position before each response token
 
         states, value_states = self._states(tokens, trunk, keep_from)
-        logits = self._logits(self.decoder, states, before, temperature)
+        logprobs, entropy = self._of_responses(self.decoder, states, before, responses, temperature)
         values = self.v_head(_pick(value_states, before)).squeeze(-1)  # (B, R), fp32
-        with torch.no_grad():
-            entropy = entropy_of(logits)
-            ref_logprobs = None
-            if with_reference:
+        ref_logprobs = None
+        if with_reference:
+            with torch.no_grad():
                 ref_logprobs = self.reference_logprobs(tokens, trunk, before, responses, temperature, keep_from)
-        return PolicyOutput(logprobs_of_labels(logits, responses), values, entropy, ref_logprobs, trunk)
+        return PolicyOutput(logprobs, values, entropy.detach(), ref_logprobs, trunk)
 
     def _states(self, tokens: Tensor, trunk: Tensor | None, keep_from: int) -> tuple[Tensor, Tensor]:
         """Return last hidden states (B, L, H) for logits and for the value head; undefined before `keep_from`."""
@@ -166,12 +165,22 @@ class PolicyWithValueHead(nn.Module):
                 states = self.reference_decoder.run_top(self.reference, trunk, keep_from)
             else:
                 states = self.reference_decoder.run_backbone(keep_from, input_ids=tokens)
-            logits = self._logits(self.reference_decoder, states, before, temperature)
-            return logprobs_of_labels(logits, responses)
+            return self._of_responses(self.reference_decoder, states, before, responses, temperature)[0]
 
-    def _logits(self, decoder: Decoder, states: Tensor, before: Tensor, temperature: float) -> Tensor:
-        """Return logits (B, R, V) in fp32 at the positions `before` alone, divided by the temperature."""
-        return decoder.run_head(_pick(states, before)).float() / temperature
+    def _of_responses(self, decoder: Decoder, states, before, responses, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropy (B, R) each, from states (B, L, H) at the positions `before` alone.
+
+        The logits are fp32 from the head on, divided by the temperature; those of a large batch are never all there.
+        """
+
+        def of_tokens(states: Tensor, tokens: Tensor) -> Tensor:  # (N, H), (N) -> (N, 2)
+            logits = decoder.run_head(states[None])[0].float() / temperature
+            with torch.no_grad():
+                entropy = entropy_of(logits)
+            return torch.stack([logprobs_of_labels(logits, tokens), entropy], 1)
+
+        picked = _pick(states, before).flatten(0, 1)
+        return in_pieces(self.causal_lm, of_tokens, picked, responses.flatten()).view(*responses.shape, 2).unbind(2)
 
 
 def _pick(states: Tensor, positions: Tensor) -> Tensor:

@@ -95,12 +95,15 @@ def call_naming_sample(
 ) -> Any:
     """Call as `call` does; errors name the sample: the first that the function fails on when it gets one alone.
 
-    A function that ends the process (`sys.exit`) fails, and so does one that takes longer than `seconds`.
+    A function that ends the process (`sys.exit`) fails, and so does one that takes longer than `seconds`. A UserError
+    says by itself what is wrong, and the function is not called again: processes may have to call it together.
     """
     limit = f"no answer within {seconds} s (train.reward_timeout)"
     try:
         with deadline(seconds, limit):
             return call(function, episodes, tokenizer)
+    except UserError as error:
+        raise RewardError(str(error)) from error
     except KeyboardInterrupt as error:
         raise RewardError(f"{name} was interrupted, on {len(episodes)} samples") from error
     except (Exception, SystemExit) as error:

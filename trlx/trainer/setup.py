@@ -46,6 +46,14 @@ def deepspeed_file() -> str | None:
     return os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE") if uses_deepspeed() else None
 
 
+def zero_stage(precision: str) -> int:
+    """Return the ZeRO stage that `accelerate launch` was told to use, 0 without DeepSpeed."""
+    file = deepspeed_file()
+    if file is None:
+        return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) if uses_deepspeed() else 0
+    return deepspeed_config(file, training_dtype(precision))["zero_optimization"].get("stage", 0)
+
+
 def join_processes() -> PartialState:
     """Return this process's place in the launch. Before `trlx.train` a script calls this, not PartialState.
 
