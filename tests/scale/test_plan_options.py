@@ -46,7 +46,7 @@ ZERO_3 = str(ROOT / "configs/deepspeed/zero3.json")
 @pytest.mark.parametrize("stage", setups.STAGES)
 def test_under_zero_3_weights_are_shared_out(stage: str) -> None:
     """Of four processes each holds a quarter of weights, fp32 copies and moments, and all weights while it writes."""
-    setup = replace(SETUP, stage=stage, tokens=120, offload=False, gpus=4, file=ZERO_3)
+    setup = replace(SETUP, stage=stage, tokens=120, offload=False, gpus=4, file=ZERO_3, trainable_fraction=1.0)
     (found,) = forked(measured, [setup], 16)
     head = VALUE_HEAD if stage == "ppo" else 0
     with torch.device("meta"):
