@@ -68,8 +68,8 @@ def run(
                 ledger.name(CACHED, [x for layer in batch.cache.layers for x in (layer.keys, layer.values)])
                 ledger.name(CACHED, [] if batch.trunk is None else [batch.trunk])
                 batch.draw(states)
-                batch.step()
-                batch.step()
+                for _ in range(min(2, new - 1)):
+                    batch.step()
             sampled = [] if batch.trunk is None else [batch.trunk[0].clone() for _ in range(share)]
         del batch, states
         score()
