@@ -6,7 +6,9 @@ ANSWERS = "summarize_rlhf/run/kept_answers.py"
 ESTIMATES = "summarize_rlhf/evaluation/estimates.py"
 FIGURES = "summarize_rlhf/lm/test_set_figures.py"
 GOLD = "summarize_rlhf/evaluation/gold.py"
+INTERVALS = "summarize_rlhf/intervals.py"
 JUDGE = "summarize_rlhf/evaluation/judge.py"
+KL = "summarize_rlhf/lm/kl.py"
 KEPT_ROWS = "summarize_rlhf/run/kept_rows.py"
 NAMED = "summarize_rlhf/run/named_function.py"
 RECORD = "summarize_rlhf/evaluation/record.py"
@@ -23,7 +25,18 @@ ROWS = [
     ("interval: expanded by n / (n − 1)", ESTIMATES, "math.sqrt(posts / (posts - 1))", "(posts / (posts - 1))", "evaluation/test_estimates.py::test_the_level_by_hand"),
     ("interval: samples are posts", ESTIMATES, "return x.reshape(len(x), -1).mean(1)", "return x.reshape(-1)", "evaluation/test_estimates.py::test_samples_are_averaged_before_posts"),
     ("interval: of one post", ESTIMATES, "if posts == 1:", "if posts == 0:", "evaluation/test_estimates.py::test_one_post_has_no_interval"),
-    ("interval: a rate by the bootstrap", ESTIMATES, "found = accuracy(x.tolist(), range(len(x)))", "found = dict(zip((\"accuracy\", \"accuracy_low\", \"accuracy_high\"), mean(x).values(), strict=True))", "evaluation/test_estimates.py::test_equal_values_are_a_point_and_equal_outcomes_are_not"),
+    ("interval: a rate by the bootstrap", ESTIMATES, "found = accuracy(x.ravel().tolist(), np.arange(len(x)).repeat(x.shape[1]).tolist())", "found = dict(zip((\"accuracy\", \"accuracy_low\", \"accuracy_high\"), mean(x).values(), strict=True))", "evaluation/test_estimates.py::test_equal_values_are_a_point_and_equal_outcomes_are_not"),
+    ("interval: a bootstrap of few posts", ESTIMATES, "if 1 < len(x) < FEW:", "if False:", "evaluation/test_estimates.py::test_few_posts_have_students_interval"),
+    ("interval: few posts by the normal distribution", ESTIMATES, "reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1).item()", "reach = stats.norm.ppf((1 + CONFIDENCE) / 2).item()", "evaluation/test_estimates.py::test_few_posts_have_students_interval"),
+    ("interval: a few posts that agree are many", INTERVALS, "return max(min(n, posts), few * n)", "return n", "contract/test_intervals.py::test_two_posts_are_never_more_than_two"),
+    ("interval: variance of few posts too small", INTERVALS, "    few *= (posts - 1) / posts * answers / (answers - 1)\n", "", "contract/test_intervals.py::test_few_posts_that_agree_are_not_many_answers"),
+    ("interval: rounding is spread", INTERVALS, "if se < 1e-9 or posts == 1:", "if se == 0 or posts == 1:", "contract/test_intervals.py::test_equal_shares_are_not_certain_for_rounding"),
+    ("verdict: of any few posts", VERDICT, "LEAST_POSTS = 8", "LEAST_POSTS = 7", "evaluation/test_verdict.py::test_few_posts_decide_nothing"),
+    ("verdict: ties count as posts", VERDICT, "np.sum(np.abs(per_post(outcomes) - 0.5) > 1e-9)", "len(outcomes)", "evaluation/test_verdict.py::test_few_posts_decide_nothing"),
+    ("length: all won as on all posts", WIN_RATES, "raw = win_rate(y[fewer])", "raw = win_rate(y)", "evaluation/test_win_rates.py::test_where_all_outcomes_agree_the_interval_holds_its_value"),
+    ("length: accounts for the penalty", WIN_RATES, "apart = (posts * raw[\"value\"] + 0.5) / (posts + 1) - ", "apart = raw[\"value\"] - ", "evaluation/test_win_rates.py::test_what_the_penalty_moves_is_not_the_lengths"),
+    ("best of N: one worse sample too many", BEST_OF_N, "worse = np.arange(n - 1, samples)", "worse = np.arange(n, samples + 1)", "evaluation/test_best_of_n.py::test_weights_of_two_thousand_samples"),
+    ("KL: NaN where a policy never says a word", KL, ".masked_fill(never, 0.0)", "", "lm/test_kl.py::test_what_a_policy_never_says_adds_nothing"),
     ("win rate: ties lose", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(a - b, 0.0)", "evaluation/test_win_rates.py::test_ties_count_half"),
     ("win rate: reversed", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(b - a, 0.5)", "evaluation/test_win_rates.py::test_ties_count_half"),
     ("win rate: samples meet their like alone", WIN_RATES, "np.repeat(a, b.shape[1], axis=1)", "np.tile(a, (1, b.shape[1]))", "evaluation/test_win_rates.py::test_each_sample_meets_each_of_the_same_post"),
@@ -33,11 +46,11 @@ ROWS = [
     ("length: leverage without its cross term", WIN_RATES, "2 * side[:, None] * x", "0 * side[:, None] * x", "evaluation/test_win_rates.py::test_the_fit_against_a_slow_search"),
     ("length: an unvarying length counts", WIN_RATES, "flat = determinant <= 1e-9 * a * a", "flat = determinant < 0", "evaluation/test_win_rates.py::test_without_differences_in_length_it_is_the_raw_rate_with_half_a_win_and_half_a_loss"),
     ("length: fitted once", WIN_RATES, "lambda drawn: equal_length(y[drawn], delta[drawn])", "lambda drawn: np.full(len(drawn), equal_length(y[None], delta[None])[0])", "evaluation/test_win_rates.py::test_the_interval_of_the_fit_holds_the_truth"),
-    ("length: all won is certain", WIN_RATES, "if per_post(y).std() == 0:", "if False:", "evaluation/test_win_rates.py::test_all_won_is_not_certain"),
+    ("length: all won is certain", WIN_RATES, "if np.ptp(per_post(y)) < 1e-9:", "if False:", "evaluation/test_win_rates.py::test_all_won_is_not_certain"),
     ("length: fitted far from equal length", WIN_RATES, "OVERLAP = 2  #", "OVERLAP = 0  #", "evaluation/test_win_rates.py::test_nothing_is_known_of_equal_length_where_one_model_is_always_longer"),
     ("tables: each process for itself", TABLES, "PartialState(cpu=not torch.cuda.is_available())", "PartialState()", "evaluation/test_evaluation_files.py::test_two_processes_write_the_same"),
     ("length: no warning", WIN_RATES, "if abs(apart) <= NEAR:", "if apart <= 1:", "evaluation/test_win_rates.py::test_a_lead_by_length_alone_vanishes"),
-    ("best of N: drawn with replacement", BEST_OF_N, "return comb(np.arange(samples), n - 1) / comb(samples, n)", "return np.diff((np.arange(samples + 1) / samples) ** n)", "evaluation/test_best_of_n.py::test_against_all_subsets"),
+    ("best of N: drawn with replacement", BEST_OF_N, "return np.concatenate([np.zeros(n - 1), chance / chance.sum()])", "return np.diff((np.arange(samples + 1) / samples) ** n)", "evaluation/test_best_of_n.py::test_against_all_subsets"),
     ("best of N: the worst", BEST_OF_N, "order = r.argsort(1, kind=\"stable\")", "order = (-r).argsort(1, kind=\"stable\")", "evaluation/test_best_of_n.py::test_one_is_the_mean_and_all_the_best"),
     ("best of N: chosen by gold", BEST_OF_N, "order = r.argsort(1, kind=\"stable\")", "order = v.argsort(1, kind=\"stable\")", "evaluation/test_best_of_n.py::test_the_curve_has_gold_where_it_is_known"),
     ("best of N: ties by position", BEST_OF_N, "return (np.bincount(group, values) / count)[group]", "return values", "evaluation/test_best_of_n.py::test_equal_samples_are_chosen_alike_whatever_their_order"),
