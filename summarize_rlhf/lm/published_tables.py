@@ -9,6 +9,7 @@ import torch
 from summarize_rlhf.evaluation.estimates import mean, per_post
 from summarize_rlhf.evaluation.record import by_post
 from summarize_rlhf.intervals import mean_and_se
+from summarize_rlhf.lm.evaluation_files import summaries_file
 from summarize_rlhf.lm.test_set import Results
 from summarize_rlhf.lm.test_set_figures import csv_columns
 from summarize_rlhf.report import as_csv, format_table
@@ -52,7 +53,7 @@ def published_tables(results: Results, names: Sequence[str], split: str) -> tupl
         shown = f"{title(name)} ({way})" if len(ways) > 1 else title(name)
         rouge_table.append(rouge_row(shown, columns))
         reward_table.append(reward_row(shown, columns))
-        files[f"{name.lower()}_{way}.csv"] = as_csv(
+        files[summaries_file(name, way)] = as_csv(
             [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         )
     print(f"\nROUGE on {len(results.rows)} rows of {split}\n{format_table(rouge_table)}")

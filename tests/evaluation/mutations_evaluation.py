@@ -3,6 +3,7 @@
 
 BEST_OF_N = "summarize_rlhf/evaluation/best_of_n.py"
 ANSWERS = "summarize_rlhf/run/kept_answers.py"
+EVALUATION_FILES = "summarize_rlhf/lm/evaluation_files.py"
 ESTIMATES = "summarize_rlhf/evaluation/estimates.py"
 FIGURES = "summarize_rlhf/lm/test_set_figures.py"
 GOLD = "summarize_rlhf/evaluation/gold.py"
@@ -82,6 +83,11 @@ ROWS = [
     ("answers: a changed line counts", ANSWERS, "if row[\"sha256\"] == _hash(question, answer) else None", "", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
     ("answers: a torn line takes the next", ANSWERS, "if content and not content.endswith(b\"\\n\"):", "if False:", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
     ("named function: two of one file are one", NAMED, "f\"{name} {sha256_of", "f\"{sha256_of", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
+    ("named function: what it imports has no part", NAMED, "not file.startswith(INSTALLED)}", "not file}", "run/test_kept_rows.py::test_a_function_is_another_one_when_what_its_file_imports_has_changed"),
+    ("tables: among a stage's files", EVALUATION_FILES, "if samples or (folder / RUN_FILE).exists():", "if samples:", "evaluation/test_evaluation_dir.py::test_a_stages_directory_is_refused"),
+    ("tables: among a stage's samples", EVALUATION_FILES, "if samples or (folder / RUN_FILE).exists():", "if (folder / RUN_FILE).exists():", "evaluation/test_evaluation_dir.py::test_a_stages_directory_is_refused"),
+    ("tables: beside summaries of other models", EVALUATION_FILES, "stale = summaries_in(folder) - set(files)", "stale = set()", "evaluation/test_evaluation_dir.py::test_an_earlier_evaluation_is_replaced_with_all_its_summaries"),
+    ("tables: a post twice is two", EVALUATION_FILES, "return rows.select(first.values()), len(rows) - len(first)", "return rows, len(rows) - len(first)", "evaluation/test_evaluation_dir.py::test_one_row_a_post"),
     ("named function: any object", NAMED, "if not callable(found):", "if False:", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
     ("tables: samples all alike", SUMMARISER, "uniforms=draws[list(rows)]", "uniforms=draws[[row % len(prompts) for row in rows]]", "evaluation/test_evaluation_files.py::test_two_samples_of_a_post_differ_and_each_has_its_own_reward"),
     ("tables: best-of-N of the summaries' stream", TEST_SET, "\"sample\", samples, kept, stream=1)", "\"sample\", samples, kept)", "evaluation/test_evaluation_files.py::test_best_of_n_is_of_samples_of_the_first_model"),

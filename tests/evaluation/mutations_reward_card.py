@@ -50,6 +50,7 @@ ROWS = [
     ("card: one text that does not fit spoils all", CARD, "                found.append(None)", "                raise", "reward_model/test_card.py::test_what_cannot_be_measured_is_none"),
     ("card: half of the posts warns", PAGES, "probe[\"beats_label\"] > 0.5", "probe[\"beats_label\"] >= 0.5", "reward_model/test_card.py::test_words_of_the_card"),
     ("card: too much and too little exchanged", PAGES, "elif temperature > FAR:", "elif temperature < FAR:", "reward_model/test_card.py::test_words_of_the_temperature"),
+    ("card: an accuracy in words", CHECK, "isinstance(accuracy, float | int) and 0 <= accuracy", "0 <= float(accuracy)", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
     ("card: of any weights", CHECK, "if (card.get(\"weights\") or {}) != about:", "if False:", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
     ("card: just enough is refused", CHECK, "found[\"value\"] < least_accuracy", "found[\"value\"] <= least_accuracy", "reward_model/test_card_check.py::test_paragraph_and_a_warning_for_each_probe_that_beats_people"),
     ("card: without one any accuracy passes", CHECK, "        if least_accuracy is not None:\n", "        if False:\n", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
