@@ -2,6 +2,7 @@
 """The doctor: each threshold, each condition that keeps a check from blaming the wrong cause, and who is blamed first."""
 
 EVIDENCE = "summarize_rlhf/doctor/evidence.py"
+LOGS = "summarize_rlhf/doctor/logs.py"
 FINDING = "summarize_rlhf/doctor/finding.py"
 PPO = "summarize_rlhf/doctor/checks_ppo.py"
 PROBES = "summarize_rlhf/doctor/probes.py"
@@ -61,6 +62,16 @@ ROWS = [
     ("ends: the first collection is forgotten", PPO, "ENDING * rates[0]", "ENDING", "doctor/test_checks_ppo.py::test_endless"),
     ("gold: a fall within the intervals counts", PPO, 'gold[1]["high"] >= gold[0]["low"]', 'gold[1]["value"] >= gold[0]["low"]', "doctor/test_checks_ppo.py::test_over_optimised"),
     ("gain: one standard error will do", PPO, "gain > 2 * error", "gain > error", "doctor/test_checks_ppo.py::test_no_gain"),
+    # any stage's log
+    ("log: NaN is a figure", LOGS, "if math.isfinite(x)}", "}", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
+    ("log: a gradient's overflow counts", LOGS, ' and "grad_norm" not in name]', "]", "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),
+    ("log: the last NaN is told", LOGS, "if bad and not_finite is None:", "if bad:", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
+    ("log: an empty one is a log", LOGS, "Log(not any(rows), not_finite)", "Log(not rows, not_finite)", "doctor/test_checks_log.py::test_without_a_log_there_is_no_clean_bill"),
+    ("log: NaN in a record", LOGS, ", parse_constant=lambda _: None)", ")", "doctor/test_checks_log.py::test_parts_of_a_record_that_are_no_objects_are_missing"),
+    ("log: a foreign one is a traceback", EVIDENCE, '    with reading(directory, "logs of the stage in", "are they as the stage wrote them?"):\n        return', "    if True:\n        return", "doctor/test_checks_log.py::test_foreign_logs_are_one_line_and_end_no_stage"),
+    ("gold: of one post", PPO, "before is None or after is None or after >= before", "after >= before", "doctor/test_checks_log.py::test_a_gold_score_of_one_post_says_nothing"),
+    ("loss: 0 is doubled by anything", SFT, "max(min(lowest, point.loss), LEAST_LOSS)", "min(lowest, point.loss) or 1e-9", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
+    ("loss: the last third left open", FINDING, "not points[0].way <= 2 / 3 < points[-1].way", "points[0].way > 2 / 3", "doctor/test_checks_sft.py::test_late_fall"),
     # who is blamed
     ("suspects before what is broken", VERDICT, "for status in (BROKEN, SUSPECT):", "for status in (SUSPECT, BROKEN):", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
     ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
