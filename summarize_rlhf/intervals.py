@@ -83,7 +83,8 @@ def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, floa
     z = NormalDist().inv_cdf(0.975)
     centre, reach = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = ((centre + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
-    return {"accuracy": share, "accuracy_se": se, "accuracy_low": max(0.0, low), "accuracy_high": min(1.0, high)}
+    low, high = max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding leaves no share outside
+    return {"accuracy": share, "accuracy_se": se, "accuracy_low": low, "accuracy_high": high}
 
 
 def independent(share: float, se: float, posts: int, answers: int) -> float:

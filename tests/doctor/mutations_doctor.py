@@ -62,6 +62,13 @@ ROWS = [
     ("ends: the first collection is forgotten", PPO, "ENDING * rates[0]", "ENDING", "doctor/test_checks_ppo.py::test_endless"),
     ("gold: a fall within the intervals counts", PPO, 'gold[1]["high"] >= gold[0]["low"]', 'gold[1]["value"] >= gold[0]["low"]', "doctor/test_checks_ppo.py::test_over_optimised"),
     ("gain: one standard error will do", PPO, "gain > 2 * error", "gain > error", "doctor/test_checks_ppo.py::test_no_gain"),
+    ("rate: losses of the first fifth count", RM, "too_high(losses[len(losses) // 5 :]", "too_high(losses", "doctor/test_checks_rm.py::test_the_first_fifth_of_the_losses_may_rise"),
+    ("accuracy: all right is certain", FINDING, "share = min(max(share, 0.5 / count), 1 - 0.5 / count)", "share = float(share)", "doctor/test_checks_rm.py::test_the_standard_error_of_all_and_of_none"),
+    ("reference: the first collection's KL counts", PPO, "max(kl[1:])", "max(kl)", "doctor/test_checks_ppo.py::test_reference_moves"),
+    ("steps: of the first pass", PPO, "for row in last) for _, last in epochs", "for row in first) for first, _ in epochs", "doctor/test_checks_ppo.py::test_learning_rate_too_high"),
+    ("steps: any clip range is .2", PPO, 'ppo.options.get("method.cliprange") or 0.2', "0.2", "doctor/test_checks_ppo.py::test_learning_rate_too_low"),
+    ("labels: below their own words in random order", PROBES, "(better[: len(mixed)] > scorer", "(better[: len(mixed)] < scorer", "doctor/test_doctor_probes.py::test_how_many_labels_score_above_their_own_words_in_random_order"),
+    ("base: asked about tokens that it does not have", PROBES, "if len(tokenizer) <= before.config.vocab_size:", "if True:", "doctor/test_doctor_probes.py::test_a_base_model_of_fewer_tokens_is_not_asked_about_them"),
     # any stage's log
     ("log: NaN is a figure", LOGS, "if math.isfinite(x)}", "}", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
     ("log: a gradient's overflow counts", LOGS, ' and "grad_norm" not in name]', "]", "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),

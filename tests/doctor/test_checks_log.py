@@ -79,6 +79,7 @@ def test_parts_of_a_record_that_are_no_objects_are_missing(tmp_path, part):
     line = {"step": 1, "loss": 0.6, "learning_rate": 1e-3, "eval_accuracy": 0.7, "policy/kl": 0.1}
     for name in ("sft", "rm", "ppo"):
         record = dict.fromkeys(("arguments", "results", "data", "settings"), part)
+        record |= {"results": {"rows_cut": math.nan}} if part is None else {}
         folder = stage(tmp_path / name, name, [line], record)
     (tmp_path / "rm/card.json").write_text(json.dumps(dict.fromkeys(("accuracy", "other_post", "pairs"), part)))
     (tmp_path / "inference").mkdir()

@@ -12,6 +12,7 @@ JUDGE = "summarize_rlhf/evaluation/judge.py"
 KL = "summarize_rlhf/lm/kl.py"
 KEPT_ROWS = "summarize_rlhf/run/kept_rows.py"
 NAMED = "summarize_rlhf/run/named_function.py"
+PAGE = "summarize_rlhf/evaluation/page.py"
 RECORD = "summarize_rlhf/evaluation/record.py"
 REPETITION = "summarize_rlhf/evaluation/repetition.py"
 SUMMARISER = "summarize_rlhf/lm/summariser.py"
@@ -38,6 +39,14 @@ ROWS = [
     ("length: accounts for the penalty", WIN_RATES, "apart = (posts * raw[\"value\"] + 0.5) / (posts + 1) - ", "apart = raw[\"value\"] - ", "evaluation/test_win_rates.py::test_what_the_penalty_moves_is_not_the_lengths"),
     ("best of N: one worse sample too many", BEST_OF_N, "worse = np.arange(n - 1, samples)", "worse = np.arange(n, samples + 1)", "evaluation/test_best_of_n.py::test_weights_of_two_thousand_samples"),
     ("KL: NaN where a policy never says a word", KL, ".masked_fill(never, 0.0)", "", "lm/test_kl.py::test_what_a_policy_never_says_adds_nothing"),
+    ("KL: in half precision", KL, "logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)", "logits.log_softmax(-1), reference_logits.log_softmax(-1)", "lm/test_kl.py::test_logits_in_half_precision_are_compared_in_fp32"),
+    ("length: a warning beyond 20 points", WIN_RATES, "NEAR = 0.1", "NEAR = 0.2", "evaluation/test_win_rates.py::test_ten_points_are_worth_a_warning"),
+    ("evaluation: an EOS rate by the bootstrap", RECORD, "\"eos_rate\": rate(model[\"ended\"])", "\"eos_rate\": mean(model[\"ended\"])", "evaluation/test_record.py::test_all_summaries_ended_is_not_certain"),
+    ("verdict: at equal length", RECORD, "verdict(raw, outcomes)", "verdict(controlled or raw, outcomes)", "evaluation/test_record.py::test_the_verdict_is_of_the_raw_win_rate"),
+    ("page: raw for length-controlled", PAGE, "\"at equal length\": shown(row[\"length_controlled\"]", "\"at equal length\": shown(row[\"win_rate\"]", "evaluation/test_record.py::test_the_page_shows_every_figure_and_verdict"),
+    ("page: N for KL", PAGE, "{point['kl_bound']:.2f}", "{point['n']:.2f}", "evaluation/test_record.py::test_the_page_shows_every_figure_and_verdict"),
+    ("page: a share for per cent", PAGE, "{100 * judge['consistent']:.0f}", "{judge['consistent']:.0f}", "evaluation/test_record.py::test_the_page_shows_every_figure_and_verdict"),
+    ("page: win rate for difference", PAGE, "difference in reward {shown(row['difference'])}", "difference in reward {shown(row['win_rate'])}", "evaluation/test_record.py::test_the_page_shows_every_figure_and_verdict"),
     ("win rate: ties lose", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(a - b, 0.0)", "evaluation/test_win_rates.py::test_ties_count_half"),
     ("win rate: reversed", WIN_RATES, "np.heaviside(a - b, 0.5)", "np.heaviside(b - a, 0.5)", "evaluation/test_win_rates.py::test_ties_count_half"),
     ("win rate: samples meet their like alone", WIN_RATES, "np.repeat(a, b.shape[1], axis=1)", "np.tile(a, (1, b.shape[1]))", "evaluation/test_win_rates.py::test_each_sample_meets_each_of_the_same_post"),

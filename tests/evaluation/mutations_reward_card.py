@@ -22,6 +22,8 @@ ROWS = [
     ("calibration: errors cancel", CALIBRATION, "abs(b[\"accuracy\"] - b[\"confidence\"])", "(b[\"accuracy\"] - b[\"confidence\"])", "evaluation/test_calibration.py::test_error_sums_over_the_bins_by_their_pairs"),
     ("calibration: a tie is wrong", CALIBRATION, "np.heaviside(np.asarray(margins, dtype=np.float64), 0.5)", "np.heaviside(np.asarray(margins, dtype=np.float64), 0.0)", "evaluation/test_calibration.py::test_error_sums_over_the_bins_by_their_pairs"),
     ("calibration: a sure pair beyond the bins", CALIBRATION, "np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)", "((confidence - 0.5) * 2 * bins + 1e-9).astype(int)", "evaluation/test_calibration.py::test_a_sure_model_falls_into_the_last_bin"),
+    ("calibration: bins of a tenth", CALIBRATION, "((confidence - 0.5) * 2 * bins).astype(int)", "(confidence * bins).astype(int)", "evaluation/test_calibration.py::test_bins_are_a_twentieth_wide"),
+    ("bins end between the values", PREFERENCES, "method=\"inverted_cdf\"", "method=\"linear\"", "evaluation/test_preferences.py::test_bins_of_six_end_at_values_that_are_there"),
     ("Brier score not squared", CALIBRATION, "expit(-np.asarray(margins, dtype=np.float64)) ** 2", "expit(-np.asarray(margins, dtype=np.float64))", "evaluation/test_calibration.py::test_figures_by_hand"),
     ("log loss overflows", CALIBRATION, "np.logaddexp(0, -np.asarray(margins, dtype=np.float64))", "np.log(1 + np.exp(-np.asarray(margins, dtype=np.float64)))", "evaluation/test_calibration.py::test_large_margins_do_not_overflow"),
     ("temperature upside down", CALIBRATION, "return 1 / brentq(slope", "return brentq(slope", "evaluation/test_calibration.py::test_temperature_in_closed_form"),

@@ -119,6 +119,17 @@ def test_where_all_outcomes_agree_the_interval_holds_its_value(outcome, longer):
     assert found["high"] - found["low"] > 0.001
 
 
+def test_ten_points_are_worth_a_warning():
+    def told(raw: float, controlled: float) -> str | None:
+        return warning({"value": raw}, {"value": controlled}, 10**6)
+
+    assert told(0.59, 0.5) is told(0.5, 0.59) is None
+    assert told(0.62, 0.5) == (
+        "the win rate of 62 % would be 50 % at equal length: the length of the summaries accounts for 12 points"
+    )
+    assert told(0.5, 0.62).endswith("accounts for 12 points")
+
+
 def test_what_the_penalty_moves_is_not_the_lengths():
     """Three wins of three, all of one length: 3.5 of 4, which no length accounts for."""
     won = np.ones((3, 1))
