@@ -19,7 +19,7 @@ ROWS = [
     ("EOS: any probability will do", SFT, "math.exp(-sft.eos_loss) >= 1 / sft.new_tokens or ", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
     ("EOS: blamed where nothing was learned", SFT, " or sft.eos_loss <= EOS_UNLIKE * sft.label_loss", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
     ("padding: the base model's own habit is blamed", SFT, "again <= 10 * base", "False", "doctor/test_checks_sft.py::test_padding_supervised"),
-    ("rate: a rise is compared with the line before", SFT, "lowest = min(lowest, point.loss)", "lowest = point.loss", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
+    ("rate: a rise is compared with the line before", SFT, "lowest = max(min(lowest, point.loss), LEAST_LOSS)", "lowest = max(point.loss, LEAST_LOSS)", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
     ("loss: the way is not that of learning rates", EVIDENCE, 'total += row["learning_rate"] * (row["step"] - before)', 'total += row["step"] - before', "doctor/test_evidence.py::test_a_folder_of_three_stages"),
     ("loss: the whole fall counts as late", FINDING, "(at_two_thirds - points[-1].loss)", "(start - points[-1].loss)", "doctor/test_checks_sft.py::test_late_fall"),
     ("summaries: the first words are no rival", SFT, "sft.rouge <= sft.lead_rouge", "sft.rouge < sft.lead_rouge / 2", "doctor/test_checks_sft.py::test_undertrained_by_the_summaries"),
