@@ -91,7 +91,7 @@ ROWS = [
     ("kept rows: a model is its name", KEPT_ROWS, "[str(file), file.stat().st_size, file.stat().st_mtime_ns]", "[str(file)]", "run/test_kept_rows.py::test_a_model_that_was_written_again_is_another"),
     ("answers: a changed line counts", ANSWERS, "if row[\"sha256\"] == _hash(question, answer) else None", "", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
     ("answers: a torn line takes the next", ANSWERS, "if content and not content.endswith(b\"\\n\"):", "if False:", "run/test_kept_rows.py::test_answers_outlive_a_kill_and_torn_or_changed_lines_do_not_count"),
-    ("named function: two of one file are one", NAMED, "f\"{name} {sha256_of", "f\"{sha256_of", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
+    ("named function: two of one file are one", NAMED, "f\"{name} {' '.join(hashes)}\"", "f\"{' '.join(hashes)}\"", "run/test_kept_rows.py::test_a_function_beside_the_user_is_found"),
     ("named function: what it imports has no part", NAMED, "not file.startswith(INSTALLED)}", "not file}", "run/test_kept_rows.py::test_a_function_is_another_one_when_what_its_file_imports_has_changed"),
     ("tables: among a stage's files", EVALUATION_FILES, "if samples or (folder / RUN_FILE).exists():", "if samples:", "evaluation/test_evaluation_dir.py::test_a_stages_directory_is_refused"),
     ("tables: among a stage's samples", EVALUATION_FILES, "if samples or (folder / RUN_FILE).exists():", "if (folder / RUN_FILE).exists():", "evaluation/test_evaluation_dir.py::test_a_stages_directory_is_refused"),
