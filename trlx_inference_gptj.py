@@ -34,6 +34,7 @@ from summarize_rlhf.evaluation.gold import gold_values
 from summarize_rlhf.evaluation.judge import Judge, agreement, judged
 from summarize_rlhf.evaluation.page import page, sentence, shown
 from summarize_rlhf.evaluation.record import LABEL, opponents
+from summarize_rlhf.lm.evaluation_files import check_evaluation_dir, one_row_a_post, write_evaluation
 from summarize_rlhf.lm.generation_options import check_options
 from summarize_rlhf.lm.precision import PRECISIONS
 from summarize_rlhf.lm.published_tables import published_tables, title
@@ -47,7 +48,6 @@ from summarize_rlhf.reading import printable, reading
 from summarize_rlhf.report import format_table, print_samples
 from summarize_rlhf.run.arguments import knob, parse_arguments
 from summarize_rlhf.run.errors import main_guard
-from summarize_rlhf.run.files import check_results_dir, write_files
 from summarize_rlhf.run.kept_answers import KeptAnswers
 from summarize_rlhf.run.kept_rows import KeptRows, identity
 from summarize_rlhf.run.named_function import load_function, version_of
@@ -176,7 +176,7 @@ def main() -> None:
     gold = partial(gold_values, args.gold, load_function(args.gold, "--gold")) if args.gold else None
     named = named_models(args)
     if args.post is None:
-        check_results_dir(args.output_dir)
+        check_evaluation_dir(args.output_dir)
     if args.models is None:
         check_found(args.sft_model, *SFT_MODEL)
         check_found(args.ppo_model, *PPO_MODEL)
@@ -200,6 +200,9 @@ def main() -> None:
     kept = KeptRows(Path(args.output_dir) / UNFINISHED)
     rewards_of = partial(kept_rewards, scorer, kept, identity(args.reward_model))
     rows = load_rows(args.dataset, args.split, ["prompt", "label"], args.max_rows)
+    rows, repeated = one_row_a_post(rows)
+    if repeated and kept.show:
+        print(f"{repeated} rows whose post an earlier row has are left out")
     results = compute(models, rows, rewards_of, ways(args), args.samples, args.kl, kept)
     few = rows.select(range(min(len(rows), args.best_of_posts)))
     drawn = best_of(models[0], few, rewards_of, args.best_of, kept) if args.best_of else None
@@ -233,7 +236,7 @@ def main() -> None:
     files["samples.jsonl"] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in samples)
     files["evaluation.json"] = json.dumps(evaluation, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     files["evaluation.md"] = page(evaluation)
-    write_files(args.output_dir, files)
+    write_evaluation(args.output_dir, files)
     kept.drop()
     print(f"\nwrote {args.output_dir}/: evaluation.md, evaluation.json, rouge.csv, reward.csv and the summaries")
 

@@ -22,10 +22,12 @@ def read_card(path: str | Path) -> tuple[dict[str, Any] | None, str]:
         return None, f"{path} has no {CARD}"
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
-        accuracy = float(card["accuracy"]["value"])
+        accuracy = card["accuracy"]["value"]
         list(warnings_of(card))
-        if not (0 <= accuracy <= 1 and isinstance(card["paragraph"], str)):
-            raise ValueError(f"its accuracy is {accuracy}")
+        if not (isinstance(accuracy, float | int) and 0 <= accuracy <= 1):
+            raise ValueError(f"its accuracy is {accuracy!r}")
+        if not isinstance(card["paragraph"], str):
+            raise ValueError("its paragraph is no text")
         about = weights_in(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"{file} cannot be read ({reason(error)})"

@@ -72,7 +72,9 @@ def paragraph(card: Mapping[str, Any]) -> str:
 
 def _no_correlation(card: Mapping[str, Any]) -> str:
     known = [name for name, value in card["correlations"].items() if value is not None]
-    return f"Within a post its score goes with none of {_list(known)}." if known else "Its pairs are all alike."
+    if not known:
+        return "Its scores, or its pairs, are all alike."
+    return f"Within a post its score goes with none of {_list(known)}."
 
 
 def _list(words: Sequence[str]) -> str:

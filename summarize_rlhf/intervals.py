@@ -72,18 +72,34 @@ def accuracy(right: Sequence[bool], posts: Sequence[Hashable]) -> dict[str, floa
         se = √(Σ_post (Σ_pair of the post (right − accuracy))²) / n
 
     which is √(p(1 − p)/n) where each post comes once. The interval is Wilson's (1927), for as many independent answers
-    as would have this standard error; it stays within 0 and 1.
+    as would have this standard error (`independent`); it stays within 0 and 1.
     """
     share = sum(right) / len(right)
     sums: dict[Hashable, float] = {}
     for post, hit in zip(posts, right, strict=True):
         sums[post] = sums.get(post, 0.0) + hit - share
     se = math.sqrt(sum(total**2 for total in sums.values())) / len(right)
-    n = share * (1 - share) / se**2 if se else len(sums)
+    n = independent(share, se, len(sums), len(right))
     z = NormalDist().inv_cdf(0.975)
     centre, reach = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = ((centre + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
-    return {"accuracy": share, "accuracy_se": se, "accuracy_low": max(0.0, low), "accuracy_high": min(1.0, high)}
+    low, high = max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding leaves no share outside
+    return {"accuracy": share, "accuracy_se": se, "accuracy_low": low, "accuracy_high": high}
+
+
+def independent(share: float, se: float, posts: int, answers: int) -> float:
+    """Return how many independent answers would have the standard error `se` that `answers` on `posts` have.
+
+    That is p(1 − p)/se². A few posts that happen to agree say little of how posts differ, so what this is above their
+    number counts less: by the factor (t(.975, answers − 1)/t(.975, posts − 1))² of Korn and Graubard (1998), and by
+    the unbiased variance's. Both are 1 where each post comes once. Where all posts agree, as many as there are posts.
+    """
+    if se < 1e-9 or posts == 1:  # rounding is no spread
+        return posts
+    n = share * (1 - share) / se**2
+    few = (stats.t.ppf(0.975, answers - 1) / stats.t.ppf(0.975, posts - 1)).item() ** 2
+    few *= (posts - 1) / posts * answers / (answers - 1)
+    return max(min(n, posts), few * n)
 
 
 def mean_and_se(xs: Sequence[float]) -> tuple[float, float]:

@@ -23,14 +23,14 @@ def model_in(directory: Path) -> Path | None:
 
 
 def read_json(file: Path, kind: type = dict) -> Any:
-    """Return the object, or what else of `kind`, in a file; None where there is no file.
+    """Return the object, or what else of `kind`, in a file; None where there is no file. In it NaN is None, too.
 
     Raises `UserError` for a file that cannot be read or holds something else.
     """
     if not file.is_file():
         return None
     with reading(file, "JSON file", "write it anew, or move it away"):
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     if not isinstance(content, kind):
         wanted = {dict: "object", list: "list"}[kind]
         raise UserError(f"{file} should hold a JSON {wanted}, not a {type(content).__name__}: write it anew")
@@ -40,7 +40,8 @@ def read_json(file: Path, kind: type = dict) -> Any:
 def read_lines(file: Path, torn: bool = False) -> list[dict[str, Any]]:
     """Return the objects of a JSON Lines file, none where there is no file.
 
-    A line that cannot be read, as one is `torn` by a kill, is left out where that is allowed, and else a `UserError`.
+    A line that is no object, as one is that is `torn` by a kill, is left out where that is allowed, and else a
+    `UserError`.
     """
     if not file.is_file():
         return []
@@ -52,4 +53,7 @@ def read_lines(file: Path, torn: bool = False) -> list[dict[str, Any]]:
             except (ValueError, RecursionError):
                 if not torn:
                     raise
-    return [row for row in found if isinstance(row, dict)]
+        rows = [row for row in found if isinstance(row, dict)]
+        if len(rows) < len(found) and not torn:
+            raise ValueError("a line is no JSON object")
+    return rows

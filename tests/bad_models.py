@@ -1,6 +1,7 @@
 """Model directories that are wrong, and what the one line of error says."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -129,6 +130,10 @@ MODELS = {
     "another shape": (
         copied(edit_weights(lambda w: w | {"lm_head.bias": torch.zeros(3)})),
         "of another shape: lm_head.bias",
+    ),
+    "NaN": (
+        copied(edit_weights(lambda w: w | {"lm_head.weight": w["lm_head.weight"] * math.nan})),
+        "no finite numbers for a few tokens: its weights are damaged",
     ),
     "quantised": (
         copied(edit_weights(lambda w: w | {"lm_head.weight": w["lm_head.weight"].to(torch.int8)})),

@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 from summarize_rlhf.doctor.evidence import PPO, late
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding
+from summarize_rlhf.doctor.logs import part
 
 Updates = list[dict[str, float]]
 
@@ -225,9 +226,10 @@ def endless(ppo: PPO) -> Finding | None:
 
 def over_optimised(ppo: PPO) -> Finding | None:
     """A reward that rose while the quality fell: the gold score in evaluation.json, where there is one."""
-    models = ppo.evaluation.get("models") or {}
-    gold = [(models.get(name) or {}).get("gold") for name in ("sft", "ppo")]
-    if None in gold or gold[1]["high"] >= gold[0]["low"]:
+    models = part(ppo.evaluation, "models")
+    gold = [part(part(models, name), "gold") for name in ("sft", "ppo")]
+    before, after = gold[0].get("low"), gold[1].get("high")
+    if before is None or after is None or after >= before:  # of one post there is no interval
         return None
     text = f"gold score {gold[1]['value']:.2f} after PPO, {gold[0]['value']:.2f} before"
     return Finding(

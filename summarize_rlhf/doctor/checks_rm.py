@@ -10,6 +10,7 @@ import re
 from summarize_rlhf.doctor.checks_sft import overwritten, too_high, too_little
 from summarize_rlhf.doctor.evidence import RM
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding, late_fall, standard_error
+from summarize_rlhf.doctor.logs import part
 
 CHANCE = math.log(2)  # the loss of a model that knows nothing
 HALF_TO_COME = 0.25  # `late_fall` of exp(-k · way) with 45 % of its fall still ahead (k = 0.8)
@@ -101,10 +102,10 @@ def does_not_read(rm: RM) -> Finding | None:
 
     From card.json (python -m reward_model.score), which swaps the posts of the test pairs.
     """
-    other, own, count = (rm.card.get(name) for name in ("other_post", "accuracy", "pairs"))
-    if not other or not own or not count or other.get("accuracy") is None:
+    accuracy, swapped = part(rm.card, "accuracy").get("value"), part(rm.card, "other_post").get("accuracy")
+    count = rm.card.get("pairs")
+    if accuracy is None or swapped is None or not count:
         return None
-    accuracy, swapped = own["value"], other["accuracy"]
     known = accuracy > 0.5 + 2 * standard_error(0.5, count)
     if not known or swapped < accuracy - 2 * standard_error(accuracy, count):
         return None

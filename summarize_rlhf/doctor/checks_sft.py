@@ -10,6 +10,7 @@ from summarize_rlhf.doctor.finding import BROKEN, OVERWRITTEN, STILL_FALLING, SU
 
 MOST_CUT = 0.5  # the usual post is cut then
 TEXT_UNLIKE = 1.5  # label loss on the true text over the loss that training reported
+LEAST_LOSS = 0.01  # nats; a loss of next to nothing may double without harm
 SPIKE = 1.5  # a loss over the lowest one before it
 EOS_UNLIKE = 2.0  # loss of a label's EOS over that of its other tokens
 TWICE = 0.5  # probability of a second EOS
@@ -100,7 +101,7 @@ def too_high(losses, knob: str) -> Finding | None:
     for point in losses:
         if point.loss / lowest > worst:
             worst, where = point.loss / lowest, (lowest, point.loss)
-        lowest = min(lowest, point.loss)
+        lowest = max(min(lowest, point.loss), LEAST_LOSS)
     if worst <= SPIKE:
         return None
     text = f"the training loss rose from {where[0]:.2f} to {where[1]:.2f}, {worst:.1f} times its lowest so far"

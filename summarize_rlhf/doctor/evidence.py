@@ -1,6 +1,7 @@
 """What a run has left, read once: a plain dataclass per stage. What is missing is None, or an empty list.
 
-Losses are in nats; a share lies between 0 and 1. Nothing is computed here that needs weights: see `probes.py`.
+Losses are in nats; a share lies between 0 and 1. Nothing is computed here that needs weights: see `probes.py`. A figure
+that is no finite number counts as not logged; `not_finite` names the first.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,17 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from summarize_rlhf import UserError
+from summarize_rlhf.doctor.logs import Log, dotted, part, read_metrics
 from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.lm.adapters import weights_digest
+from summarize_rlhf.reading import reading
 from summarize_rlhf.records import STAGES, model_in, read_json, read_lines
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import split_prompt
 
 BEST = "best_checkpoint/hf_model"  # in PPO's directory
 SHOWN = 100  # samples read of an evaluation
+LOGGED = Log()
 OF_AN_UPDATE = {"policy/approx_kl", "policy/clipfrac", "values/values_error"}
 
 
@@ -44,6 +48,7 @@ class SFT:
     directory: Path
     options: dict[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
+    log: Log = LOGGED
     rouge: float | None = None  # ROUGE-1 of greedy summaries
     lead_rouge: float | None = None  # of the post's first words, as many as the label has
     ended: float | None = None  # share of greedy summaries
@@ -65,6 +70,7 @@ class RM:
     directory: Path
     options: dict[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
+    log: Log = LOGGED
     accuracies: list[float] = field(default_factory=list)  # of each evaluation
     eval_pairs: int | None = None
     trained_from: str | None = None  # digest of the SFT weights it began with
@@ -89,6 +95,7 @@ class PPO:
     rewards: list[float] = field(default_factory=list)  # of each evaluation
     distinct: list[float] = field(default_factory=list)  # share of different texts among its samples
     evaluation: dict[str, Any] = field(default_factory=dict)  # evaluation.json
+    log: Log = LOGGED
 
     def series(self, name: str) -> list[float]:
         """Return a figure of each collection that has it."""
@@ -107,7 +114,8 @@ class Run:
 def load(directories: Sequence[str | Path]) -> Run:
     """Read the stages in `directories`: theirs, or a folder that holds them as `sft/`, `rm/` and `ppo/`.
 
-    Raises `UserError` for a directory in which no stage has finished, and for two of one stage.
+    Raises `UserError` for a directory in which no stage has finished, for two of one stage, and for logs that no stage
+    has written.
     """
     found: dict[str, Path] = {}
     evaluation: dict[str, Any] = {}
@@ -123,7 +131,7 @@ def load(directories: Sequence[str | Path]) -> Run:
                 f"{given} holds no finished stage: no {RUN_FILE} in it, in {BEST}, or in {', '.join(STAGES)}/ below it"
             )
         evaluation |= read_json(given / "inference/evaluation.json") or {}
-    run = Run(**{stage: READERS[stage](directory) for stage, directory in found.items()})
+    run = Run(**{stage: read_stage(stage, directory) for stage, directory in found.items()})
     if run.rm is not None and run.sft is not None:
         run.rm.sft = weights_digest(run.sft.directory)
     if run.ppo is not None:
@@ -143,15 +151,21 @@ def stage_of(directory: Path) -> str | None:
     return stage if stage in STAGES else None
 
 
+def read_stage(stage: str, directory: Path) -> Any:
+    with reading(directory, "logs of the stage in", "are they as the stage wrote them?"):
+        return READERS[stage](directory)
+
+
 def read_sft(directory: Path) -> SFT:
-    record, lines = record_of(directory), read_lines(directory / "metrics.jsonl")
-    results, options = record.get("results", {}), record.get("arguments", {})
+    record, (lines, log) = record_of(directory), read_metrics(directory / "metrics.jsonl")
+    results, options = part(record, "results"), part(record, "arguments")
     samples = read_lines(directory / "samples.jsonl")[:SHOWN]
     texts = [row["summary"] for row in samples if "summary" in row and "label" in row]
     return SFT(
         directory,
         options,
         curve(lines),
+        log,
         rouge=results.get("generated_rouge1"),
         lead_rouge=lead_rouge(samples) if texts else None,
         ended=results.get("generated_ended"),
@@ -172,21 +186,22 @@ def lead_rouge(samples: list[dict[str, Any]]) -> float:
 
 
 def read_rm(directory: Path) -> RM:
-    record, lines = record_of(directory), read_lines(directory / "metrics.jsonl")
+    record, (lines, log) = record_of(directory), read_metrics(directory / "metrics.jsonl")
     return RM(
         directory,
-        record.get("arguments", {}),
+        part(record, "arguments"),
         curve(lines),
+        log,
         accuracies=[row["eval_accuracy"] for row in lines if "eval_accuracy" in row],
-        eval_pairs=record.get("data", {}).get("test", {}).get("rows"),
-        trained_from=record.get("settings", {}).get("model"),
+        eval_pairs=part(part(record, "data"), "test").get("rows"),
+        trained_from=part(record, "settings").get("model"),
         card=read_json(directory / "card.json") or {},
     )
 
 
 def curve(lines: list[dict[str, Any]]) -> Training:
     """Return the curve that a Trainer's lines of metrics draw."""
-    steps = [row for row in lines if "loss" in row and row.get("learning_rate") is not None]
+    steps = [row for row in lines if "loss" in row and "learning_rate" in row]
     total, before = 0.0, 0
     way = {0: 0.0}  # by step
     for row in steps:
@@ -207,7 +222,8 @@ def curve(lines: list[dict[str, Any]]) -> Training:
 def read_ppo(directory: Path) -> PPO:
     record = record_of(directory)
     rounds, updates, rewards = [], [], []
-    for row in read_lines(directory / "metrics.jsonl"):
+    lines, log = read_metrics(directory / "metrics.jsonl")
+    for row in lines:
         if "policy/kl" in row:
             rounds.append(row)
             updates.append([])
@@ -219,18 +235,11 @@ def read_ppo(directory: Path) -> PPO:
     for row in read_lines(directory / "samples.jsonl"):
         texts.setdefault(row["step"], []).append(row["output"].strip())
     distinct = [len(set(outputs)) / len(outputs) for outputs in texts.values()]
-    return PPO(directory, dotted(record.get("arguments", {})), rounds, updates, rewards, distinct)
+    options = dotted(part(record, "arguments"))
+    return PPO(directory, options, rounds, updates, rewards, distinct, log=log)
 
 
 READERS = {"sft": read_sft, "rm": read_rm, "ppo": read_ppo}
-
-
-def dotted(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return {"method": {"target": 6}} as {"method.target": 6}; and what `gen_kwargs` holds one level deeper."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def late(values: Sequence[float]) -> float:

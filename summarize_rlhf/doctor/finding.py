@@ -36,7 +36,7 @@ def late_fall(points: Sequence[Point], start: float) -> float | None:
     The way is that of learning rates summed, so that a schedule that ends at 0 does not make a curve look flat. None
     for fewer than 3 points, for points that leave the last third open, and for a loss that did not fall.
     """
-    if len(points) < 3 or points[0].way > 2 / 3 or points[-1].loss >= start:
+    if len(points) < 3 or not points[0].way <= 2 / 3 < points[-1].way or points[-1].loss >= start:
         return None
     before = max((p for p in points if p.way <= 2 / 3), key=lambda p: p.way)
     after = min((p for p in points if p.way > 2 / 3), key=lambda p: p.way)

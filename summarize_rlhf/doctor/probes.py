@@ -21,6 +21,7 @@ from summarize_rlhf.doctor.evidence import RM, SFT, Run
 from summarize_rlhf.doctor.further_steps import further_fall
 from summarize_rlhf.lm.precision import dtype_for
 from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.reading import reading
 from summarize_rlhf.text import bare_body, bare_summary
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 
@@ -42,7 +43,8 @@ def probe(run: Run, precision: str = "auto") -> list[str]:
     for evidence, ask in ((run.sft, probe_sft), (run.rm, probe_rm)):
         try:
             if evidence is not None:
-                ask(evidence, precision)
+                with reading(evidence.directory, "stage in", "is it as the stage wrote it?"):
+                    ask(evidence, precision)
         except UserError as error:
             left_out.append(f"{evidence.directory} was not probed: {error}")
     return left_out

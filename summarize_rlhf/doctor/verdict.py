@@ -6,24 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from summarize_rlhf import UserError
-from summarize_rlhf.doctor import checks_ppo, checks_rm, checks_sft
+from summarize_rlhf.doctor import checks_log, checks_ppo, checks_rm, checks_sft
 from summarize_rlhf.doctor.evidence import STAGES, Run, load
 from summarize_rlhf.doctor.finding import BROKEN, HEALTHY, SUSPECT
+from summarize_rlhf.reading import reading
 
-CHECKS = {"sft": checks_sft.CHECKS, "rm": checks_rm.CHECKS, "ppo": checks_ppo.CHECKS}
+OWN = {"sft": checks_sft.CHECKS, "rm": checks_rm.CHECKS, "ppo": checks_ppo.CHECKS}
+CHECKS = {stage: (*checks_log.CHECKS, *own) for stage, own in OWN.items()}
 TITLES = {"sft": "SFT", "rm": "reward model", "ppo": "PPO"}
 
 Row = dict[str, Any]  # stage, status, cause, evidence, next
 
 
 def examine(run: Run) -> list[Row]:
-    """Return what the checks find, stage by stage, what is broken first; a row without a cause for a healthy stage."""
+    """Return what the checks find, stage by stage, what is broken first; a row without a cause for a healthy stage.
+
+    Raises `UserError` for figures that no stage has written.
+    """
     rows = []
     for stage in STAGES:
         evidence = getattr(run, stage)
         if evidence is None:
             continue
-        found = [finding for check in CHECKS[stage] if (finding := check(evidence)) is not None]
+        with reading(evidence.directory, "figures of the stage in", "are they as the stage wrote them?"):
+            found = [finding for check in CHECKS[stage] if (finding := check(evidence)) is not None]
         found.sort(key=lambda finding: finding.status != BROKEN)  # stable: the checks' order within a status
         rows += [{"stage": stage, **finding._asdict()} for finding in found]
         if not found:

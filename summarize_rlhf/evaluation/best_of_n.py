@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import comb
+from scipy.special import gammaln
 
 from summarize_rlhf.evaluation.estimates import Estimate, mean
 
@@ -19,7 +19,14 @@ def weights(samples: int, n: int) -> np.ndarray:
     """
     if not 1 <= n <= samples:
         raise ValueError(f"best of {n} of {samples} samples")
-    return comb(np.arange(samples), n - 1) / comb(samples, n)
+    worse = np.arange(n - 1, samples)  # samples that are worse than the n-th of them and later ones
+    chance = np.exp(log_choose(worse, n - 1) - log_choose(samples, n))
+    return np.concatenate([np.zeros(n - 1), chance / chance.sum()])  # of rounding alone
+
+
+def log_choose(n: Any, k: int) -> Any:
+    """Return log (n choose k), which itself is beyond all numbers where n is above a thousand."""
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(np.subtract(n, k) + 1)
 
 
 def expected(rewards: Any, n: int, values: Any | None = None) -> np.ndarray:

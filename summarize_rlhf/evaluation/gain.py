@@ -13,22 +13,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from summarize_rlhf.evaluation.estimates import Estimate, bootstrapped, mean
+
 LEAST_POSTS = 10  # for three coefficients; with fewer the parts are not told
 PARTS = ("total", "length", "copying", "rest")
-Estimate = dict[str, float]
 
 
 def gain(
-    first: Mapping[str, Sequence[float]],
-    second: Mapping[str, Sequence[float]],
-    confidence: float = 0.95,
-    samples: int = 2000,
-    seed: int = 0,
+    first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]], resamples: int = 2000
 ) -> dict[str, Estimate | None]:
     """Split the mean reward of `first` less that of `second`: "total", "length", "copying" and "rest".
 
     Both hold "reward", "tokens" and "copied_4grams", a number per post (N), of the same posts in the same order. Each
-    part is {"value", "low", "high"} in units of reward, with a percentile interval from drawing posts and fitting anew.
+    part is an estimate in units of reward; each resample of posts is fitted anew, the same ones for all parts.
     "length" is what Δtokens explains beside Δcopying, and the other way round. What cannot be told apart, because a
     difference is the same at each post, stays in "rest". With fewer than `LEAST_POSTS` the parts are None.
 
@@ -40,14 +37,14 @@ def gain(
     x = np.stack(columns, axis=1)  # (N, 3)
     if not np.isfinite(x).all():
         raise ValueError("gain: a reward, a number of tokens or a share of copied 4-grams is not finite")
-    posts = np.random.default_rng(seed).integers(len(x), size=(samples, len(x)))
-    drawn = np.array([split(x[rows]) for rows in posts])  # (samples, 4)
-    low, high = np.quantile(drawn, ((1 - confidence) / 2, (1 + confidence) / 2), axis=0)
-    estimates = {
-        part: {"value": float(value), "low": float(low[i]), "high": float(high[i])}
-        for i, (part, value) in enumerate(zip(PARTS, split(x), strict=True))
-    }
-    return estimates if len(x) >= LEAST_POSTS else dict.fromkeys(PARTS) | {"total": estimates["total"]}
+    found: dict[str, Estimate | None] = dict.fromkeys(PARTS) | {"total": mean(x[:, 0], resamples)}
+    if len(x) < LEAST_POSTS:
+        return found
+
+    def part(number: int) -> Estimate:
+        return bootstrapped(len(x), lambda drawn: np.array([split(x[rows])[number] for rows in drawn]), resamples)
+
+    return found | {name: part(number) for number, name in enumerate(PARTS) if number}
 
 
 def split(differences: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ def gold_values(name: str, gold: Gold, prompts: Sequence[str], texts: Sequence[s
     for row, text in enumerate(texts):
         try:
             found.append(float(gold(prompts[row % len(prompts)], text)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"the gold score {name} failed: {type(error).__name__}: {error}") from error
         if not math.isfinite(found[-1]):
             raise UserError(

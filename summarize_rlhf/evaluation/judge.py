@@ -24,7 +24,7 @@ def ask(name: str, judge: Judge, question: Question, answers: MutableMapping[Que
     if question not in answers:
         try:
             answer = float(judge(*question))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"the judge {name} failed: {type(error).__name__}: {error}") from error
         if not 0 <= answer <= 1:
             raise UserError(f"the judge {name} answered {answer}: 1, 0 or ½ is expected, or a number between")

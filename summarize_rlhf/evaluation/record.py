@@ -74,10 +74,10 @@ def compare(first: str, second: str, outcomes: Any, longer: Any, difference: Est
         "win_rate": raw,
         "length_controlled": controlled,
         "difference": difference,
-        "verdict": verdict(raw),
+        "verdict": verdict(raw, outcomes),
         "detectable": detectable(outcomes),
         "power": power_of(outcomes),
-        "warning": warning(raw, controlled),
+        "warning": warning(raw, controlled, len(outcomes)),
     }
 
 

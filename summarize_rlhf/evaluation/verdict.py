@@ -9,10 +9,17 @@ import numpy as np
 from summarize_rlhf.evaluation.estimates import CONFIDENCE, Estimate, per_post
 
 POWER = 0.8  # with which an effect is to be detected
+# Posts that are no ties. (z(.975) + z(.8))² = 7.8: fewer detect nothing, not even a win on each.
+LEAST_POSTS = 8
 
 
-def verdict(win_rate: Estimate) -> str:
-    """Return "better" where the whole interval of a win rate is above ½, "worse" where below, else "undecided"."""
+def verdict(win_rate: Estimate, outcomes: Any) -> str:
+    """Return "better" where the whole interval of a win rate is above ½, "worse" where below, else "undecided".
+
+    Undecided, too, where fewer than `LEAST_POSTS` of the `outcomes` (N, P) are no ties.
+    """
+    if np.sum(np.abs(per_post(outcomes) - 0.5) > 1e-9) < LEAST_POSTS:
+        return "undecided"
     low, high = win_rate["low"], win_rate["high"]
     if low is not None and low > 0.5:
         return "better"
@@ -35,7 +42,7 @@ def detectable(outcomes: Any) -> float:
 
 def power_of(outcomes: Any) -> str:
     """Return "200 posts would detect ± 10 points": what `detectable` says."""
-    found = detectable(outcomes)
+    found, posts = detectable(outcomes), len(outcomes)
     if found >= 0.5:
-        return f"{len(outcomes)} posts are too few to detect any difference"
-    return f"{len(outcomes)} posts would detect ± {100 * found:.0f} points"
+        return f"{posts} {'posts are' if posts > 1 else 'post is'} too few to detect any difference"
+    return f"{posts} posts would detect ± {100 * found:.0f} points"

@@ -45,16 +45,19 @@ def length_controlled(outcomes: Any, longer: Any, resamples: int = FIT_RESAMPLES
 
     `outcomes` (N, P) are `wins`; Δ, `longer` (N, P), is the length of the first summary less that of the second, in any
     unit. Each resample of posts is fitted anew, standard deviation included: the error of the predictions alone would
-    leave out that θ and φ are estimates. Where all outcomes agree, resamples do as well, so the interval is that of the
-    raw win rate. None where one model is longer on all posts but one: nothing is known of equal length then.
+    leave out that θ and φ are estimates. Where all outcomes agree, resamples do as well: the interval is then that of
+    the raw win rate on those posts alone where the first is no longer, or no shorter, whichever are fewer. (Length
+    works one way: what is won in spite of it would be won without it.) None where one model is longer on all posts but
+    one: nothing is known of equal length then.
     """
     y, delta = (np.asarray(x, dtype=np.float64).reshape(len(x), -1) for x in (outcomes, longer))
-    if min((per_post(delta) <= 0).sum(), (per_post(delta) >= 0).sum()) < OVERLAP:
+    fewer = min(per_post(delta) <= 0, per_post(delta) >= 0, key=np.sum)
+    if fewer.sum() < OVERLAP:
         return None
-    found = bootstrapped(len(y), lambda drawn: equal_length(y[drawn], delta[drawn]), resamples)
-    if per_post(y).std() == 0:
-        found |= {edge: win_rate(y)[edge] for edge in ("low", "high")}
-    return found
+    if np.ptp(per_post(y)) < 1e-9:
+        raw = win_rate(y[fewer])
+        return {"value": float(equal_length(y[None], delta[None])[0]), "low": raw["low"], "high": raw["high"]}
+    return bootstrapped(len(y), lambda drawn: equal_length(y[drawn], delta[drawn]), resamples)
 
 
 def equal_length(outcomes: np.ndarray, longer: np.ndarray) -> np.ndarray:
@@ -96,11 +99,16 @@ def fit(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return theta, phi
 
 
-def warning(raw: Estimate, controlled: Estimate | None) -> str | None:
-    """Return a sentence where length accounts for more than 10 points of the win rate, or cannot be told; else None."""
+def warning(raw: Estimate, controlled: Estimate | None, posts: int) -> str | None:
+    """Return a sentence where length accounts for more than 10 points of the win rate, or cannot be told; else None.
+
+    The raw win rate is compared as the fit without lengths would have it: what the penalty alone moves is not length's.
+    """
     if controlled is None:
-        return "one model's summaries are longer on nearly all posts: the win rate at equal length cannot be told"
-    apart = raw["value"] - controlled["value"]
+        return (
+            f"fewer than {OVERLAP} posts lie on one side of equal length: the win rate at equal length cannot be told"
+        )
+    apart = (posts * raw["value"] + 0.5) / (posts + 1) - controlled["value"]
     if abs(apart) <= NEAR:
         return None
     return (

@@ -13,9 +13,13 @@ from transformers import PreTrainedModel
 
 
 def kl_of_logits(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """Return KL(π ‖ π_ref) (…) in nats between the softmax of two tensors (…, V), in fp32."""
+    """Return KL(π ‖ π_ref) (…) in nats between the softmax of two tensors (…, V), in fp32.
+
+    What π never says (a logit of −∞) adds nothing: 0·log 0 = 0.
+    """
     logprobs, reference = logits.float().log_softmax(-1), reference_logits.float().log_softmax(-1)
-    return (logprobs.exp() * (logprobs - reference)).sum(-1)
+    never = logprobs == -torch.inf
+    return (logprobs.exp() * (logprobs - reference).masked_fill(never, 0.0)).sum(-1)
 
 
 class Divergence(NamedTuple):

@@ -1,13 +1,15 @@
 """The tables of the published example: ROUGE, and reward with its difference to the human summary's, a row a model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from summarize_rlhf.evaluation.estimates import per_post
+from summarize_rlhf.evaluation.estimates import mean, per_post
 from summarize_rlhf.evaluation.record import by_post
-from summarize_rlhf.intervals import mean_and_se, paired_bootstrap
+from summarize_rlhf.intervals import mean_and_se
+from summarize_rlhf.lm.evaluation_files import summaries_file
 from summarize_rlhf.lm.test_set import Results
 from summarize_rlhf.lm.test_set_figures import csv_columns
 from summarize_rlhf.report import as_csv, format_table
@@ -51,7 +53,7 @@ def published_tables(results: Results, names: Sequence[str], split: str) -> tupl
         shown = f"{title(name)} ({way})" if len(ways) > 1 else title(name)
         rouge_table.append(rouge_row(shown, columns))
         reward_table.append(reward_row(shown, columns))
-        files[f"{name.lower()}_{way}.csv"] = as_csv(
+        files[summaries_file(name, way)] = as_csv(
             [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         )
     print(f"\nROUGE on {len(results.rows)} rows of {split}\n{format_table(rouge_table)}")
@@ -60,13 +62,15 @@ def published_tables(results: Results, names: Sequence[str], split: str) -> tupl
     first, second = (*names, None)[:2]
     for way in ways if second else []:
         ours, theirs = (per_post(by_post(results.rewards[n, way].tolist(), len(results.rows))) for n in (second, first))
-        gain = gains[way] = paired_bootstrap(ours.tolist(), theirs.tolist())
-        told = f"{gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
-        print(f"{title(second)} − {title(first)}, {way}: {told}")
+        found = mean(ours - theirs)
+        gains[way] = {"mean": found["value"], "low": found["low"], "high": found["high"]}
+        interval = "" if len(ours) == 1 else f", 95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
+        print(f"{title(second)} − {title(first)}, {way}: {found['value']:+.3f}{interval}")
     for (name, way), values in results.divergences.items():
-        found = dict(zip(("mean", "se"), mean_and_se([value.kl for value in values]), strict=True))
-        print(f"KL of {title(name)} to {title(first)}, {way}: {found['mean']:.2f} ± {found['se']:.2f} nats a summary")
+        middle, se = mean_and_se([value.kl for value in values])
+        error = "" if math.isnan(se) else f" ± {se:.2f}"
+        print(f"KL of {title(name)} to {title(first)}, {way}: {middle:.2f}{error} nats a summary")
         if name == second:
-            divergences[way] = found
+            divergences[way] = {"mean": middle, "se": None if math.isnan(se) else se}
     files |= {"rouge.csv": as_csv(rouge_table), "reward.csv": as_csv(reward_table)}
     return files, {"rouge": rouge_table, "reward": reward_table, "reward_gain": gains, "kl": divergences}

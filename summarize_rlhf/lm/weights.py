@@ -145,6 +145,11 @@ def check_forward(path: str | Path, model: PreTrainedModel) -> None:
     ids[1, -1] = 1  # two rows that differ in their last token
     with reading(path, "model in", "do the numbers in its config.json fit together?"), torch.no_grad():
         one, other = model(input_ids=ids)[0][:, :-1].float()
+    if not (one.isfinite().all() and other.isfinite().all()):
+        raise UserError(
+            f"{path} gives no finite numbers for a few tokens: its weights are damaged, or {model.dtype} cannot hold "
+            "them"
+        )
     rounding = 1e-5 if model.dtype == torch.float32 else torch.finfo(model.dtype).eps ** 0.5
     if not (one - other).abs().max() <= rounding * one.abs().max():
         raise UserError(

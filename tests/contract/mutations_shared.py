@@ -57,6 +57,7 @@ ROWS = [
     # input from outside
     ("the oldest checkpoint for the newest", RECORDS, "key=lambda path: -int(", "key=lambda path: int(", "contract/test_records.py::test_the_model_of_a_directory_is_its_own_the_best_or_the_newest"),
     ("a log's lines as Python splits them", RECORDS, '.split("\\n")', ".splitlines()", "contract/test_records.py::test_lines_are_objects_and_a_torn_one_is_told_or_left_out"),
+    ("a number among a log's lines", RECORDS, "if len(rows) < len(found) and not torn:", "if False:", "contract/test_records.py::test_lines_are_objects_and_a_torn_one_is_told_or_left_out"),
     ("a list for an object", RECORDS, "if not isinstance(content, kind):", "if False:", "contract/test_records.py::test_a_file_holds_what_is_expected_or_is_named"),
     ("a reader's error passes", READING, "    except Exception as error:\n", "    except ValueError as error:\n", "contract/test_reading.py::test_whatever_a_reader_raises_is_one_line_with_the_inputs_name"),
     ("out of memory is damage", READING, "        if is_out_of_memory(error):\n", "        if False:\n", "contract/test_reading.py::test_memory_that_does_not_suffice_is_no_damage"),

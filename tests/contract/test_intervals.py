@@ -139,6 +139,31 @@ def test_pairs_on_one_post_count_as_one():
     assert tripled == pytest.approx(single)
 
 
+def test_few_posts_that_agree_are_not_many_answers():
+    """Four posts with 4, 5, 5 and 6 right of 8: by hand, 32 answers whose spread three degrees of freedom tell."""
+    right = [i < hits for hits in (4, 5, 5, 6) for i in range(8)]
+    found = accuracy(right, [post for post in range(4) for _ in range(8)])
+    se = math.sqrt(2) / 32  # the posts' sums are off by −1, 0, 0, 1
+    assert found["accuracy_se"] == pytest.approx(se)
+    n = 0.625 * 0.375 / se**2 * (2.039513 / 3.182446) ** 2 * 3 / 4 * 32 / 31
+    assert n > 4
+    for edge in (found["accuracy_low"], found["accuracy_high"]):
+        assert abs(0.625 - edge) == pytest.approx(1.959964 * math.sqrt(edge * (1 - edge) / n), rel=1e-5)
+
+
+def test_two_posts_are_never_more_than_two():
+    found = accuracy([1, 1, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1])
+    assert found["accuracy_high"] - found["accuracy_low"] > 0.6
+
+
+@pytest.mark.parametrize("share", [0.1, 1 / 3, 0.7])
+@pytest.mark.parametrize("posts", [6, 7, 13])
+def test_equal_shares_are_not_certain_for_rounding(share, posts):
+    """The mean of equal numbers may be another number."""
+    found = accuracy([share] * posts, range(posts))
+    assert found["accuracy_high"] - found["accuracy_low"] > 0.3
+
+
 def test_a_faultless_model_is_not_certain():
     found = accuracy([True] * 20, range(20))
     assert (found["accuracy_se"], found["accuracy_high"]) == (0.0, 1.0)

@@ -35,6 +35,17 @@ def test_the_hub_reads_its_front(record):
     }
 
 
+def test_a_reward_model_generates_no_text(record):
+    found = front(model_card(record | {"stage": "rm"}))
+    assert "pipeline_tag" not in found
+    assert "reward-model" in found["tags"]
+
+
+def test_ppos_steps_are_told(record):
+    steps = {name: x for name, x in record.items() if name != "steps"} | {"stage": "ppo", "step": 4321}
+    assert "| steps | 4321 |" in model_card(steps)
+
+
 @pytest.mark.parametrize("stage", ["sft", "rm", "ppo"])
 def test_each_stage_says_its_recipe_data_results_and_limits(record, stage):
     card = model_card(record | {"stage": stage})

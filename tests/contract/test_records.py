@@ -36,8 +36,14 @@ def test_lines_are_objects_and_a_torn_one_is_told_or_left_out(tmp_path):
     file = tmp_path / "metrics.jsonl"
     assert read_lines(file) == []
     rows = [{"step": 1, "text": "a\u2028b"}, {"step": 2}]
-    file.write_text("\n".join([json.dumps(row, ensure_ascii=False) for row in rows] + ["", "3", ""]), encoding="utf-8")
+    file.write_text("\n".join([json.dumps(row, ensure_ascii=False) for row in rows] + ["", ""]), encoding="utf-8")
     assert read_lines(file) == rows
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(f"{whole}3\n", encoding="utf-8")
+    assert read_lines(file, torn=True) == rows
+    with pytest.raises(UserError, match="a line is no JSON object"):
+        read_lines(file)
+    file.write_text(whole, encoding="utf-8")
     with file.open("a") as log:
         log.write('{"step": 3, "los')
     assert read_lines(file, torn=True) == rows

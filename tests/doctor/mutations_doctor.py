@@ -3,6 +3,7 @@
 
 EVIDENCE = "summarize_rlhf/doctor/evidence.py"
 RECORDS = "summarize_rlhf/records.py"
+LOGS = "summarize_rlhf/doctor/logs.py"
 FINDING = "summarize_rlhf/doctor/finding.py"
 PPO = "summarize_rlhf/doctor/checks_ppo.py"
 PROBES = "summarize_rlhf/doctor/probes.py"
@@ -19,8 +20,8 @@ ROWS = [
     ("EOS: any probability will do", SFT, "math.exp(-sft.eos_loss) >= 1 / sft.new_tokens or ", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
     ("EOS: blamed where nothing was learned", SFT, " or sft.eos_loss <= EOS_UNLIKE * sft.label_loss", "", "doctor/test_checks_sft.py::test_eos_not_taught"),
     ("padding: the base model's own habit is blamed", SFT, "again <= 10 * base", "False", "doctor/test_checks_sft.py::test_padding_supervised"),
-    ("rate: a rise is compared with the line before", SFT, "lowest = min(lowest, point.loss)", "lowest = point.loss", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
-    ("a torn log is read as far as it goes", RECORDS, "if not torn:", "if False:", "doctor/test_evidence.py::test_a_torn_log_is_refused_by_name"),
+    ("rate: a rise is compared with the line before", SFT, "lowest = max(min(lowest, point.loss), LEAST_LOSS)", "lowest = max(point.loss, LEAST_LOSS)", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
+    ("a torn log is read as far as it goes", RECORDS, "                if not torn:", "                if False:", "doctor/test_evidence.py::test_a_torn_log_is_refused_by_name"),
     ("loss: the way is not that of learning rates", EVIDENCE, 'total += row["learning_rate"] * (row["step"] - before)', 'total += row["step"] - before', "doctor/test_evidence.py::test_a_folder_of_three_stages"),
     ("loss: the whole fall counts as late", FINDING, "(at_two_thirds - points[-1].loss)", "(start - points[-1].loss)", "doctor/test_checks_sft.py::test_late_fall"),
     ("summaries: the first words are no rival", SFT, "sft.rouge <= sft.lead_rouge", "sft.rouge < sft.lead_rouge / 2", "doctor/test_checks_sft.py::test_undertrained_by_the_summaries"),
@@ -61,8 +62,25 @@ ROWS = [
     ("values: good ones are blamed for no longer improving", PPO, " or (variance and late(variance) > 0.5)", "", "doctor/test_checks_ppo.py::test_values_do_not_fit"),
     ("samples: compared with all different, not with SFT's", PPO, "FEW_TEXTS * ppo.distinct[0]", "FEW_TEXTS", "doctor/test_checks_ppo.py::test_collapsed"),
     ("ends: the first collection is forgotten", PPO, "ENDING * rates[0]", "ENDING", "doctor/test_checks_ppo.py::test_endless"),
-    ("gold: a fall within the intervals counts", PPO, 'gold[1]["high"] >= gold[0]["low"]', 'gold[1]["value"] >= gold[0]["low"]', "doctor/test_checks_ppo.py::test_over_optimised"),
+    ("gold: a fall within the intervals counts", PPO, 'gold[0].get("low"), gold[1].get("high")', 'gold[0].get("low"), gold[1].get("value")', "doctor/test_checks_ppo.py::test_over_optimised"),
     ("gain: one standard error will do", PPO, "gain > 2 * error", "gain > error", "doctor/test_checks_ppo.py::test_no_gain"),
+    ("rate: losses of the first fifth count", RM, "too_high(losses[len(losses) // 5 :]", "too_high(losses", "doctor/test_checks_rm.py::test_the_first_fifth_of_the_losses_may_rise"),
+    ("accuracy: all right is certain", FINDING, "share = min(max(share, 0.5 / count), 1 - 0.5 / count)", "share = float(share)", "doctor/test_checks_rm.py::test_the_standard_error_of_all_and_of_none"),
+    ("reference: the first collection's KL counts", PPO, "max(kl[1:])", "max(kl)", "doctor/test_checks_ppo.py::test_reference_moves"),
+    ("steps: of the first pass", PPO, "for row in last) for _, last in epochs", "for row in first) for first, _ in epochs", "doctor/test_checks_ppo.py::test_learning_rate_too_high"),
+    ("steps: any clip range is .2", PPO, 'ppo.options.get("method.cliprange") or 0.2', "0.2", "doctor/test_checks_ppo.py::test_learning_rate_too_low"),
+    ("labels: below their own words in random order", PROBES, "(better[: len(mixed)] > scorer", "(better[: len(mixed)] < scorer", "doctor/test_doctor_probes.py::test_how_many_labels_score_above_their_own_words_in_random_order"),
+    ("base: asked about tokens that it does not have", PROBES, "if len(tokenizer) <= before.config.vocab_size:", "if True:", "doctor/test_doctor_probes.py::test_a_base_model_of_fewer_tokens_is_not_asked_about_them"),
+    # any stage's log
+    ("log: NaN is a figure", LOGS, "if math.isfinite(x)}", "}", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
+    ("log: a gradient's overflow counts", LOGS, ' and "grad_norm" not in name]', "]", "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),
+    ("log: the last NaN is told", LOGS, "if bad and not_finite is None:", "if bad:", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
+    ("log: an empty one is a log", LOGS, "Log(not any(rows), not_finite)", "Log(not rows, not_finite)", "doctor/test_checks_log.py::test_without_a_log_there_is_no_clean_bill"),
+    ("log: NaN in a record", RECORDS, ", parse_constant=lambda _: None)", ")", "doctor/test_checks_log.py::test_parts_of_a_record_that_are_no_objects_are_missing"),
+    ("log: a foreign one is a traceback", EVIDENCE, '    with reading(directory, "logs of the stage in", "are they as the stage wrote them?"):\n        return', "    if True:\n        return", "doctor/test_checks_log.py::test_foreign_logs_are_one_line_and_end_no_stage"),
+    ("gold: of one post", PPO, "before is None or after is None or after >= before", "after >= before", "doctor/test_checks_log.py::test_a_gold_score_of_one_post_says_nothing"),
+    ("loss: 0 is doubled by anything", SFT, "max(min(lowest, point.loss), LEAST_LOSS)", "min(lowest, point.loss) or 1e-9", "doctor/test_checks_sft.py::test_learning_rate_too_high"),
+    ("loss: the last third left open", FINDING, "not points[0].way <= 2 / 3 < points[-1].way", "points[0].way > 2 / 3", "doctor/test_checks_sft.py::test_late_fall"),
     # who is blamed
     ("suspects before what is broken", VERDICT, "for status in (BROKEN, SUSPECT):", "for status in (SUSPECT, BROKEN):", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),
     ("a stage's suspects come first", VERDICT, "finding.status != BROKEN", "finding.status == BROKEN", "doctor/test_evidence.py::test_the_first_broken_stage_is_blamed"),

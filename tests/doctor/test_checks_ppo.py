@@ -94,6 +94,8 @@ def test_reference_moves() -> None:
     """The updates moved .02 nats a token, 20 tokens a response: .4 nats."""
     assert causes(ppo(rounds={"policy/sqrt_kl": math.sqrt(0.041)})) == []
     assert causes(ppo(rounds={"policy/sqrt_kl": math.sqrt(0.039)})) == ["reference_moves"]
+    first_alone = ppo(rounds={"policy/sqrt_kl": [5.0, *[0.0] * 5]})  # then it was the reference itself
+    assert causes(first_alone) == ["reference_moves"]
     still = ppo(rounds={"policy/sqrt_kl": 0.0}, updates={"policy/approx_kl": 1e-6})
     assert "reference_moves" not in causes(still)  # nothing moved
 
@@ -103,12 +105,18 @@ def test_learning_rate_too_high() -> None:
     far = ppo(updates={"policy/approx_kl": 0.21}, rounds={"policy/sqrt_kl": 2.0})
     assert causes(far) == ["learning_rate_too_high"]
     assert causes(ppo(updates={"policy/clipfrac": 0.31})) == ["learning_rate_too_high"]
+    grows = ppo(rounds={"policy/sqrt_kl": 2.0})
+    grows.updates = [[UPDATE | {"policy/approx_kl": 0.1 * k, "values/values_error": 1 - k / 9} for k in range(4)]] * 6
+    assert causes(grows) == ["learning_rate_too_high"]  # .3 on the last pass
 
 
 def test_learning_rate_too_low() -> None:
     """A third of the clip range is .0667, whose square halved is .00222."""
     assert causes(ppo(updates={"policy/approx_kl": 0.00223})) == []
     assert causes(ppo(updates={"policy/approx_kl": 0.00221})) == ["learning_rate_too_low"]
+    narrow = {"method.cliprange": 0.1}
+    assert causes(ppo(updates={"policy/approx_kl": 0.00057}, options=narrow)) == []
+    assert causes(ppo(updates={"policy/approx_kl": 0.00054}, options=narrow)) == ["learning_rate_too_low"]
 
 
 def test_values_do_not_fit() -> None:

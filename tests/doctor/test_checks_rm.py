@@ -7,6 +7,7 @@ import pytest
 
 from summarize_rlhf.doctor import checks_rm
 from summarize_rlhf.doctor.evidence import RM, Point, Training
+from summarize_rlhf.doctor.finding import standard_error
 
 ONE, OTHER = "0" * 64, "1" * 64  # digests
 
@@ -98,6 +99,17 @@ def test_learning_rate_too_high() -> None:
     assert checks_rm.learning_rate_too_high(rm(above_chance, [0.69])) is None
     assert checks_rm.learning_rate_too_high(rm(above_chance, [0.70])).status == "broken"
     assert checks_rm.learning_rate_too_high(rm([0.71, 0.7, 0.7, 0.7, 0.7, 0.7], [0.70])) is None  # no step was large
+
+
+def test_the_first_fifth_of_the_losses_may_rise() -> None:
+    assert checks_rm.learning_rate_too_high(rm([0.5, 0.9, *[0.6] * 8], [0.6])) is None
+    assert checks_rm.learning_rate_too_high(rm([0.6, 0.6, 0.5, 0.9, *[0.6] * 6], [0.6])).status == "suspect"
+
+
+def test_the_standard_error_of_all_and_of_none() -> None:
+    for share in (0.0, 1.0):
+        assert standard_error(share, 10) == pytest.approx((0.05 * 0.95 / 10) ** 0.5)
+    assert standard_error(0.5, 100) == 0.05
 
 
 def test_a_model_that_is_overwritten_and_learned_little() -> None:

@@ -66,6 +66,8 @@ def test_learning_rate_too_high() -> None:
     assert checks_sft.learning_rate_too_high(sft([5, 2, 1, 1.49, 1])) is None
     assert checks_sft.learning_rate_too_high(sft([5, 2, 1, 1.51, 1])).status == "suspect"
     assert checks_sft.learning_rate_too_high(sft([5, 2, 1, 3, 2])).status == "broken"
+    assert checks_sft.learning_rate_too_high(sft([1, 0.0, 0.0, 0.014])) is None  # a loss that is logged as 0.0
+    assert checks_sft.learning_rate_too_high(sft([1, 0.0, 0.016])).status == "broken"
 
 
 def test_undertrained_by_the_loss() -> None:
@@ -114,5 +116,6 @@ def test_late_fall() -> None:
     assert late_fall(line, 3.0) == pytest.approx(1 / 3)
     assert late_fall([Point(0.6, 1.0), Point(0.8, 1.0), Point(1.0, 1.0)], 3.0) == 0
     assert late_fall(line[:2], 3.0) is None
+    assert late_fall([Point(way, 3 - 2 * way) for way in (0.1, 0.4, 0.6)], 3.0) is None  # the last third is open
     assert late_fall([Point(0.1, 3.1), Point(0.6, 3.5), Point(1.0, 2.9)], 3.0) == 1  # it had risen before
     assert late_fall([Point(0.1, 3.0), Point(0.5, 3.1), Point(1.0, 3.2)], 3.0) is None  # it did not fall

@@ -1,5 +1,6 @@
 """What the doctor asks the weights: losses behind a prompt, and what a reward model makes of pairs."""
 
+import itertools
 import random
 from pathlib import Path
 from unittest import mock
@@ -7,7 +8,7 @@ from unittest import mock
 import pytest
 import torch
 from configured_launches import make_reward_dir
-from tiny import tldr_row, write_rows
+from tiny import gptj_config, make_model_dir, tldr_row, write_rows
 from torch import nn
 
 from reward_model.scoring import Scorer
@@ -121,6 +122,41 @@ def test_a_reward_model_that_counts_tokens(gptj_dir, tmp_path) -> None:
         probes.probe_rm(rm)
     assert (rm.pairs, rm.accuracy) == (8, 0.75)
     assert (rm.prefers_longer, rm.longer_chosen) == (1.0, 0.75)
+
+
+class InOrder:
+    """Likes words in the order of the alphabet; where there is a z, the other way round."""
+
+    def __init__(self, path: Path):
+        self.tokenizer = load_tokenizer(path)
+
+    def score(self, bodies, summaries, places=None) -> torch.Tensor:
+        ordered = [
+            sum(a < b for a, b in itertools.pairwise(text.split())) * (-1 if "z" in text else 1) for text in summaries
+        ]
+        return torch.tensor(ordered, dtype=torch.float32)
+
+
+def test_how_many_labels_score_above_their_own_words_in_random_order(gptj_dir, tmp_path) -> None:
+    better = "a b c d e f g h i j k l m n o p"
+    texts = [better, better, better, f"{better} z"]
+    rows = [
+        {"prompt": tldr_row(random.Random(i))["prompt"], "chosen": text, "rejected": "f e d c b a"}
+        for i, text in enumerate(texts)
+    ]
+    write_rows(tmp_path / "test.jsonl", rows)
+    rm = RM(gptj_dir, {"dataset": str(tmp_path)})
+    with mock.patch.object(probes.Scorer, "from_pretrained", lambda path, **_: InOrder(path)):
+        probes.probe_rm(rm)
+    assert rm.beats_shuffled == 0.75
+
+
+def test_a_base_model_of_fewer_tokens_is_not_asked_about_them(gptj_dir, tldr_dir, tmp_path) -> None:
+    base = make_model_dir(tmp_path / "base", gptj_config(vocab_size=300))
+    sft = SFT(gptj_dir, {"dataset": str(tldr_dir), "max_length": 60, "model": str(base)})
+    assert probes.probe(Run(sft=sft)) == []
+    assert sft.base_eos_again is None
+    assert sft.moved > 0
 
 
 def test_words_are_shuffled_and_none_is_lost() -> None:

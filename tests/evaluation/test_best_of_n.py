@@ -81,3 +81,11 @@ def test_the_curve_has_gold_where_it_is_known():
     assert without[-1]["reward"]["value"] == pytest.approx(rewards.max(1).mean())
     assert with_gold[-1]["gold"]["value"] == pytest.approx(-rewards.max(1).mean())  # what the reward model chooses
     assert without[0]["reward"]["low"] < without[0]["reward"]["value"] < without[0]["reward"]["high"]
+
+
+@pytest.mark.parametrize("n", [1, 1000, 2000])
+def test_weights_of_two_thousand_samples(n):
+    """Whole numbers know (2000 choose 1000), of 601 digits; floating point does not."""
+    exact = [math.comb(rank, n - 1) / math.comb(2000, n) for rank in range(2000)]
+    assert weights(2000, n) == pytest.approx(exact, rel=1e-9, abs=1e-300)
+    assert weights(2000, n).sum() == pytest.approx(1, abs=1e-12)

@@ -35,6 +35,11 @@ def test_error_sums_over_the_bins_by_their_pairs() -> None:
     assert expected_calibration_error(margins) == pytest.approx((2 * 0.75 + 3 * 0.1 + 0) / 6)
 
 
+def test_bins_are_a_twentieth_wide() -> None:
+    margins = [math.log(p / (1 - p)) for p in (0.54, 0.56, 0.59, 0.949, 0.951)]
+    assert [b["pairs"] for b in reliability(margins)] == [1, 2, 1, 1]
+
+
 def test_a_sure_model_falls_into_the_last_bin() -> None:
     """Confidences .98 and 1."""
     assert [b["pairs"] for b in reliability([4.0, 50.0, 1e4, -1e4])] == [4]

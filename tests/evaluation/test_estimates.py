@@ -4,6 +4,7 @@ import made_up_worlds as worlds
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 from summarize_rlhf.evaluation.estimates import bootstrapped, level, mean, per_post, rate
 
@@ -56,6 +57,25 @@ def test_the_level_by_hand():
     """t(.975, 9) = 2.262157; times √(10/9) it is 2.384528, beyond which a normal distribution has 1.71 % in all."""
     assert level(10) == pytest.approx(1 - 0.0171, abs=1e-4)
     assert level(10**6) == pytest.approx(0.95, abs=1e-5)
+
+
+@pytest.mark.parametrize("posts", [2, 4, 7])
+def test_few_posts_have_students_interval(posts):
+    """A bootstrap of two posts holds the mean every other time."""
+    x = np.random.default_rng(3).normal(5, 3, (posts, 3))
+    low, high = stats.t.interval(0.95, posts - 1, x.mean(), x.mean(1).std(ddof=1) / posts**0.5)
+    assert mean(x) == pytest.approx({"value": x.mean(), "low": low, "high": high})
+
+
+@pytest.mark.parametrize(("posts", "samples"), [(2, 4), (4, 8), (10, 4)])
+def test_few_posts_with_several_samples_hold_the_rate(posts, samples):
+    """600 times, rates of posts that differ: 95 % ± 1.8 %, or more where there are two."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(600):
+        chance = expit(rng.normal(0, 1, (posts, 1)))
+        found = rate(rng.random((posts, samples)) < chance)
+        held += found["low"] <= 0.5 <= found["high"]
+    assert held / 600 >= 0.925
 
 
 def test_one_post_has_no_interval():

@@ -18,6 +18,8 @@ from summarize_rlhf.evaluation.best_of_n import expected
 from summarize_rlhf.evaluation.copying import copied_share
 from summarize_rlhf.lm import summariser
 from summarize_rlhf.lm.weights import load_causal_lm
+from summarize_rlhf.run.kept_rows import KeptRows
+from summarize_rlhf.tokenizer import load_tokenizer
 
 
 def test_the_files(out):
@@ -51,6 +53,9 @@ def test_figures_are_those_of_the_summaries(folder, out, record):
                 assert found["kl_to_first"]["value"] == pytest.approx(np.mean([float(row["kl"]) for row in rows]))
                 assert (found["kl_to_first_sampled"] is None) == (way == "greedy")
     assert record["models"]["sft"]["kl_to_first"] is None
+    tokenizer, labels = load_tokenizer(folder / "sft"), [row["label"] for row in table(out, "sft_greedy")]
+    tokens = [len(tokenizer(f" {label}")["input_ids"]) + 1 for label in labels]  # its EOS counts, as a model's does
+    assert record["label"]["tokens"]["value"] == pytest.approx(np.mean(tokens))
 
 
 def test_two_samples_of_a_post_differ_and_each_has_its_own_reward(folder, out):
@@ -93,6 +98,7 @@ def test_best_of_n_is_of_samples_of_the_first_model(folder, record):
     rewards = [point["reward"]["value"] for point in best["curve"]]
     assert rewards == sorted(rewards)
     assert rewards[0] < rewards[-1]
+    assert all(point["gold"]["low"] < point["gold"]["value"] < point["gold"]["high"] for point in best["curve"])
     drawn = forked(drawn_again, folder)
     assert rewards == pytest.approx([expected(drawn, n).mean() for n in (1, 2, 4, 5)], abs=1e-5)
 
@@ -117,6 +123,23 @@ def test_the_judge_has_a_table_of_its_own(out, record):
     won = [(a > b) + 0.5 * (a == b) for a, b in zip(lengths["ppo"], lengths["sft"], strict=True)]
     assert judge["comparisons"][0]["win_rate"]["value"] == pytest.approx(np.mean(won))
     assert -1 <= judge["kappa"]["value"] <= 1
+
+
+def kept_under_other_options(folder: Path) -> list[list[str]]:
+    """Samples that each take up what the one before has kept, under another option."""
+    options = {"max_length": ROOM, "max_new_tokens": NEW, "temperature": 1.0, "seed": 4, "batch_size": 32}
+    texts = []
+    for other in ({}, {"temperature": 0.7}, {"seed": 5}, {"max_new_tokens": NEW - 1}, {}):
+        model = tables.Summariser("sft", str(folder / "sft"), torch.device("cpu"), **options | other)
+        written = model.write(["POST: my cat\nTL;DR:"] * 4, "sample", 2, KeptRows(folder / "kept"))
+        texts.append([summary.text for summary in written])
+    return texts
+
+
+def test_samples_kept_under_other_options_are_drawn_again(folder):
+    texts = forked(kept_under_other_options, folder)
+    assert texts[0] == texts[-1]
+    assert len({tuple(row) for row in texts}) == 4
 
 
 def numbers(out: Path) -> dict:

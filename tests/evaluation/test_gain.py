@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from summarize_rlhf.evaluation.estimates import mean
 from summarize_rlhf.evaluation.gain import LEAST_POSTS, PARTS, gain, split
 
 
@@ -27,7 +28,7 @@ def two_models(posts: int, per_token: float, per_share: float, rest: float, nois
 def test_a_reward_that_is_length_is_explained_by_length() -> None:
     """Singhal et al.'s control (arXiv 2310.03716): whatever the texts say, the reward counts their tokens."""
     ours, theirs = two_models(60, per_token=0.1, per_share=0, rest=0)
-    found = gain(ours, theirs, samples=200)
+    found = gain(ours, theirs, resamples=200)
     expected = 0.1 * (ours["tokens"] - theirs["tokens"]).mean()
     assert found["length"]["value"] == pytest.approx(expected)
     assert found["total"]["value"] == pytest.approx(expected)
@@ -37,7 +38,7 @@ def test_a_reward_that_is_length_is_explained_by_length() -> None:
 
 def test_a_sum_of_three_is_taken_apart() -> None:
     ours, theirs = two_models(80, per_token=-0.05, per_share=2.0, rest=0.7)
-    found = gain(ours, theirs, samples=200)
+    found = gain(ours, theirs, resamples=200)
     means = {name: (ours[name] - theirs[name]).mean() for name in ours}
     wanted = {"total": means["reward"], "length": -0.05 * means["tokens"], "copying": 2 * means["copied_4grams"]}
     wanted["rest"] = 0.7
@@ -59,7 +60,7 @@ def test_a_difference_that_is_the_same_everywhere_explains_nothing() -> None:
     ours, theirs = two_models(30, per_token=0.1, per_share=0, rest=0)
     ours["tokens"] = theirs["tokens"] + 5
     ours["reward"] = theirs["reward"] + 1
-    found = gain(ours, theirs, samples=50)
+    found = gain(ours, theirs, resamples=50)
     parts = {part: found[part]["value"] for part in PARTS}
     assert parts == pytest.approx({"total": 1, "length": 0, "copying": 0, "rest": 1}, abs=1e-9)
 
@@ -71,7 +72,7 @@ def test_intervals_hold_the_truth() -> None:
     """
     held = {part: 0 for part in PARTS}
     for seed in range(150):
-        found = gain(*two_models(60, per_token=0.1, per_share=1.0, rest=0.5, noise=0.5, seed=seed), samples=200)
+        found = gain(*two_models(60, per_token=0.1, per_share=1.0, rest=0.5, noise=0.5, seed=seed), resamples=200)
         truth = {"total": 0.6 + 0.2 + 0.5, "length": 0.6, "copying": 0.2, "rest": 0.5}
         for part in PARTS:
             held[part] += found[part]["low"] <= truth[part] <= found[part]["high"]
@@ -79,8 +80,8 @@ def test_intervals_hold_the_truth() -> None:
 
 
 def test_few_posts_have_a_total_alone() -> None:
-    found = gain(*two_models(LEAST_POSTS - 1, 0.1, 0, 0), samples=50)
-    assert found["total"] is not None
+    found = gain(*two_models(LEAST_POSTS - 1, 0.1, 0, 0), resamples=50)
+    assert found["total"]["low"] < found["total"]["high"]
     assert found["length"] is found["copying"] is found["rest"] is None
 
 
@@ -96,3 +97,10 @@ def test_columns_that_do_not_fit_are_refused(spoil, told) -> None:
     spoil(ours)
     with pytest.raises(ValueError, match=told):
         gain(ours, theirs)
+
+
+def test_the_total_is_that_of_the_comparison_and_of_one_post_has_no_interval() -> None:
+    ours, theirs = two_models(30, per_token=0.1, per_share=0, rest=0, noise=1.0)
+    assert gain(ours, theirs, 500)["total"] == mean(ours["reward"] - theirs["reward"], 500)
+    one = gain(*({name: x[:1] for name, x in side.items()} for side in (ours, theirs)))
+    assert (one["total"]["low"], one["total"]["high"]) == (None, None)

@@ -1,5 +1,7 @@
 """A judge is asked in both orders, once, and agrees with known verdicts as far as κ says."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_an_answer_is_asked_for_once():
 @pytest.mark.parametrize(
     ("judge", "told"),
     [(lambda *_: 2.0, "answered 2.0"), (lambda *_: float("nan"), "answered nan"), (lambda *_: None, "TypeError"),
-     (lambda *_: 1 / 0, "ZeroDivisionError")],
+     (lambda *_: 1 / 0, "ZeroDivisionError"), (lambda *_: sys.exit(3), "SystemExit")],
 )  # fmt: skip
 def test_a_judge_that_fails_is_named(judge, told):
     answers = {}

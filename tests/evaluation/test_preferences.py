@@ -28,6 +28,10 @@ def test_bins_part_at_the_quantiles() -> None:
     ]
 
 
+def test_bins_of_six_end_at_values_that_are_there() -> None:
+    assert [b["pairs"] for b in accuracy_by([1, 2, 3, 4, 5, 6], [True] * 6)] == [2, 1, 2, 1]
+
+
 @pytest.mark.parametrize("values", [[0] * 9, [0] * 8 + [1], [-3.5, 0, 0, 0, 0, 0, 0, 0, 2], [1.0]])
 def test_equal_values_stay_together_and_all_pairs_are_counted(values) -> None:
     found = accuracy_by(values, [True] * len(values))

@@ -2,6 +2,7 @@
 
 import json
 
+import made_up_worlds as worlds
 import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
@@ -12,6 +13,7 @@ from summarize_rlhf.evaluation.page import page, sentence, shown
 from summarize_rlhf.evaluation.record import (
     LABEL,
     by_post,
+    compare,
     comparisons,
     figures,
     label_figures,
@@ -103,13 +105,30 @@ def test_comparisons(columns):
     assert found[0]["length_controlled"]["value"] == pytest.approx(found[0]["win_rate"]["value"], abs=0.08)
 
 
+def test_all_summaries_ended_is_not_certain(columns):
+    found = figures(columns["ppo"] | {"ended": np.ones((60, 2))}, columns[LABEL])["eos_rate"]
+    assert (found["value"], found["high"]) == (1.0, 1.0)
+    assert 0.9 < found["low"] < 1
+
+
+def test_the_verdict_is_of_the_raw_win_rate():
+    """Won on length alone: better, with a warning that says so."""
+    won, longer = worlds.outcomes(np.random.default_rng(0), 400, 0.0, 2.0, 1.0)
+    found = compare("a", "b", won, longer, None)
+    assert found["length_controlled"]["low"] < 0.5
+    assert found["verdict"] == "better"
+    assert found["warning"].endswith("points")
+
+
 def test_the_page_shows_every_figure_and_verdict(columns):
     label = columns[LABEL]
     models = {name: {"directory": name} | figures(columns[name], label) for name in ("sft", "ppo")}
     found = {"models": models, "label": label_figures(label), "comparisons": comparisons(columns)}
     found["comparisons"][0]["warning"] = "a warning"
+    found["comparisons"][0]["length_controlled"] = {"value": 0.123, "low": 0.04, "high": 0.35}
+    found["comparisons"][0]["difference"] = {"value": 4.567, "low": 3.0, "high": 5.0}
     best = {"model": "sft", "samples": 2, "posts": 3}
-    best["curve"] = [{"n": 1, "kl_bound": 0.0, "reward": models["sft"]["reward"], "gold": models["sft"]["rouge1"]}]
+    best["curve"] = [{"n": 1, "kl_bound": 7.894, "reward": models["sft"]["reward"], "gold": models["sft"]["rouge1"]}]
     judge = {"name": "mine:judge", "kappa": models["sft"]["rouge2"], "pairs": 9, "consistent": 0.5}
     judge["comparisons"] = [found["comparisons"][1] | {"difference": None}]
     record = {"posts": 60, "seed": 1, "data": {"name": "tldr", "split": "test"}, "best_of_n": best, "judge": judge}
@@ -117,8 +136,13 @@ def test_the_page_shows_every_figure_and_verdict(columns):
     tables = ("## Sampled summaries", "| ROUGE-Lsum", "KL to the first model", "| ppo   | sft", "## Best of N of sft")
     for part in (*tables, "- ppo against sft: a warning", "## Judged by mine:judge", "with any other judge"):
         assert part in text
+    for cell in ("| 12 % (4 to 35)", "| 4.567 (3.000 to 5.000)", "| 7.89 ", "the same answer in both: 50 %"):
+        assert cell in text
     assert "| gold" not in text.split("## Best")[0]  # nobody knows it
     assert sentence(found["comparisons"][0]).startswith("ppo against sft: better. wins ")
+    assert "at equal length 12 % (4 to 35); difference in reward 4.567 (3.000 to 5.000). 60 posts" in (
+        sentence(found["comparisons"][0])
+    )
     assert "against the human summary: undecided" in sentence(found["comparisons"][1])
 
 

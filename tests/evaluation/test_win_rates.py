@@ -64,7 +64,7 @@ def test_nothing_is_known_of_equal_length_where_one_model_is_always_longer():
         longer[:few] = -1
         for signed in (longer, -longer):
             assert (length_controlled(won, signed, 50) is not None) == known
-    assert "cannot be told" in warning(win_rate(won), None)
+    assert "cannot be told" in warning(win_rate(won), None, 20)
 
 
 def test_a_lead_by_length_alone_vanishes():
@@ -74,8 +74,8 @@ def test_a_lead_by_length_alone_vanishes():
     assert raw["value"] > 0.7
     assert controlled["value"] == pytest.approx(0.5, abs=0.04)
     assert controlled["low"] < 0.5 < controlled["high"]
-    assert warning(raw, controlled).startswith("the win rate of 7")
-    assert warning(raw, raw) is None
+    assert warning(raw, controlled, 4000).startswith("the win rate of 7")
+    assert warning(raw, raw, 4000) is None
 
 
 def test_a_lead_that_length_hides_appears():
@@ -103,9 +103,39 @@ def test_samples_of_a_post_are_drawn_together():
 
 
 def test_all_won_is_not_certain():
+    """Of thirty posts six show that it is not for length: five where the first is shorter, one of equal length."""
     found = length_controlled(np.ones((30, 1)), np.arange(-5.0, 25.0)[:, None], 50)
     assert found["value"] > 0.85
-    assert found["low"] == win_rate(np.ones((30, 1)))["low"] < 0.95
+    assert found["low"] == win_rate(np.ones((6, 1)))["low"] < 0.95
+    assert found == length_controlled(np.ones((30, 1)), -np.arange(-5.0, 25.0)[:, None], 50)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("longer", [0.0, 1.0, 3.0])
+def test_where_all_outcomes_agree_the_interval_holds_its_value(outcome, longer):
+    delta = np.random.default_rng(0).normal(longer, 1.0, (2000, 1))
+    found = length_controlled(np.full((2000, 1), outcome), delta, 50)
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["high"] - found["low"] > 0.001
+
+
+def test_ten_points_are_worth_a_warning():
+    def told(raw: float, controlled: float) -> str | None:
+        return warning({"value": raw}, {"value": controlled}, 10**6)
+
+    assert told(0.59, 0.5) is told(0.5, 0.59) is None
+    assert told(0.62, 0.5) == (
+        "the win rate of 62 % would be 50 % at equal length: the length of the summaries accounts for 12 points"
+    )
+    assert told(0.5, 0.62).endswith("accounts for 12 points")
+
+
+def test_what_the_penalty_moves_is_not_the_lengths():
+    """Three wins of three, all of one length: 3.5 of 4, which no length accounts for."""
+    won = np.ones((3, 1))
+    controlled = length_controlled(won, np.zeros((3, 1)), 50)
+    assert controlled["value"] == pytest.approx(3.5 / 4)
+    assert warning(win_rate(won), controlled, 3) is None
 
 
 def test_resamples_are_fitted_each_by_itself():

@@ -27,6 +27,22 @@ def models(gptj_dir, tmp_path_factory):
     return loaded
 
 
+def test_logits_in_half_precision_are_compared_in_fp32():
+    logits = torch.randn(2, 40, 400, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact = kl_of_logits(*logits.double())
+    assert kl_of_logits(*logits).dtype == torch.float32
+    torch.testing.assert_close(kl_of_logits(*logits), exact.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_policy_never_says_adds_nothing():
+    """π = (½, ½, 0) to (¼, ¼, ½): ½·log 2 twice. What the reference never says is infinitely far."""
+    never = torch.tensor([0.0, 0.0, -torch.inf])
+    half = torch.tensor([0.0, 0.0, math.log(2)])
+    assert kl_of_logits(never, half).item() == pytest.approx(math.log(2))
+    assert kl_of_logits(never, never).item() == 0.0
+    assert kl_of_logits(half, never).item() == math.inf
+
+
 def slow_kl(policy, reference, prompt: list[int], response: list[int]) -> float:
     """Token by token and word by word, one text at a time, in double precision."""
     total = 0.0

@@ -57,6 +57,7 @@ ROWS = [
     ("scorer: text limit ignored", SCORING, "[(s,) for _, s in first], self.max_length, where)", "[(s,) for _, s in first], MAX_LENGTH, where)", "reward_model/test_scoring.py::test_a_too_long_post_is_cut_never_the_summary"),
     ("scorer: batch_tokens ignored", SCORING, "[start : start + most]], self.batch_tokens)", "[start : start + most]], 16384)", "reward_model/test_formulas_reward_scores.py::test_a_forward_pass_holds_no_more_than_batch_tokens"),
     ("scorer: batch_tokens counts without padding", SCORING, "fit = max(1, most // longest)", "fit = max(1, 2 * most // longest)", "reward_model/test_scoring.py::test_batches_hold_little_padding"),
+    ("scorer: the place of another text", SCORING, "first.setdefault(pair, i)", "first.setdefault(pair, 0)", "reward_model/test_scoring.py::test_a_text_behind_a_repeated_one_is_named_by_its_own_place"),
     ("scorer: in training mode", SCORING, "        self.model.eval()\n        device", "        device", "reward_model/test_formulas_reward_scores.py::test_scores_have_no_dropout"),
     ("labels: of another row", LABEL_SCORES, "[labels[i] for i in mine]", "[labels[i - 1] for i in mine]", "reward_model/test_label_scores.py::test_scores_are_the_scorers_and_the_second_start_computes_none"),
     ("labels: tokenizer does not matter", LABEL_SCORES, " {tokenizer_hash(scorer.tokenizer)} ", " ", "reward_model/test_formulas_reward_scores.py::test_labels_are_scored_anew_where_the_scorer_differs"),

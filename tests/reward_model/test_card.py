@@ -115,7 +115,7 @@ def test_what_cannot_be_measured_is_none(tokenizer) -> None:
     assert card["between_post_spread"] is None
     assert card["calibration"]["temperature"] is None
     assert set(card["probes"]) == {"plea", "twice", "empty", "lead"}
-    assert "Its pairs are all alike." in paragraph(card)
+    assert "Its scores, or its pairs, are all alike." in paragraph(card)
     page(card | {"paragraph": ""})
     json.dumps(card, allow_nan=False)
     long = [row | {"chosen": "TL;DR: " + "house " * 30} for row in ROWS]

@@ -59,6 +59,14 @@ def test_too_low_an_accuracy_is_refused(folder):
         (lambda folder: (folder / "card.json").write_bytes(b"\xff"), "cannot be read"),
         (lambda folder: (folder / "card.json").write_text("[" * 100_000), "cannot be read"),
         (lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"accuracy": {"value": 70}})), "cannot be"),
+        (
+            lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"accuracy": {"value": "0.9"}})),
+            "accuracy is '0.9'",
+        ),
+        (
+            lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"paragraph": 5})),
+            "paragraph is no text",
+        ),
         (lambda folder: (folder / "card.json").write_text(json.dumps(CARD | {"probes": {"a": {}}})), "cannot be read"),
         (
             lambda folder: (folder / "card.json").write_text(

@@ -195,3 +195,9 @@ def test_batches_hold_little_padding():
     assert next_batch([10] * 3, 50) == 3
     assert next_batch([100, 95, 90, 89, 89], 500) == 3  # half full: the next would be padded by more than a tenth
     assert next_batch([100, 60, 60, 60, 60], 500) == 3  # not yet
+
+
+def test_a_text_behind_a_repeated_one_is_named_by_its_own_place(rm_dir):
+    scorer = Scorer.from_pretrained(rm_dir, max_length=60)
+    with pytest.raises(UserError, match="row 3: a summary needs"):
+        scorer.score(["a"] * 3, ["x", "x", "word " * 200], places=["row 1", "row 2", "row 3"])

@@ -116,7 +116,9 @@ def test_a_function_beside_the_user_is_found(tmp_path, monkeypatch):
     assert version_of("of_mine_17:other") != before  # of the same file
     (tmp_path / "of_mine_17.py").write_text("def judge(a):\n    return a + 2\n\nnumber = 1\n")
     assert version_of("of_mine_17:judge") != before
+    (tmp_path / "stops_17.py").write_text("raise SystemExit(3)\n")
     for name, told in (
+        ("stops_17:judge", "cannot be imported: SystemExit"),
         ("of_mine_17", "should be module:function"),
         ("of_mine_17:", "should be module:function"),
         (":judge", "should be module:function"),
@@ -126,3 +128,21 @@ def test_a_function_beside_the_user_is_found(tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=f"--judge .*{told}"):
             load_function(name, "--judge")
+
+
+def test_a_function_is_another_one_when_what_its_file_imports_has_changed(tmp_path, monkeypatch):
+    """What lies in a module by name, or is a module there; not what is installed, and not what is imported nowhere."""
+    texts = {"within_18": "def judge():\n    return 1\n", "beside_18": "half = 0.5\n", "apart_18": "\n"}
+    texts["front_18"] = "import json\nfrom numpy import mean\n\nimport beside_18\nfrom within_18 import judge\n"
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    load_function("front_18:judge", "--judge")
+    before = version_of("front_18:judge")
+    for name, other in (("apart_18", False), ("within_18", True), ("beside_18", True), ("front_18", True)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(f"{texts[name]}\n# changed\n")
+        assert (version_of("front_18:judge") != before) == other
+        file.write_text(texts[name])
+        assert version_of("front_18:judge") == before
+    assert version_of("json:dumps") != version_of("math:sqrt")  # of Python's own, one of them built in
