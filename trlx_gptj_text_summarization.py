@@ -41,6 +41,7 @@ from summarize_rlhf.run.errors import main_guard
 from summarize_rlhf.run.overrides import parse_overrides
 from summarize_rlhf.run.run_directory import hold_run_directory
 from summarize_rlhf.run.values import check_bounds, check_given, of_type
+from summarize_rlhf.run.zero3 import max_over_processes
 from summarize_rlhf.text import cut_prompts, prompt_text, split_labels
 from summarize_rlhf.tokenizer import load_tokenizer, token_ids
 from trlx.data.checks import check_config
@@ -149,9 +150,13 @@ def configure() -> tuple[TRLConfig, Task]:
 
 
 def must_shard(train: TrainConfig, state: PartialState, device: torch.device) -> bool:
-    """Return whether the reward model is spread as the policy is: under ZeRO-3, where they share the GPUs."""
-    together = state.num_processes > 1 and device == state.device and train.reward_on_all_ranks
-    return together and zero_stage(train.precision) == 3
+    """Return whether the reward model is spread as the policy is: under ZeRO-3, where a machine has no GPU to spare.
+
+    All processes ask, and find the same, whatever the machine of each has.
+    """
+    if state.num_processes == 1 or not train.reward_on_all_ranks or zero_stage(train.precision) != 3:
+        return False
+    return max_over_processes(int(device == state.device), state.device) == 1
 
 
 def check_fits(config: TRLConfig, task: Task, device: torch.device) -> None:
@@ -212,6 +217,7 @@ def main() -> None:
         check_policy(config, tokenizer, UNFROZEN)
     device = reward_device(state.device)
     sharded = must_shard(config.train, state, device)
+    device = state.device if sharded else device
     if sharded and state.is_main_process:
         print(f"reward model: spread over {state.num_processes} processes")
     scorer = (ShardedScorer if sharded else Scorer).from_pretrained(

@@ -205,7 +205,8 @@ def write(folders: list[Path], out: Path) -> None:
     check_alike([*given[OWN], *given[WEAK]])
     out.mkdir(parents=True, exist_ok=True)
     for kl, runs in given.items():
-        (out / f"kl_{kl}.json").write_text(as_json({"runs": runs}), encoding="utf-8")
+        text = as_json({"runs": runs}).replace(f"{ROOT}/", "")  # no paths of this machine
+        (out / f"kl_{kl}.json").write_text(text, encoding="utf-8")
     draw(given, out / "curves.png")
 
 

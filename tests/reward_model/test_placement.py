@@ -1,6 +1,7 @@
 """Where PPO's reward model stands: on a spare GPU, on the policy's, or in shares; all processes score."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from forkserver import DOCUMENTED
 from logged import metrics
 from zero_files import ZERO
 
+import trlx_gptj_text_summarization as stage_3
 from reward_model import placement
 from reward_model.placement import check_shares, reward_device
 from summarize_rlhf import UserError
@@ -52,6 +54,15 @@ def test_the_zero_stage_that_was_asked_for(monkeypatch, environment, stage) -> N
     for name, value in ({"ACCELERATE_USE_DEEPSPEED": "true"} | environment).items():
         monkeypatch.setenv(name, value)
     assert zero_stage("auto") == stage
+
+
+@pytest.mark.parametrize(("a_machine_has_none", "sharded"), [(1, True), (0, False)])
+def test_one_machine_without_a_spare_gpu_has_all_share(monkeypatch, a_machine_has_none, sharded) -> None:
+    """This one has a GPU to spare; what the others say comes in by the collective."""
+    monkeypatch.setattr(stage_3, "max_over_processes", lambda mine, device: max(mine, a_machine_has_none))
+    monkeypatch.setattr(stage_3, "zero_stage", lambda precision: 3)
+    state = SimpleNamespace(num_processes=2, device=torch.device("cuda", 0))
+    assert stage_3.must_shard(stage_3.config.train, state, torch.device("cuda", 1)) is sharded
 
 
 def test_too_few_texts_for_all_to_score_together() -> None:
