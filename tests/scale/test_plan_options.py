@@ -35,7 +35,8 @@ def test_of_an_adapter_little_is_trained(stage: str) -> None:
 
 def test_in_fp16_gradients_add_up_in_fp16() -> None:
     here, away = forked(measured, [replace(SETUP, precision="fp16", offload=offload) for offload in (False, True)])
-    assert here["gpu"]["weights"] == here["gpu"]["gradients"] - 660 == 2 * WEIGHTS
+    assert here["gpu"]["weights"] == 2 * WEIGHTS
+    assert here["gpu"]["gradients"] == pytest.approx(2 * WEIGHTS, abs=1024)  # and norms, counts, the loss's scale
     assert here["gpu"]["optimizer"] == pytest.approx(12 * WEIGHTS, rel=0.01)
     assert away["host"]["optimizer"] >= 12 * WEIGHTS
 
@@ -62,5 +63,6 @@ def test_memory_of_a_mapped_file_is_not_the_processs_own(tmp_path) -> None:
     with open(tmp_path / "file", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert sum(mapped[::4096]) == 0  # each page is there now
         assert anonymous() - before < size / 2
-    held = torch.ones(size, dtype=torch.uint8)
-    assert anonymous() - before > len(held) / 2
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:  # new pages, whatever is free
+        held[:] = bytes([1]) * size
+        assert anonymous() - before > size / 2
