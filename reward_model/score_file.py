@@ -30,7 +30,7 @@ class ScoreFile:
     def __init__(self, output: Path, made_from: Mapping[str, Any], fresh: bool = False):
         self.output, self.part = output, output.with_name(output.name + ".part")
         self.made_from, self.known, self.finished = dict(made_from), {}, False
-        begun = not fresh and (self.part.exists() or kept.record_of(self.part).exists())
+        begun = not fresh and self.part.exists() and self.part.stat().st_size > 0  # else there is nothing to lose
         if not begun and not fresh and output.exists():
             self._check(output, kept.read_value(output))
             if sha256_of(output) != kept.read_value(output)["sha256"]:

@@ -14,6 +14,7 @@ ROWS = [
     ("score: any length goes on", SCORE, "\"max_length\": scorer.max_length,", "\"max_length\": 0,", "reward_model/test_score.py::test_another_input_or_model_under_the_same_output_is_refused"),
     ("score: a column replaced", SCORE, "if name in row:", "if False:", "reward_model/test_score.py::test_a_row_that_cannot_be_scored_is_named"),
     ("score: a damaged line counts", SCORE_FILE, "line.endswith(\"\\n\") and _hash(batch) == found[\"sha256\"]", "line.endswith(\"\\n\")", "reward_model/test_score.py::test_after_a_kill_it_goes_on_to_the_same_bytes"),
+    ("score: what kept nothing is in the way", SCORE_FILE, "and self.part.exists() and self.part.stat().st_size > 0", "and self.part.exists()", "reward_model/test_score.py::test_a_start_that_kept_no_score_stands_in_nobodys_way"),
     ("score: a changed output passes", SCORE_FILE, "if sha256_of(output) != kept.read_value(output)[\"sha256\"]:", "if False:", "reward_model/test_score.py::test_what_is_no_output_of_ours_is_never_replaced"),
     ("score: a foreign output is replaced", SCORE_FILE, "if not begun and not fresh and output.exists():", "if not begun and not fresh and kept.record_of(output).exists():", "reward_model/test_score.py::test_what_is_no_output_of_ours_is_never_replaced"),
 ]

@@ -176,6 +176,20 @@ def test_another_input_or_model_under_the_same_output_is_refused(server, rm_dir,
     assert output.read_text() == expected
 
 
+def test_a_start_that_kept_no_score_stands_in_nobodys_way(server, rm_dir, gptj_dir, rows, tmp_path):
+    """A reward model that gave NaN is mended: the same command goes through."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_rows(source, rows)
+    broken = RewardModel.from_pretrained(make_reward_model(tmp_path / "rm", gptj_dir, 2))
+    torch.nn.init.constant_(broken.v_head.weight, float("nan"))
+    (tmp_path / "rm/run.json").unlink()
+    broken.save(tmp_path / "rm")
+    save_run(tmp_path / "rm", run_record("rm", {}, load_tokenizer(gptj_dir), 0, 200, {}))
+    assert "gave nan" in score(server, tmp_path / "rm", source, output).error
+    assert score(server, rm_dir, source, output).code == 0
+    assert len(scored(output)) == 40
+
+
 def test_what_is_no_output_of_ours_is_never_replaced(server, rm_dir, rows, tmp_path):
     write_rows(tmp_path / "in.jsonl", rows)
     (tmp_path / "mine.jsonl").write_text("mine")
