@@ -21,7 +21,7 @@ ROWS = [
     ("elastic: any optimizer", SHARED, '    if "betas" not in engine', '    if "lr" not in engine', "run/test_elastic.py::test_another_optimizer_than_adam_is_refused_under_zero"),
     ("elastic: random numbers go on", TRAINER, "        if self.is_elastic:\n            elastic.reseed", "        if False:\n            elastic.reseed", "run/test_elastic.py::test_random_numbers_are_drawn_anew_for_each_step_and_process"),
     ("elastic: alike on all processes", TRAINER, "self.state.global_step, self.args.process_index)", "self.state.global_step)", "run/test_elastic.py::test_random_numbers_are_drawn_anew_for_each_step_and_process"),
-    ("elastic: the copy is left behind", SHARED, "            shutil.rmtree(scratch, ignore_errors=True)\n", "            pass\n", STAGES),
+    ("elastic: the copy is left behind", SHARED, "            shutil.rmtree(scratch, ignore_errors=True)\n", "            pass\n", "run/test_elastic.py::test_the_copy_is_gone_once_it_has_been_read"),
     ("elastic: the copy of a killed process is in the way", SHARED, "    shutil.rmtree(target.parent, ignore_errors=True)  # of a process that was killed\n", "", "run/test_elastic.py::test_killed_while_it_reads_it_goes_on_all_the_same"),
     ("PPO elastic: asked for or not", PPO, "if config.train.elastic else", "if config else", "ppo/test_ppo_elastic.py::test_what_would_be_another_run_is_refused"),
     ("PPO elastic: another global batch", PPO, "    if processes * size == together:\n", "    if together:\n", "ppo/test_ppo_elastic.py::test_what_would_be_another_run_is_refused"),

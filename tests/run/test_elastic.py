@@ -20,6 +20,7 @@ from tiny import make_comparisons, make_model_dir, make_tldr
 from zero_files import ZERO, zero_file
 
 from summarize_rlhf import UserError
+from summarize_rlhf.run import elastic
 from summarize_rlhf.run.checkpoints import checkpoints, find_corruption
 from summarize_rlhf.run.elastic import SCRATCH, load_engine
 from summarize_rlhf.run.resumable_trainer import ResumableTrainer
@@ -140,6 +141,13 @@ def test_so_it_does_under_zero_3(goes_on, stage: str) -> None:
 def test_so_it_does_without_zero(goes_on) -> None:
     """Every process has all of the optimizer."""
     goes_on("sft", "0", 2, 1)
+
+
+def test_the_copy_is_gone_once_it_has_been_read(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(elastic, "_convert", lambda source, target: target.mkdir(parents=True))
+    with elastic._universal(tmp_path / "tag", tmp_path / SCRATCH) as found:
+        assert found.is_dir()
+    assert not (tmp_path / SCRATCH).exists()
 
 
 def test_another_optimizer_than_adam_is_refused_under_zero(tmp_path) -> None:
