@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from summarize_rlhf.records import read_lines
 
+NORMS = ("grad_norm", "policy/gradient_norm")  # of gradients, by stages 1 and 2 and by stage 3
+
 
 class Log(NamedTuple):
     """What there is to say of a stage's log as a whole."""
@@ -37,7 +39,7 @@ def read_metrics(path: Path) -> tuple[list[dict[str, float]], Log]:
     for row in read_lines(path):
         figures = {name: x for name, x in row.items() if isinstance(x, float | int) and not isinstance(x, bool)}
         rows.append({name: x for name, x in figures.items() if math.isfinite(x)})
-        bad = [name for name in figures if name not in rows[-1] and "grad_norm" not in name]
+        bad = [name for name in figures if name not in rows[-1] and name not in NORMS]
         if bad and not_finite is None:
             not_finite = f"{bad[0]} is {figures[bad[0]]} at step {row.get('step')}"
     return rows, Log(not any(rows), not_finite)

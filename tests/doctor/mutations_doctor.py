@@ -73,7 +73,8 @@ ROWS = [
     ("base: asked about tokens that it does not have", PROBES, "if len(tokenizer) <= before.config.vocab_size:", "if True:", "doctor/test_doctor_probes.py::test_a_base_model_of_fewer_tokens_is_not_asked_about_them"),
     # any stage's log
     ("log: NaN is a figure", LOGS, "if math.isfinite(x)}", "}", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
-    ("log: a gradient's overflow counts", LOGS, ' and "grad_norm" not in name]', "]", "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),
+    ("log: a gradient's overflow in PPO counts", LOGS, '"grad_norm", "policy/gradient_norm"', '"grad_norm",', "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),
+    ("log: a gradient's overflow counts", LOGS, " and name not in NORMS]", "]", "doctor/test_checks_log.py::test_a_gradient_that_overflowed_in_fp16_is_no_fault"),
     ("log: the last NaN is told", LOGS, "if bad and not_finite is None:", "if bad:", "doctor/test_checks_log.py::test_a_figure_that_is_no_number_is_a_broken_stage"),
     ("log: an empty one is a log", LOGS, "Log(not any(rows), not_finite)", "Log(not rows, not_finite)", "doctor/test_checks_log.py::test_without_a_log_there_is_no_clean_bill"),
     ("log: NaN in a record", RECORDS, ", parse_constant=lambda _: None)", ")", "doctor/test_checks_log.py::test_parts_of_a_record_that_are_no_objects_are_missing"),

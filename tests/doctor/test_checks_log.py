@@ -40,8 +40,13 @@ def test_a_figure_that_is_no_number_is_a_broken_stage(tmp_path, name, row):
     assert first["evidence"] == f"{figure} is {row[figure]} at step 2"
 
 
-def test_a_gradient_that_overflowed_in_fp16_is_no_fault(tmp_path):
-    stage(tmp_path, "rm", [{"step": 1, "loss": 0.6, "learning_rate": 1e-3, "grad_norm": math.nan}])
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("rm", {"loss": 0.6, "learning_rate": 1e-3, "grad_norm": math.nan}),
+     ("ppo", {"policy/kl": 0.1, "policy/gradient_norm": math.inf})],
+)  # fmt: skip
+def test_a_gradient_that_overflowed_in_fp16_is_no_fault(tmp_path, name, row):
+    stage(tmp_path, name, [{"step": 1} | row])
     assert causes(tmp_path) == [("healthy", None)]
 
 
