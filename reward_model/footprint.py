@@ -12,9 +12,10 @@ from transformers import AutoModel, PretrainedConfig
 from reward_model.frozen_blocks import TOKENS_ON_GPU
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
+from reward_model.placement import shard
 from reward_model.reward_model import RewardModel
 from summarize_rlhf.lm.families import decoder_blocks
-from summarize_rlhf.lm.footprint import HOST, Ledger, cast, fake_model, train, written
+from summarize_rlhf.lm.footprint import HOST, Ledger, answer_deepspeed, cast, fake_model, held, train, written
 from summarize_rlhf.lm.lora import LoraArguments, add_lora
 from summarize_rlhf.lm.recomputation import require_recomputation
 from summarize_rlhf.lm.speed import CACHE_TOKENS
@@ -79,15 +80,22 @@ def pairs(pack: PackedPairs, count: int, tokens: int) -> dict[str, Any]:
 
 
 def judge(
-    config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int
+    config: PretrainedConfig, dtype: torch.dtype, ledger: Ledger, tokens: int, batch_tokens: int, spread: bool
 ) -> Callable[[], None]:
-    """Build the reward model of stage 3; return what scores a batch of texts of `tokens` tokens."""
+    """Build the reward model of stage 3, whole or `spread` over all; return what scores texts of `tokens` tokens."""
     config = copy.deepcopy(config)  # `from_config` writes the dtype into it
     with ledger.making("reward model"):
         model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
 
+        if spread:
+            answer_deepspeed(ledger)
+            forward = shard(model)
+            ledger.name("reward model", held(model))
+        else:
+            forward = model
+
     def run_batch() -> None:
         with torch.no_grad():
-            model(torch.ones(max(1, batch_tokens // tokens), tokens, dtype=torch.long), keep_from=tokens - 1)
+            forward(torch.ones(max(1, batch_tokens // tokens), tokens, dtype=torch.long), keep_from=tokens - 1)
 
     return run_batch

@@ -205,12 +205,8 @@ def train(
     return engine
 
 
-def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: bool = True) -> Any:
-    """Wrap a fake model in DeepSpeed's engine, with AdamW over what trains; one that is not `fused` has temporaries.
-
-    What DeepSpeed pins, and what Adam makes where its state is offloaded, is in main memory.
-    """
-    import deepspeed
+def answer_deepspeed(ledger: Ledger) -> None:
+    """Answer what DeepSpeed asks of numbers, other processes and the device. What it pins is in main memory."""
     from deepspeed.accelerator import get_accelerator
     from deepspeed.runtime.zero import partition_parameters, partitioned_param_coordinator, stage3, stage_1_and_2
 
@@ -221,8 +217,18 @@ def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: b
     accelerator = get_accelerator()
     accelerator.available_memory = lambda *_: 0  # else more is flattened on a device with room for it, for a moment
     accelerator.is_fp16_supported = lambda: True  # as on the GPU that is planned for
-    offloaded = "offload_optimizer" in config["zero_optimization"]
     accelerator.pin_memory = lambda tensor, *_, **__: ledger.move(tensor, HOST)
+
+
+def engine_of(model: nn.Module, config: dict[str, Any], ledger: Ledger, fused: bool = True) -> Any:
+    """Wrap a fake model in DeepSpeed's engine, with AdamW over what trains; one that is not `fused` has temporaries.
+
+    What Adam makes where its state is offloaded is in main memory.
+    """
+    import deepspeed
+
+    answer_deepspeed(ledger)
+    offloaded = "offload_optimizer" in config["zero_optimization"]
     fit_buckets(config, model)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=fused or offloaded)
     with ledger.making("optimizer"):

@@ -125,7 +125,8 @@ def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
         score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
         if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:
             judge = config if setup.reward_model is None else config_of(setup.reward_model)
-            score = rm.judge(judge, dtype, ledger, setup.tokens, scored)
+            spread = setup.processes > 1 and deepspeed["zero_optimization"]["stage"] == 3
+            score = rm.judge(judge, dtype, ledger, setup.tokens, scored, spread)
         settings = ppo_settings(setup)
         share = -(-settings.method.num_rollouts // setup.processes)
         cache = CACHE_BYTES_ON_CPU if on_cpu else setup.size * GB * SHARE_OF_GPU_FOR_CACHE
