@@ -86,13 +86,11 @@ def judge(
     config = copy.deepcopy(config)  # `from_config` writes the dtype into it
     with ledger.making("reward model"):
         model = RewardModel(fake_model(lambda config: AutoModel.from_config(config, dtype=dtype), config)).eval()
-
+        forward: torch.nn.Module = model
         if spread:
             answer_deepspeed(ledger)
             forward = shard(model)
             ledger.name("reward model", held(model))
-        else:
-            forward = model
 
     def run_batch() -> None:
         with torch.no_grad():

@@ -50,6 +50,7 @@ ROWS = [
     ("plan: under ZeRO-3 other processes disagree", FOOTPRINT, "module.assert_ints_same_as_other_ranks = lambda ints: None", "pass", "scale/test_plan_options.py::test_under_zero_3_weights_are_shared_out"),
     ("plan: under ZeRO-3 weights are activations", FOOTPRINT, "yield parameter.ds_tensor if is_partitioned(parameter) else parameter", "yield parameter", "scale/test_plan_options.py::test_under_zero_3_weights_are_shared_out"),
     ("plan: the command trains no adapter", "summarize_rlhf/plan/setups.py", "named |= {name: x for name in LORA if (x := getattr(setup, name))}", "pass", "scale/test_plan.py::test_the_command_starts_what_was_planned"),
+    ("plan: under ZeRO-3 the model that scores is whole", MEASURING, 'spread = setup.processes > 1 and deepspeed["zero_optimization"]["stage"] == 3', "spread = False", "scale/test_plan_options.py::test_under_zero_3_weights_are_shared_out"),
     ("peaks: pages of files count", "benchmarks/anonymous_memory.py", "(int(resident) - int(of_files)) * PAGE", "int(resident) * PAGE", "scale/test_plan_options.py::test_memory_of_a_mapped_file_is_not_the_processs_own"),
     ("check: an adapter is not told of", "summarize_rlhf/lm/lora.py", "if args.lora_r else {}\n\n\ndef default", "if False else {}\n\n\ndef default", "scale/test_memory_check.py::test_an_adapter_needs_little_beside_the_weights"),
     ("check: SFT does not ask", "sft/train_gptj_summarize.py", "    if args.plan:", "    if False:", "scale/test_memory_check.py::test_a_model_too_large_is_refused_before_its_weights_are_missed"),
