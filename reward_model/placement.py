@@ -4,13 +4,13 @@ Each process scores its own samples, so that none waits for another; so each has
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 from reward_model.reward_model import RewardModel
-from reward_model.scoring import MAX_LENGTH, Scorer
+from reward_model.scoring import Scorer
 from summarize_rlhf import UserError
 from summarize_rlhf.run.deepspeed_config import NAMES
 from summarize_rlhf.run.deepspeed_defaults import written_out
@@ -45,14 +45,8 @@ class ShardedScorer(Scorer):
     so all make equally many.
     """
 
-    def __init__(
-        self,
-        model: RewardModel,
-        tokenizer: PreTrainedTokenizerFast,
-        max_length: int = MAX_LENGTH,
-        batch_tokens: int = 16384,
-    ):
-        super().__init__(model, tokenizer, max_length, batch_tokens)
+    def __init__(self, model: RewardModel, *args: Any):
+        super().__init__(model, *args)
         self.whole_digest = model.digest()
         self.forward = shard(model)
 

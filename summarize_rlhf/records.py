@@ -57,3 +57,16 @@ def read_lines(file: Path, torn: bool = False) -> list[dict[str, Any]]:
         if len(rows) < len(found) and not torn:
             raise ValueError("a line is no JSON object")
     return rows
+
+
+def at(record: Any, *path: str) -> Any:
+    """Return what lies at a path of names in a record, None where it leads nowhere."""
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
+def parts(record: Any, *path: str) -> dict[str, Any]:
+    """Return a section of a record, empty where there is none."""
+    found = at(record, *path)
+    return found if isinstance(found, dict) else {}

@@ -9,7 +9,7 @@ from statistics import fmean, median
 
 from summarize_rlhf.doctor.evidence import PPO, late
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding
-from summarize_rlhf.doctor.logs import part
+from summarize_rlhf.records import parts
 
 Updates = list[dict[str, float]]
 
@@ -226,8 +226,7 @@ def endless(ppo: PPO) -> Finding | None:
 
 def over_optimised(ppo: PPO) -> Finding | None:
     """A reward that rose while the quality fell: the gold score in evaluation.json, where there is one."""
-    models = part(ppo.evaluation, "models")
-    gold = [part(part(models, name), "gold") for name in ("sft", "ppo")]
+    gold = [parts(ppo.evaluation, "models", name, "gold") for name in ("sft", "ppo")]
     before, after = gold[0].get("low"), gold[1].get("high")
     if before is None or after is None or after >= before:  # of one post there is no interval
         return None

@@ -10,7 +10,7 @@ import re
 from summarize_rlhf.doctor.checks_sft import overwritten, too_high, too_little
 from summarize_rlhf.doctor.evidence import RM
 from summarize_rlhf.doctor.finding import BROKEN, SUSPECT, Finding, late_fall, standard_error
-from summarize_rlhf.doctor.logs import part
+from summarize_rlhf.records import parts
 
 CHANCE = math.log(2)  # the loss of a model that knows nothing
 HALF_TO_COME = 0.25  # `late_fall` of exp(-k · way) with 45 % of its fall still ahead (k = 0.8)
@@ -102,7 +102,7 @@ def does_not_read(rm: RM) -> Finding | None:
 
     From card.json (python -m reward_model.score), which swaps the posts of the test pairs.
     """
-    accuracy, swapped = part(rm.card, "accuracy").get("value"), part(rm.card, "other_post").get("accuracy")
+    accuracy, swapped = parts(rm.card, "accuracy").get("value"), parts(rm.card, "other_post").get("accuracy")
     count = rm.card.get("pairs")
     if accuracy is None or swapped is None or not count:
         return None

@@ -11,11 +11,11 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from summarize_rlhf import UserError
-from summarize_rlhf.doctor.logs import Log, dotted, part, read_metrics
+from summarize_rlhf.doctor.logs import Log, dotted, read_metrics
 from summarize_rlhf.handover import RUN_FILE
 from summarize_rlhf.lm.adapters import weights_digest
 from summarize_rlhf.reading import reading
-from summarize_rlhf.records import STAGES, model_in, read_json, read_lines
+from summarize_rlhf.records import STAGES, model_in, parts, read_json, read_lines
 from summarize_rlhf.rouge import rouge
 from summarize_rlhf.text import split_prompt
 
@@ -158,7 +158,7 @@ def read_stage(stage: str, directory: Path) -> Any:
 
 def read_sft(directory: Path) -> SFT:
     record, (lines, log) = record_of(directory), read_metrics(directory / "metrics.jsonl")
-    results, options = part(record, "results"), part(record, "arguments")
+    results, options = parts(record, "results"), parts(record, "arguments")
     samples = read_lines(directory / "samples.jsonl")[:SHOWN]
     texts = [row["summary"] for row in samples if "summary" in row and "label" in row]
     return SFT(
@@ -189,12 +189,12 @@ def read_rm(directory: Path) -> RM:
     record, (lines, log) = record_of(directory), read_metrics(directory / "metrics.jsonl")
     return RM(
         directory,
-        part(record, "arguments"),
+        parts(record, "arguments"),
         curve(lines),
         log,
         accuracies=[row["eval_accuracy"] for row in lines if "eval_accuracy" in row],
-        eval_pairs=part(part(record, "data"), "test").get("rows"),
-        trained_from=part(record, "settings").get("model"),
+        eval_pairs=parts(record, "data", "test").get("rows"),
+        trained_from=parts(record, "settings").get("model"),
         card=read_json(directory / "card.json") or {},
     )
 
@@ -235,7 +235,7 @@ def read_ppo(directory: Path) -> PPO:
     for row in read_lines(directory / "samples.jsonl"):
         texts.setdefault(row["step"], []).append(row["output"].strip())
     distinct = [len(set(outputs)) / len(outputs) for outputs in texts.values()]
-    options = dotted(part(record, "arguments"))
+    options = dotted(parts(record, "arguments"))
     return PPO(directory, options, rounds, updates, rewards, distinct, log=log)
 
 

@@ -24,12 +24,6 @@ def dotted(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def part(record: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an object within an object, or {} where there is none."""
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}
-
-
 def read_metrics(path: Path) -> tuple[list[dict[str, float]], Log]:
     """Return the finite figures of each line of a log, and what is to be said of it as a whole.
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from summarize_rlhf.records import at, parts
 from summarize_rlhf.report_page.material import Material, Stage
-from summarize_rlhf.report_page.numbers import Record, at, estimate, number, parts, rows
+from summarize_rlhf.report_page.numbers import Record, estimate, number, rows
 
 MOST_POINTS = 400  # of a line
 CURVES = (  # stage, title, name in metrics.jsonl while training, name at evaluations

@@ -1,8 +1,9 @@
 """What a run's files say: the content of report.json, from which the pages are made."""
 
+from summarize_rlhf.records import parts
 from summarize_rlhf.report_page.curves import curves, plane
 from summarize_rlhf.report_page.material import Material
-from summarize_rlhf.report_page.numbers import Record, number, objects, parts
+from summarize_rlhf.report_page.numbers import Record, number, objects
 from summarize_rlhf.report_page.samples import browse
 from summarize_rlhf.report_page.verdict import verdict
 from summarize_rlhf.run.overrides import flatten

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from summarize_rlhf.records import at, parts
+
 PERCENT = "\u00a0%"  # on the number's line
 FORMS = {"percent": (100, ".1f"), "points": (100, ".0f"), "signed": (1, "+.2f"), "share": (1, ".3f")}  # times, digits
 Record = dict[str, Any]
@@ -21,19 +23,6 @@ def estimate(value: Any) -> Estimate | None:
     given = value if isinstance(value, dict) else {"value": value}
     found = {name: number(given.get(name)) for name in ("value", "low", "high")}
     return None if found["value"] is None else found
-
-
-def at(record: Any, *path: str) -> Any:
-    """Return what lies at a path of names in a record, None where it leads nowhere."""
-    for name in path:
-        record = record.get(name) if isinstance(record, dict) else None
-    return record
-
-
-def parts(record: Any, *path: str) -> Record:
-    """Return a section of a record, empty where there is none."""
-    found = at(record, *path)
-    return found if isinstance(found, dict) else {}
 
 
 def objects(record: Any, *path: str) -> dict[str, Record]:

@@ -4,8 +4,9 @@ import random
 
 import numpy as np
 
+from summarize_rlhf.records import at, parts
 from summarize_rlhf.report_page.material import Material
-from summarize_rlhf.report_page.numbers import Record, at, number, objects, parts
+from summarize_rlhf.report_page.numbers import Record, number, objects
 from summarize_rlhf.report_page.verdict import leading
 
 EACH = 10  # posts of a view

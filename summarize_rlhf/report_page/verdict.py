@@ -1,8 +1,9 @@
 """The run in one sentence: does the reward model prefer what PPO made of the SFT model, and does gold agree?"""
 
 from summarize_rlhf.intervals import paired_bootstrap
+from summarize_rlhf.records import at, parts
 from summarize_rlhf.report_page.material import Material
-from summarize_rlhf.report_page.numbers import Record, at, estimate, number, parts, rows, with_interval, written
+from summarize_rlhf.report_page.numbers import Record, estimate, number, rows, with_interval, written
 
 TITLES = {"sft": "SFT", "ppo": "PPO", "rm": "RM", "label": "the label"}
 BEGINNING = {
