@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from summarize_rlhf import UserError
 from summarize_rlhf.reading import printable
 from summarize_rlhf.run.console import protect_console
+from summarize_rlhf.run.ending import end_process
 from summarize_rlhf.run.launch import check_environment
 from summarize_rlhf.run.lost_process import lost_process
 from summarize_rlhf.run.run_directory import release_run_directories
@@ -36,7 +37,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
 
     Every process of a launch meets the same error; only the first of each machine prints it. A ``UserWarning``, Ctrl-C,
     a port that is taken and a process that is lost (exit code 1) are one line as well. Errors of printing do not end
-    the script.
+    the script. What is run as a script ends its process by `end_process` where that has talked to others.
     """
 
     @functools.wraps(main)
@@ -73,7 +74,18 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             release_run_directories()
 
-    return guarded
+    @functools.wraps(main)
+    def script(*args: Any, **kwargs: Any) -> None:
+        code = None
+        try:
+            guarded(*args, **kwargs)
+        except SystemExit as end:
+            code = end.code
+        if torch.distributed.is_initialized():
+            end_process(code)
+        sys.exit(code)
+
+    return script if main.__module__ == "__main__" else guarded
 
 
 def _tell(text: str) -> None:

@@ -38,6 +38,10 @@ ROWS = [
     ("WORLD_SIZE of another launch taken", LAUNCH, " or environment.get(\"WORLD_SIZE\", \"\") not in (\"\", \"1\")", "", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
     ("accelerate starts one process for two", LAUNCH, "if asked and not any(", "if False and not any(", "run/test_launch.py::test_accelerate_that_starts_one_process_for_two_is_told"),
     ("a script does not check its launch", "summarize_rlhf/run/errors.py", "            check_environment()\n", "", "run/test_launch.py::test_every_script_checks_it_first"),
+    ("the interpreter is taken apart under gloo's threads", "summarize_rlhf/run/errors.py", "        if torch.distributed.is_initialized():\n            end_process(code)\n", "", "run/test_ending.py::test_it_ends_by_its_own_exit_code"),
+    ("a process ends without its exit handlers", "summarize_rlhf/run/ending.py", "    atexit._run_exitfuncs()\n", "", "run/test_ending.py::test_it_ends_by_its_own_exit_code"),
+    ("a process ends before its words are out", "summarize_rlhf/run/ending.py", "            stream.flush()\n", "            pass\n", "run/test_ending.py::test_it_ends_by_its_own_exit_code"),
+    ("an exit's words count as success", "summarize_rlhf/run/ending.py", "os._exit(1 if isinstance(code, str) else", "os._exit(0 if isinstance(code, str) else", "run/test_ending.py::test_it_ends_by_its_own_exit_code"),
     # what lies beside a checkpoint
     ("kept file's hash unchecked", KEPT, "elif sha256_of(file) != record[\"sha256\"]:", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
     ("kept file of another origin", KEPT, "elif record[\"made_from\"] != json.loads(json.dumps(made_from)):", "elif False:", "run/test_kept.py::test_what_is_wrong_is_told_and_not_used"),
