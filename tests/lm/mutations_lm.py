@@ -15,6 +15,7 @@ KV_CACHE = "summarize_rlhf/lm/kv_cache.py"
 LAST_BLOCK = "summarize_rlhf/lm/last_block.py"
 POLICY = "trlx/models/policy.py"
 PPO = "trlx/trainer/ppo.py"
+EXPERIENCE = "trlx/trainer/experience.py"
 REWARDS = "trlx/trainer/rewards.py"
 SAMPLING = "summarize_rlhf/lm/generation.py"
 SCORING = "trlx/trainer/rewards.py"
@@ -95,7 +96,7 @@ ROWS = [
     ("evaluates in training mode", EVALUATION, "responses = generation.sample(policy.causal_lm, config", "responses = generation.sample(policy.causal_lm.train(), config", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
     ("trains with dropout", PPO, "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n", "        self.policy.checkpoint_blocks(self.config.train.gradient_checkpointing)\n        self.policy.train()\n", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
     ("decoding keeps gradients", DECODING, "@torch.no_grad()\ndef decode", "def decode", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
-    ("collection keeps gradients", PPO, "@torch.no_grad()\ndef logprobs_and_values", "def logprobs_and_values", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
+    ("collection keeps gradients", EXPERIENCE, "@torch.no_grad()\ndef logprobs_and_values", "def logprobs_and_values", "lm/test_formulas_policy.py::test_every_phase_runs_in_evaluation_mode_and_updates_alone_have_gradients"),
     # rollouts
     ("samples not put back in order", DECODING, "responses[rows[i]] = response", "responses[i] = response", "lm/test_decoding.py::test_neither_batch_nor_memory_changes_a_token"),
     # generation options

@@ -9,6 +9,7 @@ GENERATION_MODULE = "summarize_rlhf/lm/generation.py"
 HARDWARE = "summarize_rlhf/run/trackers.py"
 OPTIMIZERS = "trlx/utils/optimizers.py"
 PPO = "trlx/trainer/ppo.py"
+EXPERIENCE = "trlx/trainer/experience.py"
 SCORING = "trlx/trainer/rewards.py"
 SETUP = "trlx/trainer/setup.py"
 
@@ -28,7 +29,7 @@ ROWS = [
     ("stand-in is trained", PPO, "mask=torch.zeros_like(batch.mask)", "mask=batch.mask", "ppo/test_update.py::test_update_is_the_same_under_any_split"),
     ("statistics averaged over micro-batches", PPO, "share = batch.mask.sum() / n", "share = 1.0", "ppo/test_update.py::test_update_is_the_same_under_any_split"),
     ("rollouts at another temperature than training", PPO, "*ids, temperature, trunk=", "*ids, 2.0, trunk=", "ppo/test_update.py::test_ratio_is_one_on_the_first_minibatch"),
-    ("zero spread divides", PPO, ".get(method.scale_reward) or 1.0", ".get(method.scale_reward, 1.0)", "ppo/test_reward_functions.py::test_scores_without_spread_are_left_alone"),
+    ("zero spread divides", EXPERIENCE, ".get(method.scale_reward) or 1.0", ".get(method.scale_reward, 1.0)", "ppo/test_reward_functions.py::test_scores_without_spread_are_left_alone"),
     ("evaluation draws from training's numbers", EVALUATION, "with torch.random.fork_rng(devices), ", "with ", "ppo/test_evaluation.py::test_evaluation_leaves_training_as_it_is"),
     ("worst policy kept", BASE, "reward > self.best_reward", "reward < -self.best_reward", "ppo/test_ppo_checkpoints.py::test_best_checkpoint_is_the_best_evaluated"),
     ("NaN rewards accepted", SCORING, "if not torch.isfinite(row).all():", "if False:", "ppo/test_reward_functions.py::test_bad_rewards_are_refused_by_name"),
@@ -42,11 +43,11 @@ ROWS = [
     # scaled scores, arguments
     ("one text taken for a list of letters", ARGUMENTS, "isinstance(prompts, str | bytes |", "isinstance(prompts, bytes |", "ppo/test_train_arguments.py::test_prompts_are_refused_by_name"),
     ("empty stop sequence let through", ARGUMENTS, "if not all(stops):", "if False:", "ppo/test_train_arguments.py::test_other_arguments_are_refused_by_name"),
-    ("divided before clipped", PPO, "scaled = [row / spread for row in clipped]", "scaled = [(row / spread).clamp(-bound, bound) for row in scores]", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
-    ("moments of the scores as they came", PPO, "moments.update(clipped_totals)", "moments.update(totals)", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
-    ("clipped scores logged as the reward", PPO, "return totals, (pad", "return clipped_totals, (pad", "ppo/test_reward_scaling.py::test_the_logged_mean_is_of_the_scores_as_they_came"),
-    ("a reward per token clipped by its sum", PPO, "clipped = [row.clamp(-bound, bound) for row in scores]", "clipped = [row * (row.sum().clamp(-bound, bound) / row.sum()) for row in scores]", "ppo/test_reward_scaling.py::test_each_token_of_a_dense_reward_is_clipped"),
-    ("ref's spread follows the latest collection", PPO, "if ref_std is None:", "if True:", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
+    ("divided before clipped", EXPERIENCE, "scaled = [row / spread for row in clipped]", "scaled = [(row / spread).clamp(-bound, bound) for row in scores]", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
+    ("moments of the scores as they came", EXPERIENCE, "moments.update(clipped_totals)", "moments.update(totals)", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
+    ("clipped scores logged as the reward", EXPERIENCE, "return totals, (pad", "return clipped_totals, (pad", "ppo/test_reward_scaling.py::test_the_logged_mean_is_of_the_scores_as_they_came"),
+    ("a reward per token clipped by its sum", EXPERIENCE, "clipped = [row.clamp(-bound, bound) for row in scores]", "clipped = [row * (row.sum().clamp(-bound, bound) / row.sum()) for row in scores]", "ppo/test_reward_scaling.py::test_each_token_of_a_dense_reward_is_clipped"),
+    ("ref's spread follows the latest collection", EXPERIENCE, "if ref_std is None:", "if True:", "ppo/test_reward_scaling.py::test_scores_are_clipped_then_divided_as_published"),
     ("rewards beyond the last token lost", SCORING, "torch.zeros(length).index_add(0, places.clamp(min=0, max=length - 1), row)", "torch.cat((row, laid))[:length]", "ppo/test_reward_functions.py::test_dense_rewards_may_be_counted_by_the_text"),
     # optimizer and schedule
     ("optimizer takes the rate alone", OPTIMIZERS, "if p.requires_grad], **config.kwargs)", "if p.requires_grad], lr=config.kwargs[\"lr\"])", "ppo/test_formulas_ppo.py::test_weights_and_rates_are_those_of_adamw"),
@@ -64,7 +65,7 @@ ROWS = [
     ("penalty keeps its first coefficient", PPO, "kl_coef = self.kl_controller.value", "kl_coef = self.method.init_kl_coef", "ppo/test_formulas_ppo.py::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
     ("controller moves every PPO epoch", PPO, "if collection.epoch == self.method.ppo_epochs:\n                    self.close_collection()", "if collection.update == 0:\n                    self.kl_controller.update(collection.kl, self.method.num_rollouts)\n                if collection.epoch == self.method.ppo_epochs:\n                    self.collection = None", "ppo/test_formulas_ppo.py::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
     ("KL of a batch instead of all episodes", PPO, "total / self.method.num_rollouts for", "total / self.config.train.batch_size for", "ppo/test_formulas_ppo.py::test_controller_gets_nats_an_episode_and_its_coefficient_is_paid"),
-    ("advantages of a sample's neighbour", PPO, "zip(episodes, outputs, advantages, returns, strict=True)", "zip(episodes, outputs, advantages.roll(1, 0), returns, strict=True)", "ppo/test_formulas_ppo.py::test_rollouts_hold_the_slow_advantages_and_returns"),
+    ("advantages of a sample's neighbour", EXPERIENCE, "zip(episodes, outputs, advantages, returns, strict=True)", "zip(episodes, outputs, advantages.roll(1, 0), returns, strict=True)", "ppo/test_formulas_ppo.py::test_rollouts_hold_the_slow_advantages_and_returns"),
     ("spread of rewards unbiased", EVALUATION, "totals.std(correction=0)", "totals.std()", "ppo/test_formulas_ppo.py::test_evaluation_reports_mean_and_spread_of_its_rewards"),
     # seeds
     ("every PPO epoch in the same order", PPO, "random_stream(seed, self.iteration, collection.epoch, ", "random_stream(seed, self.iteration, 0, ", "ppo/test_formulas_ppo.py::test_seed_iteration_and_epoch_decide_what_is_drawn"),

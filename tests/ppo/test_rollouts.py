@@ -7,7 +7,7 @@ from tiny_trlx import PROMPTS, tiny_config, tiny_trainer
 from summarize_rlhf.lm import generation
 from trlx.pipeline.offline_pipeline import PromptCursor
 from trlx.pipeline.rollouts import Rollout, collate, collate_tokens, minibatches, pad
-from trlx.trainer import ppo
+from trlx.trainer import experience
 from trlx.trainer.rewards import Episode, shared_rows
 from trlx.utils.modeling import kl_penalised_rewards
 
@@ -121,10 +121,10 @@ def test_score_falls_on_the_last_response_token(gptj_dir, tmp_path) -> None:
         | {"trunk": None}
         for e in episodes
     ]
-    tokens = ppo.padded(episodes, outputs, torch.device("cpu"))
+    tokens = experience.padded(episodes, outputs, torch.device("cpu"))
     rewards = kl_penalised_rewards(tokens.logprobs, tokens.ref_logprobs, torch.tensor([8.0, 16.0]), tokens.mask, 0.1)
     advantages = trainer.method.get_advantages_and_returns(tokens.values, rewards, mask=tokens.mask)
-    rollouts = ppo.make_rollouts(episodes, outputs, *advantages)
+    rollouts = experience.make_rollouts(episodes, outputs, *advantages)
     assert rollouts[0].returns.tolist() == [4.0, 8.0]
     assert rollouts[1].returns.tolist() == [2.0, 4.0, 8.0, 16.0]
 
@@ -160,7 +160,7 @@ def test_statistics_by_hand(gptj_dir, tmp_path) -> None:
     ratios = torch.tensor([[0.5, 0.0, 0.0], [0.1, 0.2, 0.3]])
     entropy, mask = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), torch.tensor([[1, 0, 0], [1, 1, 1]])
     zero = torch.zeros(2, 3)
-    stats = trainer.rollout_statistics(episodes, ppo.PerToken(mask, ratios, zero, zero, entropy))
+    stats = trainer.rollout_statistics(episodes, experience.PerToken(mask, ratios, zero, zero, entropy))
     assert stats["policy/kl"] == pytest.approx(0.55)
     assert stats["policy/kl_per_token"] == pytest.approx(0.275)
     k3 = ((-ratios).exp() - 1 + ratios).sum().item() / 2
