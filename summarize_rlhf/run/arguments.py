@@ -106,9 +106,11 @@ def _flags_in(file: Path, kind: type) -> list[str]:
     for name in content:
         if name not in fields:
             raise UserError(f"{file}: unknown argument {name!r}{_nearest(str(name), fields)}")
-        several = isinstance(content[name], list) and name in lists and content[name]
-        if isinstance(content[name], list | dict) and not several:
-            raise UserError(f"{file}: {name} should be one value, but is {content[name]!r}")
+        value = content[name]
+        several = name in lists and isinstance(value, list) and value
+        if isinstance(value, list | dict) and not several:
+            wanted = "a list of one value or more" if name in lists else "one value"
+            raise UserError(f"{file}: {name} should be {wanted}, but is {value!r}")
     return as_flags(content)
 
 

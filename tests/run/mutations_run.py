@@ -33,6 +33,7 @@ ROWS = [
     ("numbers that nothing can count", "summarize_rlhf/run/values.py", "    if abs(value) > LARGEST:\n", "    if False:\n", "run/test_arguments.py::test_numbers_that_nothing_can_count"),
     ("empty texts", "summarize_rlhf/run/values.py", "    if not value.strip():\n", "    if False:\n", "run/test_arguments.py::test_texts_that_can_name_nothing"),
     ("an infinite size ends in a traceback", CHECKPOINTS, "(OSError, ValueError, ArithmeticError, ", "(OSError, ValueError, ", "run/test_checkpoints.py::test_a_damaged_marker_is_no_marker"),
+    ("a list of none is asked to be one value", "summarize_rlhf/run/arguments.py", '"a list of one value or more" if name in lists else', '"a list of one value or more" if False else', "run/test_arguments.py::test_several_values_of_one_argument"),
     # the launch
     ("launch half set taken", LAUNCH, "    if missing:\n", "    if False:\n", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),
     ("WORLD_SIZE of another launch taken", LAUNCH, " or environment.get(\"WORLD_SIZE\", \"\") not in (\"\", \"1\")", "", "run/test_launch.py::test_an_environment_of_no_launch_is_refused"),

@@ -47,9 +47,10 @@ def test_several_values_of_one_argument(tmp_path):
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"several": ["a=1", "b=2"], "epochs": 3}))
     assert parse_arguments(Some, [str(file)]) == Some(epochs=3, several=["a=1", "b=2"])
-    for content in ({"several": []}, {"epochs": [3]}, {"several": {"a": 1}}):
+    some = "several should be a list of one value or more"
+    for content, told in (({"several": []}, some), ({"several": {"a": 1}}, some), ({"epochs": [3]}, "be one value")):
         file.write_text(json.dumps(content))
-        with pytest.raises(UserError, match="should be one value"):
+        with pytest.raises(UserError, match=told):
             parse_arguments(Some, [str(file)])
     with pytest.raises(UserError, match="--several is empty"):
         parse_arguments(Some, ["--several", "a", " "])
