@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT)]
 from benchmarks.anonymous_memory import anonymous  # noqa: E402
 from summarize_rlhf.lm import speed  # noqa: E402
 from summarize_rlhf.plan.setups import SCRIPTS  # noqa: E402
+from summarize_rlhf.run.errors import main_guard  # noqa: E402
 
 
 def in_use(name: str) -> int:
@@ -48,6 +49,7 @@ def begin(figures: dict[str, int]) -> None:
     figures |= {"before": anonymous(), "before_with_files": in_use("VmRSS")}
 
 
+@main_guard
 def main() -> None:
     # What DeepSpeed's engine imports when it is built, 60 MB
     import deepspeed  # noqa: F401

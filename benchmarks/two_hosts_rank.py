@@ -25,6 +25,7 @@ from benchmarks.stage_peak import begin, in_use  # noqa: E402
 from summarize_rlhf.lm import speed  # noqa: E402
 from summarize_rlhf.plan.setups import SCRIPTS  # noqa: E402
 from summarize_rlhf.run.deepspeed_config import size_of  # noqa: E402
+from summarize_rlhf.run.errors import main_guard  # noqa: E402
 from trlx.trainer.ppo import AcceleratePPOTrainer  # noqa: E402
 
 TRAINERS = {"sft": "SFTTrainer", "rm": "RewardTrainer"}
@@ -115,6 +116,7 @@ def watched(method: Any, phase: str, meter: Meter) -> Any:
     return told
 
 
+@main_guard
 def main() -> None:
     # What DeepSpeed's engine imports when it is built, 60 MB
     import deepspeed  # noqa: F401

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tiny_trlx import PROMPTS, length_reward, tiny_config
 
 import trlx
+from summarize_rlhf.run.errors import main_guard
 
 
 def run(model: str, out: str, overrides: dict) -> None:
@@ -41,6 +42,7 @@ def run(model: str, out: str, overrides: dict) -> None:
     Path(out, f"seen_{rank}.json").write_text(json.dumps(found))
 
 
+@main_guard
 def main() -> None:
     run(**json.loads(sys.argv[1]))
 

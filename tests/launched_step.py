@@ -13,6 +13,8 @@ from accelerate.state import AcceleratorState, GradientState
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tiny_trlx import tiny_config, tiny_trainer
 
+from summarize_rlhf.run.errors import main_guard
+
 LR = 1e-3
 ONE_UPDATE = {
     "optimizer.name": "sgd",
@@ -40,10 +42,15 @@ def step(model: str, out: str, overrides: dict) -> dict[str, float]:
     return {"step": length.item() / LR, "norm": norm}
 
 
-if __name__ == "__main__":
+@main_guard
+def main() -> None:
     values, found = json.loads(sys.argv[1]), []
     for number, overrides in enumerate(values["cases"]):
         AcceleratorState._reset_state()  # of the case before
         GradientState._reset_state()
         found.append(step(values["model"], f"{values['out']}/{number}", overrides))
     Path(values["out"], f"steps_{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
