@@ -18,11 +18,13 @@ from summarize_rlhf.run.peak_memory import GPU, HOST, peak_gpu_gb, peak_host_gb,
 RANK = """
 import json
 from accelerate import PartialState
+from summarize_rlhf.run.ending import end_process
 from summarize_rlhf.run.peak_memory import peak_host_gb, peak_memory
 rank = PartialState(cpu=True).process_index
 if rank == 1:
     bytearray(b"x") * 300_000_000
 print(json.dumps([peak_host_gb(), peak_memory()]))
+end_process(0)
 """
 
 
