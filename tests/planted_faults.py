@@ -150,6 +150,8 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train alone, and do not ask")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     args = parser.parse_args()
+    if lacking := [str(folder) for folder in args.healthy if not folder.is_dir()]:
+        parser.error(f"no such run: {', '.join(lacking)}; ./quickstart.sh --seed N makes them")
     healthy = [{stage: folder / stage for stage in STAGES} for folder in args.healthy]
     wanted = [fault for fault in faults() if args.only == fault.stage or args.only in fault.name]
     if not args.diagnose:
