@@ -13,7 +13,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCa
 
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import from_hub
-from summarize_rlhf.lm.adapters import find_base, is_adapter
+from summarize_rlhf.lm.adapters import find_bottom
 from summarize_rlhf.plan.advice import GB
 from summarize_rlhf.plan.setups import ELSEWHERE, FILES, LORA, Setup, peft_config
 from summarize_rlhf.reading import reading
@@ -27,8 +27,7 @@ def config_of(model: str) -> PretrainedConfig:
     """Read a model's config, of an adapter that of its base. Raises `UserError` unless it makes a causal LM."""
     if model == DEFAULT:
         return GPTJConfig()
-    while is_adapter(model):
-        model = find_base(model)
+    model = find_bottom(model)
     with reading(model, "config of") if Path(model).exists() else from_hub("model", model):
         config = AutoConfig.from_pretrained(model)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -20,4 +20,6 @@ ROWS = [
     ("frozen blocks recompute", RECOMPUTATION, " and any(p.requires_grad for p in block.parameters())", "", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
     ("reward model's checkpointing never on", RECOMPUTATION, "        block.gradient_checkpointing = on\n", "        pass\n", "lm/test_recomputation.py::test_reward_model_over_its_frozen_trunk"),
     ("merging asked for too late is forgotten", "summarize_rlhf/run/resume_point.py", '"max_steps", "merge_adapter"}', '"max_steps"}', f"{STAGES}::test_the_same_command_says_that_it_was_finished"),
+    ("adapter: weights that are no numbers", "summarize_rlhf/lm/adapters.py", "    if not all(parameter.isfinite().all() for parameter in merged.parameters()):\n", "    if False:\n", "lm/test_adapters.py::test_damaged_adapters_end_in_one_line"),
+    ("adapter: its own base", "summarize_rlhf/lm/adapters.py", "    find_bottom(path)\n    model", "    model", "lm/test_adapters.py::test_damaged_adapters_end_in_one_line"),
 ]

@@ -33,4 +33,9 @@ ROWS = [
     ("PPO holds all logits of a batch", POLICY, "return in_pieces(self.causal_lm, of_tokens, picked, responses.flatten())", "return of_tokens(picked, responses.flatten())", "lm/test_over_vocabulary.py::test_pieces_give_what_the_whole_gives"),
     ("supervised loss in bf16", "sft/loss.py", "cross_entropy(logits.float(), targets", "cross_entropy(logits, targets", "ppo/test_bf16_rollouts.py::test_supervised_loss_of_bf16_logits_is_fp32s"),
     ("sampling in another precision than training", "trlx/trainer/checkpoint.py", "with zero3.gathered_model(model), accelerator.autocast():", "with zero3.gathered_model(model):", "ppo/test_bf16_rollouts.py::test_sampled_stored_and_trained"),
+    ("offload of weights on a CPU", DEEPSPEED, '        zero.pop("offload_param", None)\n', "", "run/test_deepspeed_config.py::test_other_options_of_a_section_stay"),
+    ("other options of bf16 lost", DEEPSPEED, '{**config.get("bf16", {}), "enabled": True}', '{"enabled": True}', "run/test_deepspeed_config.py::test_other_options_of_a_section_stay"),
+    ("this repository's DeepSpeed file before one's own", DEEPSPEED, "Path(path) if Path(path).exists() else ROOT / path", "ROOT / path", "run/test_deepspeed_config.py::test_relative_deepspeed_file_is_found_from_any_folder"),
+    ("clipping at true", DEEPSPEED, "isinstance(clip, bool) or ", "", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("sections that are no objects", DEEPSPEED, ', "data_types", "torch_autocast")', ")", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
 ]

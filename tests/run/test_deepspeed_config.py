@@ -56,6 +56,21 @@ def test_relative_deepspeed_file_is_found_from_any_folder(root, tmp_path, monkey
     from_root = deepspeed_config(root / name, dtype_for())
     monkeypatch.chdir(tmp_path)
     assert deepspeed_config(name, dtype_for()) == from_root
+    (tmp_path / "configs").mkdir()  # one's own file of that name comes first
+    (tmp_path / name).write_text(json.dumps({"gradient_clipping": 0.5}))
+    assert deepspeed_config(name, dtype_for())["gradient_clipping"] == 0.5
+
+
+def test_other_options_of_a_section_stay(monkeypatch, tmp_path):
+    """But those that offload to main memory, where there is no GPU."""
+    pretend(monkeypatch, cuda=False, bf16=False)
+    offload = {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}}
+    content = {"bf16": {"immediate_grad_update": False}, "zero_optimization": {"stage": 3, **offload}}
+    (tmp_path / "ds.json").write_text(json.dumps(content))
+    found = deepspeed_config(tmp_path / "ds.json", torch.bfloat16)
+    assert (found["bf16"]["enabled"], found["bf16"]["immediate_grad_update"]) == (True, False)
+    assert found["zero_optimization"]["stage"] == 3
+    assert not found["zero_optimization"].keys() & offload.keys()
 
 
 def test_a_missing_compiler_is_told_where_one_is_needed(monkeypatch, file):
@@ -75,6 +90,9 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
         ([], "should hold an object"),
         ({"fp16": True}, "fp16 should be an object, but is true"),
         ({"zero_optimization": 2}, "zero_optimization should be an object, but is 2"),
+        ({"data_types": "fp32"}, 'data_types should be an object, but is "fp32"'),
+        ({"torch_autocast": True}, "torch_autocast should be an object, but is true"),
+        ({"gradient_clipping": True}, 'gradient_clipping should be a number or "auto", but is true'),
         ({"gradient_clipping": "x"}, 'gradient_clipping should be a number or "auto", but is "x"'),
     ):
         (tmp_path / "bad.json").write_text(json.dumps(content))
