@@ -7,7 +7,7 @@ merged into its base. PPO takes any adapter of peft (trlx/models/lora.py).
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import peft
@@ -49,6 +49,11 @@ class LoraArguments:
         None, "layers that get an adapter, by the ends of their names, with commas; None: peft's choice, else all"
     )
     merge_adapter: bool = knob(False, "write a whole model, the adapter merged into it", may_change=True)
+
+    def __post_init__(self) -> None:
+        given = [field.name for field in fields(LoraArguments) if getattr(self, field.name) != field.default]
+        if given and self.lora_r == 0:
+            raise UserError(f"--{given[0]} is given, but no adapter is asked for: give its rank, --lora_r, as well")
 
 
 def planned_lora(args: LoraArguments) -> dict[str, float | str | bool | None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from summarize_rlhf import UserError
@@ -49,7 +50,12 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
             f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
-    return written_out(config, NAMES[dtype])
+    with reading(path, "DeepSpeed file", "DeepSpeed does not take that"):
+        check_options("zero_optimization", config.get("zero_optimization", {}))
+        found = written_out(config, NAMES[dtype])
+        for section in {"fp16", "bf16"} & found.keys():
+            check_options(section, found[section])
+    return found
 
 
 def sections_of(path: str | Path) -> dict[str, Any]:
@@ -90,6 +96,22 @@ def check_batch(path: str | Path, config: dict[str, Any], batch: dict[str, int])
                 f"the DeepSpeed file {path} says {name} {config[name]}, but the arguments give {expected}: write "
                 '"auto" there, or change the arguments'
             )
+
+
+def check_options(section: str, options: dict[str, Any]) -> None:
+    """Raise `ValueError` for an option that DeepSpeed does not know, and for a value that it does not take."""
+    from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    kinds = {"zero_optimization": DeepSpeedZeroConfig, "fp16": DeepSpeedFP16Config, "bf16": DeepSpeedBF16Config}
+    try:
+        kinds[section](**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join([section, *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{name} is no option") from error
+        raise ValueError(f"{name} is {json.dumps(first['input'])}: {first['msg']}") from error
 
 
 def check_sections(config: Any) -> None:

@@ -38,4 +38,6 @@ ROWS = [
     ("this repository's DeepSpeed file before one's own", DEEPSPEED, "Path(path) if Path(path).exists() else ROOT / path", "ROOT / path", "run/test_deepspeed_config.py::test_relative_deepspeed_file_is_found_from_any_folder"),
     ("clipping at true", DEEPSPEED, "isinstance(clip, bool) or ", "", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
     ("sections that are no objects", DEEPSPEED, ', "data_types", "torch_autocast")', ")", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("options that DeepSpeed does not take", DEEPSPEED, '        check_options("zero_optimization", config.get("zero_optimization", {}))\n', "", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("fp16 that DeepSpeed does not take", DEEPSPEED, "            check_options(section, found[section])\n", "            pass\n", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
 ]

@@ -90,6 +90,10 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
         ([], "should hold an object"),
         ({"fp16": True}, "fp16 should be an object, but is true"),
         ({"zero_optimization": 2}, "zero_optimization should be an object, but is 2"),
+        ({"zero_optimization": {"stage": 7}}, "zero_optimization.stage is 7: Input should be 0, 1, 2, 3"),
+        ({"zero_optimization": {"stage": 2, "reduce_bucket": 1}}, "zero_optimization.reduce_bucket is no option"),
+        ({"fp16": {"loss_scale": "x"}}, 'fp16.loss_scale is "x": '),
+        ({"fp16": {"min_loss_scale": "x"}}, "DeepSpeed does not take that"),
         ({"data_types": "fp32"}, 'data_types should be an object, but is "fp32"'),
         ({"torch_autocast": True}, "torch_autocast should be an object, but is true"),
         ({"gradient_clipping": True}, 'gradient_clipping should be a number or "auto", but is true'),
@@ -97,7 +101,7 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
     ):
         (tmp_path / "bad.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=told):
-            deepspeed_config(tmp_path / "bad.json", dtype_for())
+            deepspeed_config(tmp_path / "bad.json", torch.float16)
 
 
 def test_a_file_of_another_precision_is_refused(tmp_path):
