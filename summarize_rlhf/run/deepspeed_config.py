@@ -1,6 +1,8 @@
 """A DeepSpeed file made to fit this machine."""
 
+import copy
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
         found = written_out(config, NAMES[dtype])
         for section in {"fp16", "bf16"} & found.keys():
             check_options(section, found[section])
+        check_whole(found)
     return found
 
 
@@ -114,6 +117,18 @@ def check_options(section: str, options: dict[str, Any]) -> None:
         raise ValueError(f"{name} is {json.dumps(first['input'])}: {first['msg']}") from error
 
 
+def check_whole(config: dict[str, Any]) -> None:
+    """Raise whatever DeepSpeed raises where it does not take a configuration, its batch apart, which a stage gives."""
+    from deepspeed.runtime.config import DeepSpeedConfig, DtypeEnum
+
+    for dtype in config["data_types"].values():
+        if dtype not in (None, "auto"):
+            DtypeEnum(dtype)
+    batch = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+    known = {name: x for name, x in config.items() if x != "auto" and name != "train_batch_size"}
+    DeepSpeedConfig(copy.deepcopy(known | batch))
+
+
 def check_sections(config: Any) -> None:
     """Raise `ValueError` unless the sections that are read here have the form that DeepSpeed gives them."""
     if not isinstance(config, dict):
@@ -127,6 +142,9 @@ def check_sections(config: Any) -> None:
     for name in ("optimizer", "scheduler"):
         if name in config:
             raise ValueError(f"it has a section {name!r}, but that is the stage's own: take the section out")
+    for section in ("fp16", "bf16"):
+        if config.get(section, {}).get("enabled", "auto") not in (True, False, "auto"):
+            raise ValueError(f'{section}.enabled should be true, false or "auto"')
     clip = config.get("gradient_clipping", "auto")
-    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float)):
-        raise ValueError(f'gradient_clipping should be a number or "auto", but is {json.dumps(clip)}')
+    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < math.inf):
+        raise ValueError(f'gradient_clipping should be a number from 0 on or "auto", but is {json.dumps(clip)}')

@@ -40,4 +40,8 @@ ROWS = [
     ("sections that are no objects", DEEPSPEED, ', "data_types", "torch_autocast")', ")", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
     ("options that DeepSpeed does not take", DEEPSPEED, '        check_options("zero_optimization", config.get("zero_optimization", {}))\n', "", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
     ("fp16 that DeepSpeed does not take", DEEPSPEED, "            check_options(section, found[section])\n", "            pass\n", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("a whole that DeepSpeed does not take", DEEPSPEED, "        check_whole(found)\n", "", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("half precision enabled by a word", DEEPSPEED, 'not in (True, False, "auto"):', "in ():", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("gradients add up in anything", DEEPSPEED, '        if dtype not in (None, "auto"):\n', "        if False:\n", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
+    ("clipping below nothing", DEEPSPEED, "or not 0 <= clip < math.inf)", ")", "run/test_deepspeed_config.py::test_a_bad_deepspeed_file_is_named"),
 ]

@@ -102,9 +102,7 @@ def test_numbers_that_nothing_can_count(number):
 
 @pytest.mark.parametrize("flags", [("--lora_alpha", "4"), ("--merge_adapter",), ("--lora_dropout=0.1", "--lora_r=0")])
 def test_an_adapters_options_need_its_rank(flags):
-    with pytest.raises(
-        UserError, match=r"--\w+ is given, but no adapter is asked for: give its rank"
-    ):
+    with pytest.raises(UserError, match=r"--\w+ is given, but no adapter is asked for: give its rank"):
         parse_arguments(LoraArguments, list(flags))
     assert parse_arguments(LoraArguments, [*flags, "--lora_r=2"]).lora_r == 2
     assert parse_arguments(LoraArguments, []).lora_r == 0

@@ -94,10 +94,15 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
         ({"zero_optimization": {"stage": 2, "reduce_bucket": 1}}, "zero_optimization.reduce_bucket is no option"),
         ({"fp16": {"loss_scale": "x"}}, 'fp16.loss_scale is "x": '),
         ({"fp16": {"min_loss_scale": "x"}}, "DeepSpeed does not take that"),
+        ({"gradient_clipping": -1}, 'gradient_clipping should be a number from 0 on or "auto", but is -1'),
+        ({"fp16": {"enabled": "yes"}}, 'fp16.enabled should be true, false or "auto"'),
+        ({"data_types": {"grad_accum_dtype": "int3"}}, "'int3' is not a valid DtypeEnum; DeepSpeed does not take that"),
+        ({"activation_checkpointing": 3}, "DeepSpeed does not take that"),
+        ({"wall_clock_breakdown": "x"}, "DeepSpeed does not take that"),
         ({"data_types": "fp32"}, 'data_types should be an object, but is "fp32"'),
         ({"torch_autocast": True}, "torch_autocast should be an object, but is true"),
-        ({"gradient_clipping": True}, 'gradient_clipping should be a number or "auto", but is true'),
-        ({"gradient_clipping": "x"}, 'gradient_clipping should be a number or "auto", but is "x"'),
+        ({"gradient_clipping": True}, 'gradient_clipping should be a number from 0 on or "auto", but is true'),
+        ({"gradient_clipping": "x"}, 'gradient_clipping should be a number from 0 on or "auto", but is "x"'),
     ):
         (tmp_path / "bad.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=told):
