@@ -23,4 +23,8 @@ ROWS = [
     ("adapter: weights that are no numbers", "summarize_rlhf/lm/adapters.py", "    if not all(parameter.isfinite().all() for parameter in merged.parameters()):\n", "    if False:\n", "lm/test_adapters.py::test_damaged_adapters_end_in_one_line"),
     ("adapter: its own base", "summarize_rlhf/lm/adapters.py", "    find_bottom(path)\n    model", "    model", "lm/test_adapters.py::test_damaged_adapters_end_in_one_line"),
     ("an adapter's options without an adapter", "summarize_rlhf/lm/lora.py", "        if given and self.lora_r == 0:\n", "        if False:\n", "run/test_arguments.py::test_an_adapters_options_need_its_rank"),
+    ("an adapter of one's own is no model", "summarize_rlhf/lm/weights.py", "not is_complete(path) and not is_adapter(path):", "not is_complete(path):", "lm/test_found_models.py::test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model"),
+    ("a hidden file is a model", "summarize_rlhf/lm/weights.py", 'if not file.name.startswith(".")]', "]", "lm/test_found_models.py::test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model"),
+    ("the published model named beside one's own", "summarize_rlhf/lm/weights.py", "if trace is None and str(path) == hub_id and os", "if str(path) == hub_id and os", "lm/test_found_models.py::test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model"),
+    ("PPO: merged, the model ends elsewhere", "trlx/trainer/checkpoint.py", "    plain.generation_config = policy.causal_lm.generation_config\n", "", "ppo/test_lora_directories.py::test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways"),
 ]

@@ -81,4 +81,8 @@ ROWS = [
     ("failed run left open at W&B", HARDWARE, "        wandb.finish()\n", "        pass\n", "ppo/test_ppo_wandb.py::test_two_trainings_of_a_stage_are_two_runs_and_one_that_goes_on_is_its_own"),
     ("resumed run gets a new W&B id", HARDWARE, "known = kept.read_value(folder / RUN_ID) if goes_on else None", "known = None", "ppo/test_ppo_wandb.py::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
     ("PPO's W&B id not handed on", SETUP, "wandb | wandb_run(Path(train.checkpoint_dir), goes_on)", "wandb", "ppo/test_ppo_wandb.py::test_two_ppo_trainings_are_two_runs_and_one_that_goes_on_is_its_own"),
+    ("a resumed run evaluates again", "trlx/trainer/checkpoint.py", '"evaluated", ', "", "ppo/test_progress.py::test_each_part_comes_back"),
+    ("a resumed run has another spread of reference", "trlx/trainer/checkpoint.py", ', "ref_std")', ")", "ppo/test_progress.py::test_each_part_comes_back"),
+    ("a resumed run forgets its guards", "trlx/trainer/checkpoint.py", '        t.guards.load_state_dict(state["guards"])\n', "", "ppo/test_progress.py::test_each_part_comes_back"),
+    ("a resumed run's PPO epochs start over", "trlx/trainer/checkpoint.py", '{"kl": self.kl, "epoch": self.epoch, "update": self.update}', '{"kl": self.kl, "update": self.update}', "ppo/test_progress.py::test_each_part_comes_back"),
 ]

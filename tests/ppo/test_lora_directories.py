@@ -27,6 +27,7 @@ def test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways(gptj_dir, tmp
         "value_head.safetensors",
     }
     assert all("lora_" in key for key in load_file(saved / "adapter_model.safetensors"))
+    trainer.policy.causal_lm.generation_config.eos_token_id = [0, 5]
     trainer.save_pretrained(str(tmp_path / "merged"), merge_adapter=True)
     assert "model.safetensors" in {path.name for path in (tmp_path / "merged").iterdir()}
 
@@ -40,6 +41,7 @@ def test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways(gptj_dir, tmp
     merged, info = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     torch.testing.assert_close(merged.eval()(ids).logits, expected, rtol=0, atol=1e-6)
+    assert merged.generation_config.eos_token_id == [0, 5]
 
 
 def test_lora_resumes(gptj_dir, tmp_path) -> None:
