@@ -85,4 +85,9 @@ ROWS = [
     ("a resumed run has another spread of reference", "trlx/trainer/checkpoint.py", ', "ref_std")', ")", "ppo/test_progress.py::test_each_part_comes_back"),
     ("a resumed run forgets its guards", "trlx/trainer/checkpoint.py", '        t.guards.load_state_dict(state["guards"])\n', "", "ppo/test_progress.py::test_each_part_comes_back"),
     ("a resumed run's PPO epochs start over", "trlx/trainer/checkpoint.py", '{"kl": self.kl, "epoch": self.epoch, "update": self.update}', '{"kl": self.kl, "update": self.update}', "ppo/test_progress.py::test_each_part_comes_back"),
+    ("the best policy takes no room", "trlx/trainer/checkpoint.py", 'return [*needs, Need("the best policy", folder, weights)] if train.save_best else needs', "return needs", "ppo/test_progress.py::test_the_bytes_of_a_run_by_hand"),
+    ("checkpoints that are there are enough", "trlx/trainer/checkpoint.py", "max(kept * one - held(folder), one)", "kept * one - held(folder)", "ppo/test_progress.py::test_the_bytes_of_a_run_by_hand"),
+    ("a value head takes no room", "trlx/trainer/checkpoint.py", "state = FP32 * sum(p.numel() for p in policy.parameters())", "state = FP32 * sum(p.numel() for p in model.parameters())", "ppo/test_progress.py::test_the_bytes_of_a_run_by_hand"),
+    ("a run is known by its model's place", "trlx/trainer/checkpoint.py", "weights_digest(path) or path", "path", "ppo/test_progress.py::test_a_model_is_known_by_its_weights_wherever_it_lies"),
+    ("a run is known by its tokenizer's place", "trlx/trainer/checkpoint.py", '    config.pop("tokenizer.tokenizer_path")\n', "", "ppo/test_progress.py::test_a_model_is_known_by_its_weights_wherever_it_lies"),
 ]

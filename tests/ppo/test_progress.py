@@ -1,8 +1,13 @@
-"""What a checkpoint of PPO has beside weights, optimizer and random numbers: all of it comes back."""
+"""A checkpoint of PPO: what comes back beside weights, optimizer and random numbers, its bytes, and whose it is."""
 
+import shutil
 from types import SimpleNamespace
 
-from trlx.trainer.checkpoint import Collection, Progress
+import pytest
+from tiny_trlx import tiny_config, tiny_trainer
+from torch import nn
+
+from trlx.trainer.checkpoint import Collection, Progress, run_needs, settings
 
 PARTS = ("moments", "cursor", "scheduler", "guards", "log")
 
@@ -45,3 +50,45 @@ def test_between_collections_there_is_none() -> None:
     before.collection = None
     Progress(after).load_state_dict(Progress(before).state_dict())
     assert after.collection is None
+
+
+# --- its bytes
+
+
+def needs(folder, **train: object) -> list[tuple[str, int]]:
+    """Of a model of 6 weights and a value head of 2, which alone trains."""
+    policy = nn.Module()
+    policy.causal_lm, policy.v_head = nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False)
+    policy.causal_lm.requires_grad_(False)
+    policy.is_adapter = train.pop("is_adapter", False)
+    given = {"checkpoint_dir": str(folder), "save_optimizer": True, "save_total_limit": 1, "save_best": False} | train
+    made = SimpleNamespace(policy=policy, config=SimpleNamespace(train=SimpleNamespace(**given)))
+    return [(need.what, need.bytes) for need in run_needs(made)]
+
+
+@pytest.mark.parametrize(
+    ("options", "one", "best"),
+    [
+        ({}, 4 * 6 + 4 * 8 + 12 * 2, 4 * 6),  # the model, the state's weights, moments and an fp32 copy
+        ({"save_optimizer": False}, 4 * 6, 4 * 6),
+        ({"is_adapter": True}, 4 * 2 + 4 * 8 + 12 * 2, 4 * 2),
+    ],
+)
+def test_the_bytes_of_a_run_by_hand(tmp_path, options, one: int, best: int) -> None:
+    """One that is kept and one that is being written; what lies there already counts, but one more is always needed."""
+    assert needs(tmp_path, **options) == [("2 checkpoints", 2 * one)]
+    assert needs(tmp_path, save_best=True, **options)[1:] == [("the best policy", best)]
+    (tmp_path / "there").write_bytes(bytes(10))
+    assert needs(tmp_path, **options) == [("2 checkpoints", 2 * one - 10)]
+    (tmp_path / "there").write_bytes(bytes(1000))
+    assert needs(tmp_path, **options) == [("2 checkpoints", one)]
+
+
+# --- whose it is
+
+
+def test_a_model_is_known_by_its_weights_wherever_it_lies(gptj_dir, tmp_path) -> None:
+    shutil.copytree(gptj_dir, tmp_path / "moved")
+    here, moved = (settings(tiny_trainer(tiny_config(path, tmp_path))) for path in (gptj_dir, tmp_path / "moved"))
+    assert here == moved
+    assert here["model.model_path"] != str(gptj_dir)
