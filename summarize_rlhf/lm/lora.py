@@ -50,7 +50,8 @@ class LoraArguments:
     )
     merge_adapter: bool = knob(False, "write a whole model, the adapter merged into it", may_change=True)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `UserError` for options of an adapter that is not asked for."""
         given = [field.name for field in fields(LoraArguments) if getattr(self, field.name) != field.default]
         if given and self.lora_r == 0:
             raise UserError(f"--{given[0]} is given, but no adapter is asked for: give its rank, --lora_r, as well")

@@ -27,4 +27,7 @@ ROWS = [
     ("a hidden file is a model", "summarize_rlhf/lm/weights.py", 'if not file.name.startswith(".")]', "]", "lm/test_found_models.py::test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model"),
     ("the published model named beside one's own", "summarize_rlhf/lm/weights.py", "if trace is None and str(path) == hub_id and os", "if str(path) == hub_id and os", "lm/test_found_models.py::test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model"),
     ("PPO: merged, the model ends elsewhere", "trlx/trainer/checkpoint.py", "    plain.generation_config = policy.causal_lm.generation_config\n", "", "ppo/test_lora_directories.py::test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways"),
+    ("a stage's own check of its arguments is not made", "summarize_rlhf/run/arguments.py", '    if hasattr(parsed, "check"):\n', "    if False:\n", "run/test_arguments.py::test_an_adapters_options_need_its_rank"),
+    ("PPO: a merged model belongs to a base", "trlx/trainer/checkpoint.py", '{"base_sha256": trainer.policy.base_sha256} if trainer.policy.is_adapter and not merge_adapter', '{"base_sha256": trainer.policy.base_sha256} if trainer.policy.is_adapter', "ppo/test_lora_directories.py::test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways"),
+    ("a branch with the final norm for one without", "summarize_rlhf/lm/branches.py", "key = (*map(id, blocks), start, with_exit, keeps)", "key = (*map(id, blocks), start, keeps)", "lm/test_branches.py::test_the_same_blocks_with_and_without_the_final_norm"),
 ]

@@ -90,4 +90,6 @@ ROWS = [
     ("a value head takes no room", "trlx/trainer/checkpoint.py", "state = FP32 * sum(p.numel() for p in policy.parameters())", "state = FP32 * sum(p.numel() for p in model.parameters())", "ppo/test_progress.py::test_the_bytes_of_a_run_by_hand"),
     ("a run is known by its model's place", "trlx/trainer/checkpoint.py", "weights_digest(path) or path", "path", "ppo/test_progress.py::test_a_model_is_known_by_its_weights_wherever_it_lies"),
     ("a run is known by its tokenizer's place", "trlx/trainer/checkpoint.py", '    config.pop("tokenizer.tokenizer_path")\n', "", "ppo/test_progress.py::test_a_model_is_known_by_its_weights_wherever_it_lies"),
+    ("prompts known by their texts run together", "trlx/trainer/checkpoint.py", 'hashlib.sha256("\\0".join(item.text', 'hashlib.sha256("".join(item.text', "ppo/test_progress.py::test_a_run_is_known_by_its_prompts_and_by_where_its_responses_end"),
+    ("a run goes on with other stop sequences", "trlx/trainer/checkpoint.py", '        "stop_sequences": trainer.stop_sequences,\n', "", "ppo/test_progress.py::test_a_run_is_known_by_its_prompts_and_by_where_its_responses_end"),
 ]

@@ -92,3 +92,16 @@ def test_a_model_is_known_by_its_weights_wherever_it_lies(gptj_dir, tmp_path) ->
     here, moved = (settings(tiny_trainer(tiny_config(path, tmp_path))) for path in (gptj_dir, tmp_path / "moved"))
     assert here == moved
     assert here["model.model_path"] != str(gptj_dir)
+
+
+def test_a_run_is_known_by_its_prompts_and_by_where_its_responses_end(gptj_dir, tmp_path) -> None:
+    trainer = tiny_trainer(tiny_config(gptj_dir, tmp_path))
+    before = settings(trainer)
+    trainer.stop_sequences = ["\n"]
+    assert {name for name, x in settings(trainer).items() if x != before[name]} == {"stop_sequences"}
+    found = []
+    for texts in (["ab", "c"], ["a", "bc"]):
+        items = trainer.prompts.items
+        items[:2] = [item._replace(text=text) for item, text in zip(items[:2], texts, strict=True)]
+        found.append(settings(trainer)["prompts"])
+    assert found[0] != found[1]
