@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.weights import check_positions
 from summarize_rlhf.plan.advice import GB, filled, nearest, needs
 from summarize_rlhf.plan.measuring import DEFAULT, Measured, check_settings, config_of, prepare
 from summarize_rlhf.plan.setups import LORA, STAGES, Setup, command, devices_in, flags
@@ -41,7 +42,7 @@ class PlanArguments:
     )
     offload: bool = knob(True, "keep the optimizer in main memory, as published; with a DeepSpeed file as that says")
     batch: int | None = knob(
-        None, "rows (RM: pairs, PPO: rollouts) in a forward pass; None: the stage's default", least=1
+        None, "rows (RM: pairs, PPO: rollouts) in a forward pass; None: the stage's default", least=1, most=4096
     )
     gradient_checkpointing: bool | None = knob(None, "recompute activations; None: the stage's default")
     max_length: int = knob(550, "tokens of the longest rows", least=1)
@@ -95,6 +96,7 @@ def host_memory() -> float:
 def main() -> None:
     args = parse_arguments(PlanArguments, about=__doc__)
     config = config_of(args.model)
+    check_positions(config, args.max_length, "--max_length")
     host = host_memory() if args.host is None else args.host * GB
     stages = STAGES if args.stage == "all" else (args.stage,)
     setups = [setup_of(args, stage, gpus) for gpus in args.gpus.split(",") for stage in stages]
@@ -102,6 +104,8 @@ def main() -> None:
         if setup.stage == "ppo":
             check_settings(setup)
     if args.json is not None:
+        if Path(args.json).is_dir():
+            raise UserError(f"--json {args.json} is a directory: name a file")
         check_results_dir(Path(args.json).parent, "--json")
     prepare()
     measured, plans, told = Measured(config), [], []

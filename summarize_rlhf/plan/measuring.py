@@ -26,7 +26,7 @@ GLOBAL_BATCH = {"sft": 128, "rm": 32}
 def config_of(model: str) -> PretrainedConfig:
     """Read a model's config, of an adapter that of its base. Raises `UserError` unless it makes a causal LM."""
     if model == DEFAULT:
-        return GPTJConfig()
+        return GPTJConfig(name_or_path=DEFAULT)
     model = find_bottom(model)
     with reading(model, "config of") if Path(model).exists() else from_hub("model", model):
         config = AutoConfig.from_pretrained(model)

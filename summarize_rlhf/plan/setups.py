@@ -29,6 +29,9 @@ ELSEWHERE = "elsewhere"  # a reward model on a GPU of its own
 DEVICES = re.compile(r"(\d+)x(cpu|\d+(?:\.\d+)?)")
 
 
+MOST = 1024  # GPUs: DeepSpeed looks at the share of each
+
+
 @dataclass(frozen=True)
 class Setup:
     """What decides a stage's memory."""
@@ -69,6 +72,8 @@ def devices_in(text: str) -> tuple[int, float | None]:
         raise UserError(
             f"--gpus is {text!r}: number and size in GB are expected, such as 2x24, or 1xcpu for a process without GPU"
         )
+    if int(found[1]) > MOST:
+        raise UserError(f"--gpus is {text!r}: {MOST} GPUs or processes are the most that are planned")
     return int(found[1]), size
 
 

@@ -114,4 +114,7 @@ ROWS = [
     ("plan: PPO's rows of the published length", MEASURING, '"seq_length": setup.tokens}', "}", "scale/test_plan_setups.py::test_a_collection_is_shared_out"),
     ("plan: the policy judges itself", MEASURING, "judge = config if setup.reward_model is None else config_of(setup.reward_model)", "judge = config", "scale/test_plan_setups.py::test_who_judges"),
     ("plan: a reward model elsewhere is here", MEASURING, " and setup.reward_model != ELSEWHERE:", ":", "scale/test_plan_setups.py::test_who_judges"),
+    ("plan: rows longer than the model reads", MAIN, '    check_positions(config, args.max_length, "--max_length")\n', "", "scale/test_plan_command.py::test_numbers_that_are_too_large"),
+    ("plan: any number of GPUs", SETUPS, "    if int(found[1]) > MOST:\n", "    if False:\n", "scale/test_plan_command.py::test_numbers_that_are_too_large"),
+    ("plan: written over a directory", MAIN, "        if Path(args.json).is_dir():\n", "        if False:\n", "scale/test_plan_command.py::test_a_file_that_cannot_be_written_is_told_before_anything_is_measured"),
 ]

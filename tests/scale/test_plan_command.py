@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import replace
 
@@ -164,7 +165,25 @@ def test_an_adapter_is_planned_as_its_base(tmp_path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(plan, tmp_path, capsys) -> None:
-    (tmp_path / "folder").write_text("a file", encoding="utf-8")
+    for spoil, told in (
+        (lambda: (tmp_path / "folder/plan.json").mkdir(parents=True), "plan.json is a directory: name a file"),
+        (lambda: [shutil.rmtree(tmp_path / "folder"), (tmp_path / "folder").touch()], "folder is a file"),
+    ):
+        spoil()
+        with pytest.raises(SystemExit):
+            plan(lambda s: pytest.fail("measured"), stage="sft")
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"max_length": 2049}, "--max_length is 2049 tokens, but the model EleutherAI/gpt-j-6B reads 2048 at most"),
+        ({"gpus": "1025x80"}, "--gpus is '1025x80': 1024 GPUs or processes are the most that are planned"),
+        ({"batch": 5000}, "--batch is 5000: it should be at most 4096"),
+    ],
+)
+def test_numbers_that_are_too_large(plan, flags, told, capsys) -> None:
     with pytest.raises(SystemExit):
-        plan(lambda s: pytest.fail("measured"), stage="sft")
-    assert "folder is a file" in capsys.readouterr().err
+        plan(lambda s: pytest.fail("measured"), stage="sft", **flags)
+    assert told in capsys.readouterr().err
