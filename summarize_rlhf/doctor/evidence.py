@@ -120,6 +120,8 @@ def load(directories: Sequence[str | Path]) -> Run:
     found: dict[str, Path] = {}
     evaluation: dict[str, Any] = {}
     for given in map(Path, directories):
+        if not given.is_dir():
+            raise UserError(f"{given} is no directory: name one that a stage wrote, or the folder that holds them")
         inside = [given / name for name in STAGES if stage_of(given / name)]
         for directory in inside if stage_of(given) is None else [given]:
             stage = stage_of(directory)

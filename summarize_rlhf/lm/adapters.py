@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,10 +39,11 @@ def load_adapter(
         raise UserError(f"{path} has an {CONFIG}, but no weights beside it ({' or '.join(WEIGHTS)}): copy it again")
     if config.is_prompt_learning:
         raise UserError(f"{path} holds a soft prompt ({config.peft_type.value}), which cannot be merged into a model")
+    find_bottom(path)
     model = load_model(find_base(path))
     config.base_model_name_or_path = model.name_or_path  # where it is now, else peft warns
     with reading(path, "adapter", "does it fit its model?"):  # modules that the model does not have, other shapes
-        adapted = peft.get_peft_model(model, config)
+        adapted = wrapped(model, config)
         found = peft.set_peft_model_state_dict(adapted, state_of(file))
     missing = [name for name in found.missing_keys if PEFT_TYPE_TO_PREFIX_MAPPING[config.peft_type] in name]
     if missing or found.unexpected_keys:
@@ -51,8 +53,20 @@ def load_adapter(
         )
     with reading(path, "adapter", "it cannot be merged into its model"):
         merged = adapted.merge_and_unload()
+    if not all(parameter.isfinite().all() for parameter in merged.parameters()):
+        raise UserError(
+            f"with the adapter {path} merged into it, its model has weights that are no finite numbers: {CONFIG} was "
+            "edited (lora_alpha, r), or the training diverged. Copy or train it again"
+        )
     merged.config._name_or_path = merged.name_or_path = str(path)  # no longer the base, which messages would name
     return merged
+
+
+def wrapped(model: PreTrainedModel, config: peft.PeftConfig, **options: bool) -> peft.PeftModel:
+    """Put an adapter into `model`; peft asks it a question for which transformers has a new name, and warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        return peft.get_peft_model(model, config, **options)
 
 
 def read_config(path: Path) -> peft.PeftConfig:
@@ -90,6 +104,20 @@ def find_base(path: str | Path) -> str:
             f"base_model_name_or_path in {path / CONFIG} to where it is now"
         )
     return name
+
+
+def find_bottom(path: str | Path) -> str:
+    """Find the whole model below an adapter, or an adapter on an adapter …; of what is no adapter, that itself."""
+    seen: list[Path] = []
+    while is_adapter(path):
+        seen.append(Path(path).resolve())
+        path = find_base(path)
+        if Path(path).resolve() in seen:
+            raise UserError(
+                f"the adapter {seen[-1]} names {path} as its base model, which is an adapter on it: set "
+                f"base_model_name_or_path in {CONFIG} to the model that it was trained on"
+            )
+    return str(path)
 
 
 def _recorded_digest(path: Path) -> str | None:

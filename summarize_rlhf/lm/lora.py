@@ -6,9 +6,8 @@ merged into its base. PPO takes any adapter of peft (trlx/models/lora.py).
 """
 
 import copy
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import peft
@@ -23,7 +22,15 @@ from transformers.pytorch_utils import Conv1D
 
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import from_hub
-from summarize_rlhf.lm.adapters import WEIGHTS, find_base, is_adapter, load_adapter, read_config, weights_digest
+from summarize_rlhf.lm.adapters import (
+    WEIGHTS,
+    find_bottom,
+    is_adapter,
+    load_adapter,
+    read_config,
+    weights_digest,
+    wrapped,
+)
 from summarize_rlhf.lm.weights import check_shapes, load_causal_lm, shapes_in, shapes_of, state_dict_of
 from summarize_rlhf.reading import reading
 from summarize_rlhf.run.arguments import knob
@@ -42,6 +49,12 @@ class LoraArguments:
         None, "layers that get an adapter, by the ends of their names, with commas; None: peft's choice, else all"
     )
     merge_adapter: bool = knob(False, "write a whole model, the adapter merged into it", may_change=True)
+
+    def check(self) -> None:
+        """Raise `UserError` for options of an adapter that is not asked for."""
+        given = [field.name for field in fields(LoraArguments) if getattr(self, field.name) != field.default]
+        if given and self.lora_r == 0:
+            raise UserError(f"--{given[0]} is given, but no adapter is asked for: give its rank, --lora_r, as well")
 
 
 def planned_lora(args: LoraArguments) -> dict[str, float | str | bool | None]:
@@ -87,13 +100,6 @@ def add_lora(
     return adapter
 
 
-def wrapped(model: PreTrainedModel, config: peft.PeftConfig, **options: bool) -> peft.PeftModel:
-    """Put an adapter into `model`; peft asks it a question for which transformers has a new name, and warns."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        return peft.get_peft_model(model, config, **options)
-
-
 def names_within(model: nn.Module, targets: list[str] | str, blocks: Sequence[nn.Module]) -> list[str]:
     """Return the full names of the linear layers in some `blocks` of `model` that `targets` mean."""
     inside = {id(module) for block in blocks for module in block.modules()}
@@ -130,8 +136,7 @@ def base_record(adapter: peft.PeftModel | None, args: LoraArguments, base: str |
 
 def base_config(path: str | Path) -> PretrainedConfig:
     """Read the config of a model's directory or Hub id, of an adapter that of the model at the bottom of it."""
-    while is_adapter(path):
-        path = find_base(path)
+    path = find_bottom(path)
     with reading(path, "config of") if Path(path).exists() else from_hub("model", path):
         return AutoConfig.from_pretrained(str(path))
 

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.weights import check_positions
 from summarize_rlhf.plan.advice import GB, filled, nearest, needs
-from summarize_rlhf.plan.measuring import DEFAULT, Measured, config_of, prepare
+from summarize_rlhf.plan.measuring import DEFAULT, Measured, check_settings, config_of, prepare
 from summarize_rlhf.plan.setups import LORA, STAGES, Setup, command, devices_in, flags
 from summarize_rlhf.plan.table import table
 from summarize_rlhf.run.arguments import knob, parse_arguments
+from summarize_rlhf.run.deepspeed_config import sections_of
 from summarize_rlhf.run.errors import main_guard
+from summarize_rlhf.run.files import check_results_dir, write_file
+from summarize_rlhf.run.overrides import read_overrides
 from summarize_rlhf.versions import commit, versions
 
 BATCH = {"sft": 16, "rm": 1, "ppo": 4}
@@ -36,15 +40,15 @@ class PlanArguments:
     precision: str | None = knob(
         None, "what is trained in; None: bf16, without GPUs fp32", choices=["bf16", "fp16", "fp32"]
     )
-    offload: bool = knob(True, "keep the optimizer in main memory, as published")
+    offload: bool = knob(True, "keep the optimizer in main memory, as published; with a DeepSpeed file as that says")
     batch: int | None = knob(
-        None, "rows (RM: pairs, PPO: rollouts) in a forward pass; None: the stage's default", least=1
+        None, "rows (RM: pairs, PPO: rollouts) in a forward pass; None: the stage's default", least=1, most=4096
     )
     gradient_checkpointing: bool | None = knob(None, "recompute activations; None: the stage's default")
     max_length: int = knob(550, "tokens of the longest rows", least=1)
     deepspeed_config: str | None = knob(None, "DeepSpeed file; None: the stage's own")
     trainable_fraction: float = knob(0.3, "RM: share of blocks trained, from the top", least=0)
-    overrides: str = knob("{}", "PPO: further settings, as JSON of dotted names")
+    overrides: str = knob("{}", "PPO: further settings, as JSON of dotted names, or a file of them")
     reward_model: str | None = knob(
         None, "PPO: directory or Hub id with its config; None: as large as the policy; elsewhere: on another GPU"
     )
@@ -66,16 +70,21 @@ def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
         gpus=count,
         size=size,
         precision=args.precision or ("fp32" if size is None else "bf16"),
-        offload=args.offload and size is not None,
+        offload=args.offload and size is not None and offloads(args.deepspeed_config),
         batch=args.batch or BATCH[stage],
         checkpointing=stage == "sft" if args.gradient_checkpointing is None else args.gradient_checkpointing,
         tokens=args.max_length,
         file=args.deepspeed_config,
         trainable_fraction=args.trainable_fraction,
-        overrides=args.overrides,
+        overrides=json.dumps(read_overrides(args.overrides)),
         reward_model=args.reward_model,
         **{name: getattr(args, name) for name in LORA},
     )
+
+
+def offloads(file: str | None) -> bool:
+    """Whether a DeepSpeed file keeps the optimizer in main memory; a stage's own does (None)."""
+    return file is None or "offload_optimizer" in sections_of(file).get("zero_optimization", {})
 
 
 def host_memory() -> float:
@@ -87,9 +96,17 @@ def host_memory() -> float:
 def main() -> None:
     args = parse_arguments(PlanArguments, about=__doc__)
     config = config_of(args.model)
+    check_positions(config, args.max_length, "--max_length")
     host = host_memory() if args.host is None else args.host * GB
     stages = STAGES if args.stage == "all" else (args.stage,)
     setups = [setup_of(args, stage, gpus) for gpus in args.gpus.split(",") for stage in stages]
+    for setup in setups:
+        if setup.stage == "ppo":
+            check_settings(setup)
+    if args.json is not None:
+        if Path(args.json).is_dir():
+            raise UserError(f"--json {args.json} is a directory: name a file")
+        check_results_dir(Path(args.json).parent, "--json")
     prepare()
     measured, plans, told = Measured(config), [], []
 
@@ -126,7 +143,7 @@ def main() -> None:
             "plans": plans,
         }
         record |= {"commit": commit(), "versions": versions()}
-        Path(args.json).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_file(args.json, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

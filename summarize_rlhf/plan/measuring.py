@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GPTJConfig, PretrainedConfig
+import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, GPTJConfig, PretrainedConfig
 
 from summarize_rlhf import UserError
 from summarize_rlhf.hub import from_hub
+from summarize_rlhf.lm.adapters import find_bottom
 from summarize_rlhf.plan.advice import GB
 from summarize_rlhf.plan.setups import ELSEWHERE, FILES, LORA, Setup, peft_config
 from summarize_rlhf.reading import reading
@@ -22,11 +24,19 @@ GLOBAL_BATCH = {"sft": 128, "rm": 32}
 
 
 def config_of(model: str) -> PretrainedConfig:
-    """Read a model's config. Raises `UserError`."""
+    """Read a model's config, of an adapter that of its base. Raises `UserError` unless it makes a causal LM."""
     if model == DEFAULT:
-        return GPTJConfig()
+        return GPTJConfig(name_or_path=DEFAULT)
+    model = find_bottom(model)
     with reading(model, "config of") if Path(model).exists() else from_hub("model", model):
-        return AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(model)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(f"{model} holds a {config.model_type!r} model, which is no causal language model: name one")
+    with reading(model, "config of", "do its numbers fit together?"), torch.device("meta"):
+        if config.get_text_config().num_hidden_layers < 1:
+            raise ValueError("it has no layers")
+        AutoModelForCausalLM.from_config(config)
+    return config
 
 
 def prepare() -> None:
@@ -132,6 +142,16 @@ def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
         cache = CACHE_BYTES_ON_CPU if on_cpu else setup.size * GB * SHARE_OF_GPU_FOR_CACHE
         read = CACHE_TOKENS if on_cpu else None
         ppo.run(config, dtype, deepspeed, ledger, settings, share, cache, read, score)
+
+
+def check_settings(setup: Setup) -> None:
+    """Raise `UserError` where stage 3 would not start with these settings."""
+    from trlx.data.checks import check_config
+
+    try:
+        check_config(ppo_settings(setup))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"stage 3 would not start so (--overrides, --max_length, --batch): {error}") from error
 
 
 def ppo_settings(setup: Setup):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ SCRIPTS = {
 LORA = ("lora_r", "lora_dropout", "lora_target_modules", "merge_adapter")  # of stages 1 and 2, and of a `Setup`
 ELSEWHERE = "elsewhere"  # a reward model on a GPU of its own
 DEVICES = re.compile(r"(\d+)x(cpu|\d+(?:\.\d+)?)")
+
+
+MOST = 1024  # GPUs: DeepSpeed looks at the share of each
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def devices_in(text: str) -> tuple[int, float | None]:
         raise UserError(
             f"--gpus is {text!r}: number and size in GB are expected, such as 2x24, or 1xcpu for a process without GPU"
         )
+    if int(found[1]) > MOST:
+        raise UserError(f"--gpus is {text!r}: {MOST} GPUs or processes are the most that are planned")
     return int(found[1]), size
 
 
@@ -79,17 +85,25 @@ def flags(setup: Setup) -> dict[str, Any]:
             "train.precision": setup.precision,
             "train.gradient_checkpointing": setup.checkpointing,
             "train.seq_length": setup.tokens,
+            **json.loads(setup.overrides),
             **({"model.peft_config": peft_config(setup)} if setup.lora_r else {}),
         }
     named = {"per_device_train_batch_size": setup.batch, "max_length": setup.tokens}
     named |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
-    if not setup.offload and setup.size is not None:
-        named["deepspeed_config"] = setup.file or WITHOUT_OFFLOAD[setup.stage]
+    if setup.stage == "rm" and setup.trainable_fraction != Setup.trainable_fraction:
+        named["trainable_fraction"] = setup.trainable_fraction
+    if file := file_of(setup):
+        named["deepspeed_config"] = file
     if setup.lora_r:
         named |= {name: x for name in LORA if (x := getattr(setup, name))}
         if setup.lora_target_modules:
             named["lora_target_modules"] = ",".join(targets_of(setup))
     return named
+
+
+def file_of(setup: Setup) -> str | None:
+    """Return the DeepSpeed file to start with; None: the stage's own."""
+    return setup.file or (None if setup.offload or setup.size is None else WITHOUT_OFFLOAD[setup.stage])
 
 
 def peft_config(setup: Setup) -> dict[str, Any]:
@@ -107,12 +121,12 @@ def command(model: str, setup: Setup) -> str:
     """Return the command that starts a stage as planned."""
     script, named = SCRIPTS[setup.stage], flags(setup)
     if setup.stage == "ppo":
-        offload = setup.offload or setup.size is None
-        file = "configs/default_accelerate_config.yaml" if offload else WITHOUT_OFFLOAD["ppo"]
+        file = file_of(setup) or "configs/default_accelerate_config.yaml"
+        given = "--use_deepspeed --deepspeed_config_file" if setup.file else "--config_file"
         return (
-            f"accelerate launch --num_processes {setup.processes} --config_file {file} "
-            f"{script} '{json.dumps({'model.model_path': model} | named)}'"
+            f"accelerate launch --num_processes {setup.processes} {given} {file} "
+            f"{script} {shlex.quote(json.dumps({'model.model_path': model} | named))}"
         )
     return f"deepspeed --num_gpus {setup.gpus} {script} " + " ".join(
-        f"--{name} {x}" for name, x in ({"model": model} | named).items()
+        f"--{name} {shlex.quote(str(x))}" for name, x in ({"model": model} | named).items()
     )

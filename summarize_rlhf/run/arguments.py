@@ -63,8 +63,8 @@ def parse_arguments(
 
     A flag beats the file. With a `stage`, what its `--preset` sets comes before the defaults, and what is given before
     both. The launcher's `--local_rank` is skipped: the environment says the same. Raises `UserError` for an unknown
-    name, with the nearest known one, for a number out of bounds and for an unreadable file; argparse itself reports a
-    flag of the wrong type.
+    name, with the nearest known one, for a number out of bounds, for an unreadable file, and what a `check` of `kind`
+    raises, if it has one; argparse itself reports a flag of the wrong type.
     `about` stands above the arguments in `--help`.
     """
     argv = [word for word in (sys.argv[1:] if argv is None else argv) if not word.startswith("--local_rank")]
@@ -80,7 +80,10 @@ def parse_arguments(
     if stage is not None:  # of one flag given twice the later counts
         argv = [*as_flags(read_preset(stage, parsed.preset)), *argv]
         parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)[0]
-    return _within_bounds(parsed)
+    _within_bounds(parsed)
+    if hasattr(parsed, "check"):
+        parsed.check()
+    return parsed
 
 
 def as_flags(values: Mapping[str, Any]) -> list[str]:
@@ -114,7 +117,7 @@ def _flags_in(file: Path, kind: type) -> list[str]:
     return as_flags(content)
 
 
-def _within_bounds(arguments: T) -> T:
+def _within_bounds(arguments: Any) -> None:
     for field in dataclasses.fields(arguments):
         given = getattr(arguments, field.name)
         try:
@@ -125,7 +128,6 @@ def _within_bounds(arguments: T) -> T:
                     check_given(f"--{field.name}", value)
         except ValueError as error:
             raise UserError(str(error)) from None
-    return arguments
 
 
 def _nearest(name: str, names: list[str], prefix: str = "") -> str:

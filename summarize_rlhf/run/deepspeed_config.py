@@ -1,11 +1,14 @@
 """A DeepSpeed file made to fit this machine."""
 
+import copy
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from summarize_rlhf import UserError
@@ -49,7 +52,13 @@ def deepspeed_config(path: str | Path, dtype: torch.dtype, **overrides: Any) -> 
             f"{path} offloads the optimizer, whose Adam DeepSpeed compiles at the start, but there is no C++ compiler "
             f"(g++): install one, or give --deepspeed_config a file without offload_optimizer"
         )
-    return written_out(config, NAMES[dtype])
+    with reading(path, "DeepSpeed file", "DeepSpeed does not take that"):
+        check_options("zero_optimization", config.get("zero_optimization", {}))
+        found = written_out(config, NAMES[dtype])
+        for section in {"fp16", "bf16"} & found.keys():
+            check_options(section, found[section])
+        check_whole(found)
+    return found
 
 
 def sections_of(path: str | Path) -> dict[str, Any]:
@@ -92,6 +101,34 @@ def check_batch(path: str | Path, config: dict[str, Any], batch: dict[str, int])
             )
 
 
+def check_options(section: str, options: dict[str, Any]) -> None:
+    """Raise `ValueError` for an option that DeepSpeed does not know, and for a value that it does not take."""
+    from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    kinds = {"zero_optimization": DeepSpeedZeroConfig, "fp16": DeepSpeedFP16Config, "bf16": DeepSpeedBF16Config}
+    try:
+        kinds[section](**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join([section, *map(str, first["loc"])])
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{name} is no option") from error
+        raise ValueError(f"{name} is {json.dumps(first['input'])}: {first['msg']}") from error
+
+
+def check_whole(config: dict[str, Any]) -> None:
+    """Raise whatever DeepSpeed raises where it does not take a configuration, its batch apart, which a stage gives."""
+    from deepspeed.runtime.config import DeepSpeedConfig, DtypeEnum
+
+    for dtype in config["data_types"].values():
+        if dtype not in (None, "auto"):
+            DtypeEnum(dtype)
+    batch = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+    known = {name: x for name, x in config.items() if x != "auto" and name != "train_batch_size"}
+    DeepSpeedConfig(copy.deepcopy(known | batch))
+
+
 def check_sections(config: Any) -> None:
     """Raise `ValueError` unless the sections that are read here have the form that DeepSpeed gives them."""
     if not isinstance(config, dict):
@@ -105,6 +142,9 @@ def check_sections(config: Any) -> None:
     for name in ("optimizer", "scheduler"):
         if name in config:
             raise ValueError(f"it has a section {name!r}, but that is the stage's own: take the section out")
+    for section in ("fp16", "bf16"):
+        if config.get(section, {}).get("enabled", "auto") not in (True, False, "auto"):
+            raise ValueError(f'{section}.enabled should be true, false or "auto"')
     clip = config.get("gradient_clipping", "auto")
-    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float)):
-        raise ValueError(f'gradient_clipping should be a number or "auto", but is {json.dumps(clip)}')
+    if clip != "auto" and (isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < math.inf):
+        raise ValueError(f'gradient_clipping should be a number from 0 on or "auto", but is {json.dumps(clip)}')

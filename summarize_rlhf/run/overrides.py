@@ -42,7 +42,13 @@ def parse_overrides(
     if rest:
         _refuse(rest[0], sections)
     preset = {} if stage is None else read_preset(stage, arguments.preset)
-    argument = arguments.overrides
+    given = read_overrides(arguments.overrides)
+    fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
+    return _without_replaced(preset, given, sections) | given | fresh
+
+
+def read_overrides(argument: str) -> dict[str, Any]:
+    """Read a JSON object, or a JSON or YAML file of one; return it flat, by dotted name. Raises `UserError`."""
     parse = yaml.safe_load if Path(argument).suffix in (".yaml", ".yml") else json.loads
     if Path(argument).suffix in (".json", ".yaml", ".yml"):
         with reading(argument, "overrides in"):
@@ -52,9 +58,7 @@ def parse_overrides(
     if not isinstance(overrides, dict):
         shown = textwrap.shorten(argument, 200)
         raise UserError(f"""the overrides should be an object like '{{"train.batch_size": 8}}', not {shown!r}""")
-    fresh = {"train.resume_from_checkpoint": "fresh"} if arguments.fresh else {}
-    given = {name: _number(value) for name, value in flatten(overrides).items()}
-    return _without_replaced(preset, given, sections) | given | fresh
+    return {name: _number(value) for name, value in flatten(overrides).items()}
 
 
 def _refuse(word: str, sections: Mapping[str, Any]) -> NoReturn:

@@ -74,4 +74,5 @@ ROWS = [
     ("interval of 90 per cent", INTERVALS, "(0.025, 0.975)", "(0.05, 0.95)", "contract/test_intervals.py::test_one_seed_is_the_bootstrap_over_posts"),
     ("seeds taken as they are", INTERVALS, "x[np.ix_(rng.integers(seeds, size=seeds), rng.integers(posts, size=posts))]", "x[:, rng.integers(posts, size=posts)]", "contract/test_intervals.py::test_eight_seeds_that_differ"),
     ("pairs on one post counted apart", INTERVALS, "sums[post] = sums.get(post, 0.0) + hit - share", "sums[len(sums)] = hit - share", "contract/test_intervals.py::test_pairs_on_one_post_count_as_one"),
+    ("rounding leaves a share outside its interval", INTERVALS, "max(0.0, min(low, share)), min(1.0, max(high, share))", "low, high", "contract/test_intervals.py::test_rounding_leaves_no_share_outside"),
 ]

@@ -170,6 +170,13 @@ def test_a_faultless_model_is_not_certain():
     assert found["accuracy_low"] == pytest.approx(20 / (20 + 1.959964**2))
 
 
+@pytest.mark.parametrize("posts", [5, 7, 8, 9])
+def test_rounding_leaves_no_share_outside(posts):
+    """Of none or all right, one end is the share itself, exactly."""
+    assert accuracy([0] * posts, range(posts))["accuracy_low"] == 0.0
+    assert accuracy([1] * posts, range(posts))["accuracy_high"] == 1.0
+
+
 def test_mean_and_standard_error():
     assert mean_and_se([1.0, 2.0, 3.0]) == pytest.approx((2.0, 1 / math.sqrt(3)))
     assert math.isnan(mean_and_se([1.0])[1])

@@ -93,4 +93,5 @@ ROWS = [
     ("the second EOS is the first", PROBES, "logprobs[-1, ids[-1]].exp()", "logprobs[-2, ids[-1]].exp()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
     ("the EOS counts as a token of the label", PROBES, "losses[:-1].mean()", "losses.mean()", "doctor/test_doctor_probes.py::test_losses_behind_a_prompt"),
     ("the shorter text is held for the longer", PROBES, "(longer[i] > 0)) for i in uneven)", "(longer[i] < 0)) for i in uneven)", "doctor/test_doctor_probes.py::test_a_reward_model_that_counts_tokens"),
+    ("doctor: a directory that is not there has no stage", "summarize_rlhf/doctor/evidence.py", "        if not given.is_dir():\n", "        if False:\n", "doctor/test_evidence.py::test_no_stage_is_refused"),
 ]

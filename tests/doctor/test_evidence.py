@@ -82,6 +82,10 @@ def test_no_stage_is_refused(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty holds no finished stage: no run\.json in it"):
         load([tmp_path / "empty"])
+    for name in ("typo", "file"):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(UserError, match=f"{name} is no directory: name one that a stage wrote"):
+            load([tmp_path / name])
 
 
 def test_two_of_one_stage_are_refused(run) -> None:

@@ -109,4 +109,7 @@ ROWS = [
     ("tables: samples of other posts", FIGURES, "summary = results.summaries[model.name, way][i]", "summary = results.summaries[model.name, way][-1 - i]", "evaluation/test_evaluation_files.py::test_samples_are_the_first_summaries"),
     ("evaluation: why the reward fell", FIGURES, "for model in names[1::-1]", "for model in names[:2]", "evaluation/test_evaluation_files.py::test_figures_are_those_of_the_summaries"),
     ("tables: a post of blanks", TABLES, "if not body.strip():", "if False:", "evaluation/test_evaluation_arguments.py::test_one_post"),
+    ("best of none", BEST_OF_N, "if not 1 <= n <= samples:", "if not 0 <= n <= samples:", "evaluation/test_best_of_n.py::test_one_is_the_mean_and_all_the_best"),
+    ("verdict: spread about the mean", VERDICT, "np.sqrt(np.mean(x**2))", "np.std(x)", "evaluation/test_verdict.py::test_detectable_by_hand"),
+    ("resamples of more posts than are held at once", ESTIMATES, "max(1, AT_ONCE // posts)", "AT_ONCE // posts", "evaluation/test_estimates.py::test_resamples_are_the_same_however_many_are_held_at_once"),
 ]

@@ -11,4 +11,6 @@ ROWS = [
     ("gain: sign", GAIN, "    return ours - theirs\n", "    return theirs - ours\n", "evaluation/test_gain.py::test_a_sum_of_three_is_taken_apart"),
     ("gain: posts not drawn together", GAIN, "split(x[rows])[number] for rows in drawn", "split(np.stack([x[rows, 0], x[:, 1], x[:, 2]], 1))[number] for rows in drawn", "evaluation/test_gain.py::test_intervals_hold_the_truth"),
     ("gain: few posts told", GAIN, "if len(x) < LEAST_POSTS:", "if len(x) < 2:", "evaluation/test_gain.py::test_few_posts_have_a_total_alone"),
+    ("gain: infinite numbers taken", GAIN, "if not np.isfinite(x).all():", "if np.isnan(x).any():", "evaluation/test_gain.py::test_columns_that_do_not_fit_are_refused"),
+    ("gain: ten posts are few", GAIN, "LEAST_POSTS = 10", "LEAST_POSTS = 11", "evaluation/test_gain.py::test_few_posts_have_a_total_alone"),
 ]

@@ -58,4 +58,10 @@ ROWS = [
     ("card: without one any accuracy passes", CHECK, "        if least_accuracy is not None:\n", "        if False:\n", "reward_model/test_card_check.py::test_no_card_is_one_line_unless_an_accuracy_is_asked_for"),
     ("card: written into no hand-over", STAGE2, "                write_card(tmp, card, tmp)", "                pass", "reward_model/test_formulas_reward_model.py::test_the_card_is_of_these_weights_and_outside_the_hashed_files"),
     ("stage 3: least accuracy ignored", STAGE3, "    told = card_lines(task.reward_model, task.require_rm)\n", "    told = card_lines(task.reward_model, None)\n", "ppo/test_reward_card.py::test_too_low_an_accuracy_is_refused_before_weights_are_read"),
+    ("card: the stage's last pair left out", CARD, "range(min(most, len(rows)))", "range(min(most, len(rows)) - 1)", "reward_model/test_card.py::test_a_stages_card_is_of_its_first_pairs"),
+    ("card: the stage's sides exchanged", CARD, "for side in (0, 1) for texts", "for side in (1, 0) for texts", "reward_model/test_card.py::test_a_stages_card_is_of_its_first_pairs"),
+    ("card: spread divided by the posts", CARD, "np.std(scores, ddof=1)", "np.std(scores, ddof=0)", "reward_model/test_card.py::test_spread_of_posts_by_hand"),
+    ("card: pairs for posts", CARD, "len(set(bodies))", "len(bodies)", "reward_model/test_card.py::test_the_first_posts_are_probed_each_text_once"),
+    ("card: accuracy of other pairs beside the other post's", CARD, "sum(right[i] for i, _ in fit) / len(fit)", "sum(right) / len(right)", "reward_model/test_card.py::test_the_first_posts_are_probed_each_text_once"),
+    ("card: a token more than the model reads", CARD, "scorer.max_length))\n    except", "scorer.max_length + 1))\n    except", "reward_model/test_card.py::test_a_long_post_is_cut_to_the_models_length"),
 ]

@@ -41,8 +41,9 @@ def test_one_is_the_mean_and_all_the_best():
     assert expected(rewards, 1)[0] == 3.0
     assert expected(rewards, 4)[0] == 6.0
     assert weights(64, 32).sum() == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="best of 5 of 4"):
-        weights(4, 5)
+    for n in (0, 5):
+        with pytest.raises(ValueError, match=f"best of {n} of 4"):
+            weights(4, n)
 
 
 def test_unbiased():

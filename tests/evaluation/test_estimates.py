@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from summarize_rlhf.evaluation import estimates
 from summarize_rlhf.evaluation.estimates import bootstrapped, level, mean, per_post, rate
 
 
@@ -76,6 +77,13 @@ def test_few_posts_with_several_samples_hold_the_rate(posts, samples):
         found = rate(rng.random((posts, samples)) < chance)
         held += found["low"] <= 0.5 <= found["high"]
     assert held / 600 >= 0.925
+
+
+def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch):
+    values = np.random.default_rng(0).normal(size=30)
+    found = mean(values)
+    monkeypatch.setattr(estimates, "AT_ONCE", 7)  # less than one resample has
+    assert mean(values) == found
 
 
 def test_one_post_has_no_interval():

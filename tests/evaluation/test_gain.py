@@ -83,6 +83,7 @@ def test_few_posts_have_a_total_alone() -> None:
     found = gain(*two_models(LEAST_POSTS - 1, 0.1, 0, 0), resamples=50)
     assert found["total"]["low"] < found["total"]["high"]
     assert found["length"] is found["copying"] is found["rest"] is None
+    assert gain(*two_models(10, 0.1, 0, 0), resamples=50)["length"] is not None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,7 @@ def test_few_posts_have_a_total_alone() -> None:
     [
         (lambda m: m.update(tokens=m["tokens"][:-1]), r"tokens is of \(29,\) posts in the first and \(30,\)"),
         (lambda m: m["reward"].__setitem__(3, np.nan), "is not finite"),
+        (lambda m: m["reward"].__setitem__(3, np.inf), "is not finite"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(spoil, told) -> None:

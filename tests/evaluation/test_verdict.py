@@ -34,6 +34,7 @@ def test_detectable_by_hand():
     assert detectable([0.0, 1.0] * 50) == pytest.approx(0.14008, abs=1e-4)
     assert detectable([0.5] * 50 + [0.0, 1.0] * 25) == pytest.approx(0.14008 / 2**0.5, abs=1e-4)
     assert detectable([0.5] * 100) == pytest.approx(0.14008, abs=1e-4)
+    assert detectable([1.0] * 90 + [0.0] * 10) == pytest.approx(0.14008, abs=1e-4)  # about ½, not about the mean
     assert detectable([0.0, 1.0]) == 0.5
     assert power_of([0.0, 1.0] * 50) == "100 posts would detect ± 14 points"
     assert power_of([1.0]) == "1 post is too few to detect any difference"

@@ -124,4 +124,7 @@ ROWS = [
     ("KL of the reference to the policy", KL, "(logprobs - reference)", "(reference - logprobs)", "lm/test_kl.py::test_two_tokens_by_hand"),
     ("text: reward of BOS shifts all", SCORING, "first = len(prefix_ids(tokenizer))", "first = 0", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),
     ("text: reward of the tokenizer's own blank shifts all", SCORING, "        first += 1\n", "        pass\n", "lm/test_response_text.py::test_rewards_per_token_of_the_text"),
+    ("pieces of no token, where the vocabulary is large", "summarize_rlhf/lm/over_vocabulary.py", "max(1, LOGITS_AT_ONCE // model.config.vocab_size)", "LOGITS_AT_ONCE // model.config.vocab_size", "lm/test_over_vocabulary.py::test_all_processes_make_equally_many_pieces"),
+    ("a process makes pieces of its own tokens alone", "summarize_rlhf/lm/over_vocabulary.py", "max_over_processes(len(targets), targets.device) if is_spread(model) else len(targets)", "len(targets)", "lm/test_over_vocabulary.py::test_all_processes_make_equally_many_pieces"),
+    ("pieces: the rest falls to the others", "summarize_rlhf/lm/over_vocabulary.py", "math.ceil(most / step)", "most // step", "lm/test_over_vocabulary.py::test_all_processes_make_equally_many_pieces"),
 ]

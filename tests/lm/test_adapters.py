@@ -96,9 +96,13 @@ def test_a_base_that_was_trained_anew_is_refused(run, tmp_path) -> None:
         load_causal_lm(folder / "ppo/hf_model")
 
 
-def set_base(folder: Path, base: str | Path | None) -> None:
+def set_option(folder: Path, name: str, value: object) -> None:
     file = folder / "ppo/hf_model/adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base and str(base)}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+
+
+def set_base(folder: Path, base: str | Path | None) -> None:
+    set_option(folder, "base_model_name_or_path", base and str(base))
 
 
 def test_base_and_adapter_moved_together(run, tmp_path) -> None:
@@ -126,6 +130,10 @@ FAULTS = [
     (edit(lambda w: dict(list(w.items())[1:])), "does not fit its model; missing"),
     (edit(lambda w: w | {"base_model.model.odd.lora_A.weight": torch.zeros(1)}), "not part of it"),
     (edit(lambda w: w | {name: x[:1] for name, x in w.items()}), "does it fit its model"),
+    (lambda f: [set_base(f, f / "ppo/hf_model"), (f / "ppo/hf_model/run.json").unlink()], "which is an adapter on it"),
+    (lambda f: set_option(f, "lora_alpha", 1e300), "no finite numbers: adapter_config.json was edited"),
+    (lambda f: set_option(f, "lora_alpha", float("nan")), "no finite numbers"),
+    (lambda f: set_option(f, "r", 0), "does it fit its model"),
     (lambda f: shutil.copy(f / "sft/config.json", f / "ppo/hf_model"), None),
     (lambda f: [shutil.copy(x, f / "ppo/hf_model") for x in (f / "sft").iterdir()], "and an adapter"),
 ]

@@ -55,6 +55,24 @@ def test_forward_passes_make_no_copies(copies, value_blocks: int) -> None:
     assert numbers[0] == numbers[1] == numbers[2] > 0
 
 
+@pytest.mark.parametrize("family", ["gptj", "gpt2"])
+def test_the_same_blocks_with_and_without_the_final_norm(family: str) -> None:
+    """A branch each, in whichever order they are first run."""
+    for middle_first in (True, False):
+        model = make_model(family)
+        decoder = Decoder(model)
+        trunk = decoder.run_trunk(1, input_ids=ids())
+
+        def middle(decoder=decoder, trunk=trunk) -> torch.Tensor:
+            return decoder.run_middle(1, len(decoder.blocks), trunk)
+
+        found = [middle()] if middle_first else []
+        top = decoder.run_top(list(decoder.blocks)[1:], trunk)
+        found = found or [middle()]
+        torch.testing.assert_close(top, decoder.run_backbone(input_ids=ids()))
+        assert (top - found[0]).abs().max() > 1e-3
+
+
 def test_they_are_no_part_of_the_model() -> None:
     """Neither of what is saved and counted, nor of a copy, whose branches are its own."""
     model = SupervisedLM(make_model("gptj"))

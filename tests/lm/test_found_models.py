@@ -38,6 +38,18 @@ def test_an_interrupted_stage_counts_as_ones_own(tmp_path) -> None:
         check_found(str(own), own, HUB)
 
 
+def test_an_adapter_is_ones_own_and_a_hidden_file_is_no_model(tmp_path, capsys) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / ".gitkeep").touch()
+    assert find_model(own, HUB) == HUB
+    (own / "adapter_config.json").write_text("{}")
+    assert find_model(own, HUB) == str(own)
+    check_found(str(own), own, HUB)
+    check_found(HUB, own, HUB)  # named although there is an own one: no note that there is none
+    assert capsys.readouterr().out == ""
+
+
 def test_the_published_model_is_said_to_be_used(tmp_path, gptj_dir, capsys, monkeypatch) -> None:
     assert find_model(tmp_path / "none", HUB, tmp_path) == HUB
     check_found(HUB, tmp_path / "none", HUB)

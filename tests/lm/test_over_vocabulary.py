@@ -1,5 +1,7 @@
 """Losses never hold the logits of a large batch, nor keep those of a piece for the backward pass."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -48,3 +50,20 @@ def test_pieces_give_what_the_whole_gives(gptj_dir, monkeypatch, build, compute,
         found.append((results, {name: p.grad for name, p in module.named_parameters() if p.grad is not None}))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("most", "vocabulary", "pieces"), [(9, 10, 5), (3, 30, 3), (2, 10, 1)])
+def test_all_processes_make_equally_many_pieces(monkeypatch, most: int, vocabulary: int, pieces: int) -> None:
+    """As many as that with the `most` tokens; of one token at least, where all its logits are too many."""
+    monkeypatch.setattr(over_vocabulary, "LOGITS_AT_ONCE", 20)
+    monkeypatch.setattr(over_vocabulary, "is_spread", lambda model: True)
+    monkeypatch.setattr(over_vocabulary, "max_over_processes", lambda count, device: most)
+    model, asked = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary)), []
+
+    def function(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        asked.append(len(targets))
+        return states.sum(1) + targets
+
+    states, targets = torch.arange(4.0).view(2, 2), torch.tensor([10, 20])
+    torch.testing.assert_close(over_vocabulary.in_pieces(model, function, states, targets), torch.tensor([11.0, 25.0]))
+    assert (len(asked), sum(asked)) == (pieces, 2)  # some of no token

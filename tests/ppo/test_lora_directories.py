@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 from tiny_trlx import tiny_config, tiny_trainer
 from transformers import AutoModelForCausalLM
 
+from summarize_rlhf.handover import read_run
 from summarize_rlhf.lm.speed import tune_model
 
 LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
@@ -27,6 +28,7 @@ def test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways(gptj_dir, tmp
         "value_head.safetensors",
     }
     assert all("lora_" in key for key in load_file(saved / "adapter_model.safetensors"))
+    trainer.policy.causal_lm.generation_config.eos_token_id = [0, 5]
     trainer.save_pretrained(str(tmp_path / "merged"), merge_adapter=True)
     assert "model.safetensors" in {path.name for path in (tmp_path / "merged").iterdir()}
 
@@ -40,6 +42,9 @@ def test_lora_is_saved_as_adapter_and_merged_and_reloads_both_ways(gptj_dir, tmp
     merged, info = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     torch.testing.assert_close(merged.eval()(ids).logits, expected, rtol=0, atol=1e-6)
+    assert merged.generation_config.eos_token_id == [0, 5]
+    assert "base_sha256" in read_run(saved)
+    assert "base_sha256" not in read_run(tmp_path / "merged")  # it is a whole model
 
 
 def test_lora_resumes(gptj_dir, tmp_path) -> None:

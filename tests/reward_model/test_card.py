@@ -1,7 +1,9 @@
 """The card's figures, of reward models whose rule is known: one counts words, one reads the post."""
 
 import json
+from types import SimpleNamespace
 
+import datasets
 import pytest
 import torch
 
@@ -99,11 +101,36 @@ def test_the_first_posts_are_probed_each_text_once(tokenizer, monkeypatch) -> No
     monkeypatch.setattr(cards, "UNDER_ANOTHER", 3)
     rows = [row | {"chosen": row["chosen"] + more} for more in ("", " ago") for row in ROWS]
     card, scorer = make(tokenizer, counts_words, rows)
+    assert (card["pairs"], card["posts"]) == (8, 4)
     assert {probe["posts"] for probe in card["probes"].values()} == {2}
     assert card["probes"]["twice"]["mean_difference"] == 5.0
-    assert card["other_post"]["pairs"] == 3
+    assert card["other_post"] == {"accuracy": 1.0, "own_post": 1.0, "pairs": 3}  # of all eight six are right
     asked = list(map(tuple, scorer.asked))
     assert len(asked[6:]) == len(set(asked[6:])) == 2 * 8  # human summary and seven probes; three pairs before
+
+
+def test_a_stages_card_is_of_its_first_pairs(tokenizer, monkeypatch) -> None:
+    scorer = Scorer(tokenizer, counts_words)
+    monkeypatch.setattr(cards, "Scorer", lambda *_: scorer)
+    model, rows = SimpleNamespace(v_head=torch.nn.Linear(2, 1)), datasets.Dataset.from_list(ROWS, split="test")
+    for most, pairs, right in ((3, 3, 1.0), (9, 4, 3 / 4)):
+        card = cards.stage_card(model, tokenizer, 250, rows, most)
+        assert (card["pairs"], card["accuracy"]["value"], list(card["by_split"])) == (pairs, right, ["test"])
+        assert card["data"]["rows"] == pairs
+    assert cards.stage_card(model, tokenizer, 250, rows, 0) is None
+
+
+def test_spread_of_posts_by_hand() -> None:
+    """Of each post's first pair: 1 and 3, whose distances from 2 are squared, added, and divided by one post less."""
+    assert cards.between_post_spread(torch.tensor([1.0, 3.0, 9.0]), ["a", "b", "a"]) == pytest.approx(2**0.5)
+
+
+def test_a_long_post_is_cut_to_the_models_length(tokenizer) -> None:
+    long, left = [row | {"prompt": row["prompt"] * 9} for row in ROWS], []
+    for most in range(95, 100):  # where a word of the post ends
+        _, scorer = make(tokenizer, counts_words, long, max_length=most)
+        left.append(most - max(map(len, scorer.asked)))
+    assert min(left) == 1  # what has to be cut is cut to one token less
 
 
 def test_what_cannot_be_measured_is_none(tokenizer) -> None:

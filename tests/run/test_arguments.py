@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.lora import LoraArguments
 from summarize_rlhf.run.arguments import parse_arguments
 
 
@@ -97,3 +98,11 @@ def test_texts_that_can_name_nothing(argv):
 def test_numbers_that_nothing_can_count(number):
     with pytest.raises(UserError, match=r"--epochs is -?1e\+\d+: at most 9223372036854775807"):
         parse_arguments(Some, ["--epochs", number])
+
+
+@pytest.mark.parametrize("flags", [("--lora_alpha", "4"), ("--merge_adapter",), ("--lora_dropout=0.1", "--lora_r=0")])
+def test_an_adapters_options_need_its_rank(flags):
+    with pytest.raises(UserError, match=r"--\w+ is given, but no adapter is asked for: give its rank"):
+        parse_arguments(LoraArguments, list(flags))
+    assert parse_arguments(LoraArguments, [*flags, "--lora_r=2"]).lora_r == 2
+    assert parse_arguments(LoraArguments, []).lora_r == 0

@@ -56,6 +56,21 @@ def test_relative_deepspeed_file_is_found_from_any_folder(root, tmp_path, monkey
     from_root = deepspeed_config(root / name, dtype_for())
     monkeypatch.chdir(tmp_path)
     assert deepspeed_config(name, dtype_for()) == from_root
+    (tmp_path / "configs").mkdir()  # one's own file of that name comes first
+    (tmp_path / name).write_text(json.dumps({"gradient_clipping": 0.5}))
+    assert deepspeed_config(name, dtype_for())["gradient_clipping"] == 0.5
+
+
+def test_other_options_of_a_section_stay(monkeypatch, tmp_path):
+    """But those that offload to main memory, where there is no GPU."""
+    pretend(monkeypatch, cuda=False, bf16=False)
+    offload = {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}}
+    content = {"bf16": {"immediate_grad_update": False}, "zero_optimization": {"stage": 3, **offload}}
+    (tmp_path / "ds.json").write_text(json.dumps(content))
+    found = deepspeed_config(tmp_path / "ds.json", torch.bfloat16)
+    assert (found["bf16"]["enabled"], found["bf16"]["immediate_grad_update"]) == (True, False)
+    assert found["zero_optimization"]["stage"] == 3
+    assert not found["zero_optimization"].keys() & offload.keys()
 
 
 def test_a_missing_compiler_is_told_where_one_is_needed(monkeypatch, file):
@@ -75,11 +90,23 @@ def test_a_bad_deepspeed_file_is_named(tmp_path):
         ([], "should hold an object"),
         ({"fp16": True}, "fp16 should be an object, but is true"),
         ({"zero_optimization": 2}, "zero_optimization should be an object, but is 2"),
-        ({"gradient_clipping": "x"}, 'gradient_clipping should be a number or "auto", but is "x"'),
+        ({"zero_optimization": {"stage": 7}}, "zero_optimization.stage is 7: Input should be 0, 1, 2, 3"),
+        ({"zero_optimization": {"stage": 2, "reduce_bucket": 1}}, "zero_optimization.reduce_bucket is no option"),
+        ({"fp16": {"loss_scale": "x"}}, 'fp16.loss_scale is "x": '),
+        ({"fp16": {"min_loss_scale": "x"}}, "DeepSpeed does not take that"),
+        ({"gradient_clipping": -1}, 'gradient_clipping should be a number from 0 on or "auto", but is -1'),
+        ({"fp16": {"enabled": "yes"}}, 'fp16.enabled should be true, false or "auto"'),
+        ({"data_types": {"grad_accum_dtype": "int3"}}, "'int3' is not a valid DtypeEnum; DeepSpeed does not take that"),
+        ({"activation_checkpointing": 3}, "DeepSpeed does not take that"),
+        ({"wall_clock_breakdown": "x"}, "DeepSpeed does not take that"),
+        ({"data_types": "fp32"}, 'data_types should be an object, but is "fp32"'),
+        ({"torch_autocast": True}, "torch_autocast should be an object, but is true"),
+        ({"gradient_clipping": True}, 'gradient_clipping should be a number from 0 on or "auto", but is true'),
+        ({"gradient_clipping": "x"}, 'gradient_clipping should be a number from 0 on or "auto", but is "x"'),
     ):
         (tmp_path / "bad.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=told):
-            deepspeed_config(tmp_path / "bad.json", dtype_for())
+            deepspeed_config(tmp_path / "bad.json", torch.float16)
 
 
 def test_a_file_of_another_precision_is_refused(tmp_path):

@@ -5,6 +5,9 @@ DECODE_BATCH = "summarize_rlhf/lm/decode_batch.py"
 FOOTPRINT = "summarize_rlhf/lm/footprint.py"
 MEASURING = "summarize_rlhf/plan/measuring.py"
 ADVICE = "summarize_rlhf/plan/advice.py"
+MAIN = "summarize_rlhf/plan/__main__.py"
+SETUPS = "summarize_rlhf/plan/setups.py"
+TABLE = "summarize_rlhf/plan/table.py"
 CHECK = "summarize_rlhf/lm/memory_check.py"
 TRAFFIC = "benchmarks/traffic.py"
 TWO_HOSTS = "benchmarks/two_hosts.py"
@@ -78,4 +81,40 @@ ROWS = [
     ("two hosts: a process's own part is sent, too", TABLES, "rings = (processes - 1) / processes * sum", "rings = sum", "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
     ("two hosts: the first loss alone", TABLES, 'zip(run["losses"], alone["losses"], strict=True)', 'zip(run["losses"][:1], alone["losses"][:1], strict=True)', "scale/test_traffic.py::test_a_run_beside_one_process_and_beside_rings"),
     ("collectives: numbers for bytes", "benchmarks/collectives.py", "x.numel() * x.element_size()", "x.numel()", "scale/test_traffic.py::test_what_is_handed_to_collectives_is_counted_in_bytes"),
+    ("plan: the devices that are there count as larger ones", ADVICE, "if size > setup.size]", "if size >= setup.size]", "scale/test_plan_command.py::test_the_devices_that_are_tried"),
+    ("plan: as many GPUs count as more", ADVICE, "(2, 4, 8) if n > setup.gpus)]", "(2, 4, 8) if n >= setup.gpus)]", "scale/test_plan_command.py::test_the_devices_that_are_tried"),
+    ("plan: without GPUs nothing is offloaded, so PPO takes another file", SETUPS, "None if setup.offload or setup.size is None else", "None if setup.offload else", "scale/test_plan_command.py::test_without_gpus_the_kinds_are_those_of_main_memory"),
+    ("plan: the command forgets the DeepSpeed file", SETUPS, "return setup.file or (None", "return (None", "scale/test_plan_command.py::test_the_command_has_all_that_was_planned"),
+    ("plan: the command forgets the overrides", SETUPS, "            **json.loads(setup.overrides),\n", "", "scale/test_plan_command.py::test_the_command_has_all_that_was_planned"),
+    ("plan: the command trains another share", SETUPS, '        named["trainable_fraction"] = setup.trainable_fraction\n', "        pass\n", "scale/test_plan_command.py::test_the_command_has_all_that_was_planned"),
+    ("plan: the table counts one process", TABLE, 'f"{plan[\'processes\'] * (plan', 'f"{1 * (plan', "scale/test_plan_command.py::test_what_two_gpus_need_and_what_is_there"),
+    ("plan: CUDA itself is not in the table", TABLE, "['bytes'] + CONTEXT) / GB", "['bytes']) / GB", "scale/test_plan_command.py::test_what_two_gpus_need_and_what_is_there"),
+    ("plan: without GPUs the table has a GPU's kinds", TABLE, 'plan["host" if on_cpu else "gpu"]', 'plan["gpu"]', "scale/test_plan_command.py::test_without_gpus_the_kinds_are_those_of_main_memory"),
+    ("plan: --host in GiB", MAIN, "args.host * GB", "args.host * 2**30", "scale/test_plan_command.py::test_what_two_gpus_need_and_what_is_there"),
+    ("plan: half as much is enough", MAIN, "filled(need(setup)) <= 1", "filled(need(setup)) <= 2", "scale/test_plan_command.py::test_what_two_gpus_need_and_what_is_there"),
+    ("plan: --trainable_fraction ignored", MAIN, "        trainable_fraction=args.trainable_fraction,\n", "", "scale/test_plan_command.py::test_each_argument_reaches_the_setup"),
+    ("plan: --overrides ignored", MAIN, "        overrides=json.dumps(read_overrides(args.overrides)),\n", "", "scale/test_plan_command.py::test_each_argument_reaches_the_setup"),
+    ("plan: --reward_model ignored", MAIN, "        reward_model=args.reward_model,\n", "", "scale/test_plan_command.py::test_each_argument_reaches_the_setup"),
+    ("plan: --deepspeed_config ignored", MAIN, "        file=args.deepspeed_config,\n", "", "scale/test_plan_command.py::test_each_argument_reaches_the_setup"),
+    ("plan: offloaded against the DeepSpeed file", MAIN, " and offloads(args.deepspeed_config),", ",", "scale/test_plan_command.py::test_each_argument_reaches_the_setup"),
+    ("plan: settings unchecked", MAIN, "            check_settings(setup)\n", "            pass\n", "scale/test_plan_command.py::test_settings_that_stage_3_would_refuse"),
+    ("plan: any model", MEASURING, "    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:\n", "    if False:\n", "scale/test_plan_command.py::test_models_that_are_no_causal_language_models"),
+    ("plan: a model without layers", MEASURING, "num_hidden_layers < 1:", "num_hidden_layers < 0:", "scale/test_plan_command.py::test_models_that_are_no_causal_language_models"),
+    ("plan: an adapter has no config", MEASURING, "    model = find_bottom(model)\n", "", "scale/test_plan_command.py::test_an_adapter_is_planned_as_its_base"),
+    ("plan: written to nowhere at the end", MAIN, "        check_results_dir(Path", "        (Path", "scale/test_plan_command.py::test_a_file_that_cannot_be_written_is_told_before_anything_is_measured"),
+    ("plan: the global batch of one process", MEASURING, "// (setup.processes * setup.batch))", "// setup.batch)", "scale/test_plan_setups.py::test_gradients_add_up_where_the_global_batch_is_larger"),
+    ("plan: gradients never add up", MEASURING, "1 if accumulation == 1 else 2,", "1,", "scale/test_plan_setups.py::test_gradients_add_up_where_the_global_batch_is_larger"),
+    ("plan: offloaded without a GPU", MEASURING, "    if setup.offload and setup.size is not None:\n", "    if setup.offload:\n", "scale/test_plan_setups.py::test_the_optimizer_is_where_the_setup_says"),
+    ("plan: without ZeRO", MEASURING, '.get("stage", 0) not in (1, 2, 3)', '.get("stage", 0) not in (0, 1, 2, 3)', "scale/test_plan_setups.py::test_files_that_the_planner_does_not_know"),
+    ("plan: offloaded weights stay", MEASURING, 'if setup.size is not None and "offload_param" in', 'if False and "offload_param" in', "scale/test_plan_setups.py::test_files_that_the_planner_does_not_know"),
+    ("plan: PPO on GPUs of any size", MEASURING, 'setup if setup.stage == "ppo" or setup.size is None else', "setup if setup.size is None else", "scale/test_plan_setups.py::test_a_setup_is_measured_once_and_the_size_of_a_gpu_matters_to_ppo_alone"),
+    ("plan: each process makes all rollouts", MEASURING, "share = -(-settings.method.num_rollouts // setup.processes)", "share = settings.method.num_rollouts", "scale/test_plan_setups.py::test_a_collection_is_shared_out"),
+    ("plan: rollouts that do not divide are lost", MEASURING, "share = -(-settings.method.num_rollouts // setup.processes)", "share = settings.method.num_rollouts // setup.processes", "scale/test_plan_setups.py::test_a_collection_is_shared_out"),
+    ("plan: keys and values take the whole GPU", MEASURING, "setup.size * GB * SHARE_OF_GPU_FOR_CACHE", "setup.size * GB", "scale/test_plan_setups.py::test_a_collection_is_shared_out"),
+    ("plan: PPO's rows of the published length", MEASURING, '"seq_length": setup.tokens}', "}", "scale/test_plan_setups.py::test_a_collection_is_shared_out"),
+    ("plan: the policy judges itself", MEASURING, "judge = config if setup.reward_model is None else config_of(setup.reward_model)", "judge = config", "scale/test_plan_setups.py::test_who_judges"),
+    ("plan: a reward model elsewhere is here", MEASURING, " and setup.reward_model != ELSEWHERE:", ":", "scale/test_plan_setups.py::test_who_judges"),
+    ("plan: rows longer than the model reads", MAIN, '    check_positions(config, args.max_length, "--max_length")\n', "", "scale/test_plan_command.py::test_numbers_that_are_too_large"),
+    ("plan: any number of GPUs", SETUPS, "    if int(found[1]) > MOST:\n", "    if False:\n", "scale/test_plan_command.py::test_numbers_that_are_too_large"),
+    ("plan: written over a directory", MAIN, "        if Path(args.json).is_dir():\n", "        if False:\n", "scale/test_plan_command.py::test_a_file_that_cannot_be_written_is_told_before_anything_is_measured"),
 ]
