@@ -130,7 +130,8 @@ def load(directories: Sequence[str | Path]) -> Run:
             found[stage] = directory
         if stage_of(given) is None and not inside:
             raise UserError(
-                f"{given} holds no finished stage: no {RUN_FILE} in it, in {BEST}, or in {', '.join(STAGES)}/ below it"
+                f"{given} holds no finished stage: no {RUN_FILE} in it that a stage wrote, nor in {BEST}, nor in "
+                f"{', '.join(STAGES)}/ below it"
             )
         evaluation |= read_json(given / "inference/evaluation.json") or {}
     run = Run(**{stage: read_stage(stage, directory) for stage, directory in found.items()})
