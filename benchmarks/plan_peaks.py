@@ -153,7 +153,8 @@ def setup_of(case: Case, folder: Path) -> Setup:
     return Setup(
         stage=case.stage, gpus=case.processes, size=None, precision="fp32", offload=False, batch=BATCH[case.stage],
         checkpointing=CHECKPOINTING[case.stage], tokens=TOKENS, file=ZERO_3 if case.zero_3 else None,
-        overrides=json.dumps(PPO), reward_model=str(folder / "rm"), **(LORA if case.lora else {}),
+        overrides=json.dumps(PPO), reward_model=str(folder / "rm"), keeps_trunk=False,
+        **(LORA if case.lora else {}),
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Setup:
     tokens: int  # of the longest rows
     file: str | None = None  # DeepSpeed's; None: the stage's own
     trainable_fraction: float = 0.3  # of stage 2's blocks
+    keeps_trunk: bool = True  # stage 2 runs the frozen blocks once before it trains, many pairs at a time
     overrides: str = "{}"  # of stage 3's configuration, as JSON
     reward_model: str | None = None  # of stage 3; None: one as large as the policy
     lora_r: int = 0  # rank of an adapter that alone is trained; 0: none
@@ -85,6 +86,8 @@ def flags(setup: Setup) -> dict[str, Any]:
     named |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
     if not setup.offload and setup.size is not None:
         named["deepspeed_config"] = setup.file or WITHOUT_OFFLOAD[setup.stage]
+    if setup.stage == "rm" and not setup.keeps_trunk:
+        named["trunk_cache_gb"] = 0
     if setup.lora_r:
         named |= {name: x for name in LORA if (x := getattr(setup, name))}
         if setup.lora_target_modules:
