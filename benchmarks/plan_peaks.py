@@ -4,8 +4,8 @@
 
 Each stage trains for two optimizer steps on rows of full length, and does all else that a run does: it evaluates, saves
 and writes its directory. `stage_peak.py` measures main memory. Plans are made from the same settings. With `--only` the
-results of earlier runs in the file stay. SFT and the reward model of GPT-J also run on two processes under ZeRO-3, of
-which the first one is measured.
+results of earlier runs in the file stay. GPT-J's stages also run on two processes under ZeRO-3, of which the first one
+is measured, and with an adapter that alone is trained (LoRA).
 """
 
 import argparse
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -27,7 +27,7 @@ from reward_model.reward_model import RewardModel
 from summarize_rlhf.data import write_rows
 from summarize_rlhf.handover import run_record, save_run
 from summarize_rlhf.plan.measuring import Measured, config_of, prepare
-from summarize_rlhf.plan.setups import STAGES, Setup
+from summarize_rlhf.plan.setups import STAGES, Setup, peft_config
 from summarize_rlhf.report import format_table
 from summarize_rlhf.tokenizer import load_tokenizer
 
@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 FAMILIES = ("gptj", "gpt_neox", "llama", "qwen3")
 ZERO_3 = "configs/deepspeed/zero3.json"  # on two processes
+LORA = {"lora_r": 8, "lora_dropout": 0.1}
 SHAPE = {"layers": 8, "width": 768, "heads": 12}  # 60 M weights
 WORDS = "cat sister boss car moved broke lost found asked wants money house train week never again today".split()  # noqa: SIM905
 TOKENS, SUMMARY, RESPONSE = 250, 90, 16  # of a row, of a summary in words, of a response
@@ -53,10 +54,11 @@ class Case(NamedTuple):
     family: str
     stage: str
     zero_3: bool = False
+    lora: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.family}/{self.stage}{'/zero3' if self.zero_3 else ''}"
+        return f"{self.family}/{self.stage}{'/zero3' if self.zero_3 else ''}{'/lora' if self.lora else ''}"
 
     @property
     def processes(self) -> int:
@@ -64,7 +66,8 @@ class Case(NamedTuple):
 
 
 CASES = [Case(family, stage) for family in FAMILIES for stage in STAGES]
-CASES += [Case("gptj", "sft", zero_3=True), Case("gptj", "rm", zero_3=True)]
+CASES += [Case("gptj", stage, zero_3=True) for stage in STAGES]
+CASES += [Case("gptj", stage, lora=True) for stage in STAGES]
 
 
 def words(rng: random.Random, count: int) -> str:
@@ -113,8 +116,11 @@ def launch(case: Case, folder: Path) -> list[str]:
             "task.dataset": str(folder / "tldr"), "train.checkpoint_dir": out, "train.tracker": None,
             "train.seq_length": TOKENS, "train.batch_size": BATCH[stage], "train.epochs": 2, **PPO,
         }  # fmt: skip
-        config = str(ROOT / "configs/default_accelerate_config.yaml")
-        start = [str(BIN / "accelerate"), "launch", "--main_process_port", free_port(), "--config_file", config]
+        if case.lora:
+            values["model.peft_config"] = peft_config(setup_of(case, folder))
+        config = "configs/accelerate/8gpus_zero3.yaml" if case.zero_3 else "configs/default_accelerate_config.yaml"
+        start = [str(BIN / "accelerate"), "launch", "--main_process_port", free_port()]
+        start += ["--config_file", str(ROOT / config), "--num_processes", str(case.processes)]
         return [*start, script, json.dumps(values)]
     own = {
         "sft": {"dataset": folder / "tldr", "rouge_rows": 2},
@@ -123,6 +129,7 @@ def launch(case: Case, folder: Path) -> list[str]:
     values = {"model": folder / "model", "output_dir": out, **COMMON, **own[stage]}
     values |= {"per_device_train_batch_size": BATCH[stage], "per_device_eval_batch_size": BATCH[stage]}
     values |= {"global_batch_size": 2 * case.processes * BATCH[stage], "gradient_checkpointing": CHECKPOINTING[stage]}
+    values |= LORA if case.lora else {}
     if case.zero_3:
         values["deepspeed_config"] = ROOT / ZERO_3
     flags = [word for name, x in values.items() for word in (f"--{name}", str(x))]
@@ -146,7 +153,8 @@ def setup_of(case: Case, folder: Path) -> Setup:
     return Setup(
         stage=case.stage, gpus=case.processes, size=None, precision="fp32", offload=False, batch=BATCH[case.stage],
         checkpointing=CHECKPOINTING[case.stage], tokens=TOKENS, file=ZERO_3 if case.zero_3 else None,
-        overrides=json.dumps(PPO), reward_model=str(folder / "rm"),
+        overrides=json.dumps(PPO), reward_model=str(folder / "rm"), keeps_trunk=False,
+        **(LORA if case.lora else {}),
     )  # fmt: skip
 
 
@@ -156,7 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/scale/peaks.json")
     args = parser.parse_args()
     known = json.loads(args.out.read_text(encoding="utf-8"))["runs"] if args.only and args.out.is_file() else []
-    found: dict[str, dict[str, Any]] = {Case(run["family"], run["stage"], run["zero_3"]).name: run for run in known}
+    found = {Case(**{name: run[name] for name in Case._fields if name in run}).name: run for run in known}
     machine = measure.machine()
     prepare()
     for family in FAMILIES:
@@ -174,7 +182,7 @@ def main() -> None:
                 run |= {"ratio": plan.bytes / measured, **peak, "kinds": plan.kinds}
                 found[case.name] = run | {"commit": machine["commit"]}
                 print(format_table([{k: x for k, x in run.items() if k != "kinds"}]), plan.kinds, flush=True)
-                settings = SHAPE | {"tokens": TOKENS, "batch": BATCH, "checkpointing": CHECKPOINTING}
+                settings = SHAPE | {"tokens": TOKENS, "batch": BATCH, "checkpointing": CHECKPOINTING, "lora": LORA}
                 record = {"command": "python benchmarks/plan_peaks.py", "settings": settings, "machine": machine}
                 text = json.dumps(record | {"runs": [found[x.name] for x in CASES if x.name in found]}, indent=2)
                 args.out.write_text(text + "\n", encoding="utf-8")

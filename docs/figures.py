@@ -246,7 +246,9 @@ def peaks() -> str:
     rows = [
         {
             "family": run["family"],
-            "stage": run["stage"] + (", ZeRO-3 on 2 processes" if run["zero_3"] else ""),
+            "stage": run["stage"]
+            + (", ZeRO-3 on 2 processes" if run["zero_3"] else "")
+            + (", LoRA" if run.get("lora") else ""),
             "planned, MB": f"{run['planned'] / 1e6:.0f}",
             "measured, MB": f"{run['measured'] / 1e6:.0f}",
             "planned / measured": f"{run['ratio']:.2f}",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModel, PretrainedConfig
 
-from reward_model.frozen_blocks import TOKENS_ON_GPU
+from reward_model.frozen_blocks import TOKENS_ON_GPU, can_keep
 from reward_model.loss import pairwise_loss
 from reward_model.pairs import PackedPairs
 from reward_model.placement import shard
@@ -32,14 +32,14 @@ def run(
     batch: int,
     tokens: int,
     trainable_fraction: float,
+    keeps_trunk: bool,
     checkpointing: bool,
     on_cpu: bool,
     lora: LoraArguments,
 ) -> None:
-    """Compute the frozen blocks' outputs, then train on micro-batches of `batch` packed pairs of `tokens` tokens.
+    """Train on micro-batches of `batch` packed pairs of `tokens` tokens; compute frozen outputs first if they are kept.
 
-    The model is written at the end, from a GPU as a copy in main
-    memory.
+    The model is written at the end, from a GPU as a copy in main memory.
     """
     with ledger.making("weights as loaded, fp32", HOST):
         model = RewardModel(fake_model(AutoModel.from_config, config))
@@ -52,7 +52,7 @@ def run(
     if checkpointing:
         require_recomputation(model, config.model_type)
     pack, at_once = PackedPairs(0), CACHE_TOKENS if on_cpu else TOKENS_ON_GPU
-    if model.depth:
+    if keeps_trunk and can_keep(model):
         with torch.no_grad():
             model.frozen(**pack.inputs(pairs(pack, max(1, at_once // (tokens + SUMMARY)), tokens)))
     rows = pairs(pack, batch, tokens)

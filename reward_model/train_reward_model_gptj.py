@@ -229,7 +229,8 @@ def main() -> None:
             "rm", source, dtype, training.deepspeed["zero_optimization"],
             tokens=2 * args.per_device_train_batch_size * args.max_length, batch=args.per_device_train_batch_size,
             max_length=args.max_length, gradient_checkpointing=args.gradient_checkpointing,
-            deepspeed_config=args.deepspeed_config, trainable_fraction=args.trainable_fraction, **planned_lora(args),
+            deepspeed_config=args.deepspeed_config, trainable_fraction=args.trainable_fraction,
+            trunk_cache_gb=args.trunk_cache_gb if several_epochs(args, len(rows["train"])) else 0, **planned_lora(args),
         )  # fmt: skip
     encoded = {
         split: encode_comparisons(part, tokenizer, args.max_length, first, args.fresh) for split, part in rows.items()

@@ -48,6 +48,9 @@ class PlanArguments:
     max_length: int = knob(550, "tokens of the longest rows", least=1)
     deepspeed_config: str | None = knob(None, "DeepSpeed file; None: the stage's own")
     trainable_fraction: float = knob(0.3, "RM: share of blocks trained, from the top", least=0)
+    trunk_cache_gb: float = knob(
+        64.0, "RM: as its stage has it; 0: no pass over the frozen blocks before training", least=0
+    )
     overrides: str = knob("{}", "PPO: further settings, as JSON of dotted names, or a file of them")
     reward_model: str | None = knob(
         None, "PPO: directory or Hub id with its config; None: as large as the policy; elsewhere: on another GPU"
@@ -76,6 +79,7 @@ def setup_of(args: PlanArguments, stage: str, gpus: str) -> Setup:
         tokens=args.max_length,
         file=args.deepspeed_config,
         trainable_fraction=args.trainable_fraction,
+        keeps_trunk=args.trunk_cache_gb > 0,
         overrides=json.dumps(read_overrides(args.overrides)),
         reward_model=args.reward_model,
         **{name: getattr(args, name) for name in LORA},

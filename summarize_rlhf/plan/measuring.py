@@ -129,8 +129,8 @@ def run(config: PretrainedConfig, setup: Setup, ledger: Any) -> None:
     if setup.stage == "sft":
         sft.run(config, dtype, deepspeed, ledger, setup.batch, setup.tokens, setup.checkpointing, lora)
     elif setup.stage == "rm":
-        fraction, rows = setup.trainable_fraction, (setup.batch, setup.tokens)
-        rm.run(config, dtype, deepspeed, ledger, *rows, fraction, setup.checkpointing, on_cpu, lora)
+        rows, blocks = (setup.batch, setup.tokens), (setup.trainable_fraction, setup.keeps_trunk)
+        rm.run(config, dtype, deepspeed, ledger, *rows, *blocks, setup.checkpointing, on_cpu, lora)
     else:
         score, scored = lambda: None, CACHE_TOKENS if on_cpu else 2**14
         if setup.processes == setup.gpus and setup.reward_model != ELSEWHERE:

@@ -46,6 +46,7 @@ class Setup:
     tokens: int  # of the longest rows
     file: str | None = None  # DeepSpeed's; None: the stage's own
     trainable_fraction: float = 0.3  # of stage 2's blocks
+    keeps_trunk: bool = True  # stage 2 runs the frozen blocks once before it trains, many pairs at a time
     overrides: str = "{}"  # of stage 3's configuration, as JSON
     reward_model: str | None = None  # of stage 3; None: one as large as the policy
     lora_r: int = 0  # rank of an adapter that alone is trained; 0: none
@@ -92,6 +93,8 @@ def flags(setup: Setup) -> dict[str, Any]:
     named |= {"precision": setup.precision, "gradient_checkpointing": setup.checkpointing}
     if setup.stage == "rm" and setup.trainable_fraction != Setup.trainable_fraction:
         named["trainable_fraction"] = setup.trainable_fraction
+    if setup.stage == "rm" and not setup.keeps_trunk:
+        named["trunk_cache_gb"] = 0
     if file := file_of(setup):
         named["deepspeed_config"] = file
     if setup.lora_r:

@@ -174,6 +174,9 @@ def test_the_command_starts_what_was_planned() -> None:
     assert setups.command("m", replace(SETUP, stage="rm", offload=False)).endswith(
         "--precision bf16 --gradient_checkpointing True --deepspeed_config configs/deepspeed/zero2.json"
     )
+    without = setup_of(PlanArguments(trunk_cache_gb=0), "rm", "1x24")
+    assert setups.command("m", without).endswith(" --trunk_cache_gb 0")
+    assert "trunk" not in setups.command("m", replace(without, stage="sft"))
     for stage, file in setups.WITHOUT_OFFLOAD.items():
         content = (ROOT / file).read_text(encoding="utf-8")
         if stage == "ppo":

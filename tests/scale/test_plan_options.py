@@ -1,17 +1,23 @@
 """Plans of runs with LoRA, in fp16 and under ZeRO-3; and the memory that plans are compared with."""
 
+import contextlib
+import json
 import mmap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from forked import forked
+from forked import forked, run_main
 from planned import SETUP, VALUE_HEAD, WEIGHTS, measured
 from tiny import gptj_config
 from transformers import AutoModelForCausalLM
 
+from benchmarks import plan_peaks
 from benchmarks.anonymous_memory import anonymous
-from summarize_rlhf.plan import setups
+from reward_model import train_reward_model_gptj
+from summarize_rlhf import UserError
+from summarize_rlhf.plan import measuring, setups
 from summarize_rlhf.versions import ROOT
 
 HEAD = {"sft": 0, "rm": 64, "ppo": VALUE_HEAD}  # beside the adapter
@@ -31,6 +37,40 @@ def test_of_an_adapter_little_is_trained(stage: str) -> None:
         assert here["gpu"]["weights"] == pytest.approx(weights / 2 + 2 * (adapter + HEAD[stage]), abs=64)
         assert away["host"]["weights as written"] == pytest.approx(weights + 2 * (adapter + HEAD[stage]), rel=0.03)
         assert away["host"]["optimizer"] < 20 * (adapter + HEAD[stage])
+
+
+def test_frozen_blocks_run_beforehand_only_where_their_outputs_are_kept() -> None:
+    """Then over some 150 pairs at a time. With dropout they are not kept."""
+    setup = replace(SETUP, stage="rm", tokens=120, lora_r=2)
+    kept, without, dropout = forked(
+        measured, [setup, replace(setup, keeps_trunk=False), replace(setup, lora_dropout=0.1)]
+    )
+    assert "gradients" not in kept["gpu"]  # the peak comes before training
+    for found in (without, dropout):
+        assert found["gpu"]["activations"] < 0.2 * kept["gpu"]["activations"]
+
+
+def asked_of(rows: int, values: dict) -> dict:
+    """What the reward model's stage asks the planner, with `rows` pairs to train on."""
+    asked = {}
+
+    def ask(*_, **given) -> None:
+        asked.update(given)
+        raise UserError("asked")
+
+    train_reward_model_gptj.check_memory = ask
+    with contextlib.suppress(SystemExit):
+        run_main(train_reward_model_gptj.main, values | {"max_train_rows": rows})
+    return asked
+
+
+def test_the_stage_says_whether_it_keeps_the_frozen_blocks_outputs(gptj_dir, comparisons_dir, tmp_path) -> None:
+    """In one pass over the pairs nobody would read them again."""
+    values = {"model": gptj_dir, "dataset": comparisons_dir, "output_dir": tmp_path / "out", "report_to": "none"}
+    values |= {"max_steps": 1, "global_batch_size": 2, "max_length": 100}
+    assert forked(asked_of, 1, values)["trunk_cache_gb"] == 64
+    assert forked(asked_of, 2, values)["trunk_cache_gb"] == 0
+    assert forked(asked_of, 1, values | {"trunk_cache_gb": 0})["trunk_cache_gb"] == 0
 
 
 def test_in_fp16_gradients_add_up_in_fp16() -> None:
@@ -56,6 +96,26 @@ def test_under_zero_3_weights_are_shared_out(stage: str) -> None:
     assert found["gpu"]["weights"] == pytest.approx(2 * (weights + head) / 4, rel=0.02)
     if stage == "ppo":  # the model that scores is spread, too, but for its head and the tables of rotary positions
         assert found["gpu"]["reward model"] == 2 * (weights - 400 * 65) / 4 + 4 * 64 + 16 * 512
+
+
+def test_measured_is_what_is_planned(tmp_path) -> None:
+    """The launch of a case of benchmarks/plan_peaks.py, and its setup."""
+    cases = {case.name: case for case in plan_peaks.CASES}
+    for stage in ("sft", "rm"):
+        case = cases[f"gptj/{stage}/lora"]
+        words, setup = plan_peaks.launch(case, tmp_path), plan_peaks.setup_of(case, tmp_path)
+        for name in ("lora_r", "lora_dropout"):
+            assert float(words[words.index(f"--{name}") + 1]) == getattr(setup, name) > 0
+    case = cases["gptj/ppo/lora"]
+    settings = measuring.ppo_settings(plan_peaks.setup_of(case, tmp_path))
+    given = json.loads(plan_peaks.launch(case, tmp_path)[-1])
+    assert given["model.peft_config"] == settings.model.peft_config
+    assert "model.peft_config" not in json.loads(plan_peaks.launch(cases["gptj/ppo"], tmp_path)[-1])
+    words = plan_peaks.launch(cases["gptj/ppo/zero3"], tmp_path)
+    setup = plan_peaks.setup_of(cases["gptj/ppo/zero3"], tmp_path)
+    file = Path(words[words.index("--config_file") + 1])
+    assert f"deepspeed_config_file: {setup.file}\n" in file.read_text(encoding="utf-8")
+    assert int(words[words.index("--num_processes") + 1]) == setup.processes == 2
 
 
 def test_memory_of_a_mapped_file_is_not_the_processs_own(tmp_path) -> None:
