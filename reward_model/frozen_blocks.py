@@ -23,6 +23,7 @@ from transformers import TrainingArguments
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.families import decoder_blocks
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.run import kept
 
@@ -53,12 +54,18 @@ def gigabytes(model: RewardModel, splits: list[datasets.Dataset], dtype: torch.d
 
 
 def can_keep(model: RewardModel) -> bool:
-    """Return whether there are frozen blocks that run by themselves, with the same output each time: no dropout."""
-    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    """Return whether there are frozen blocks that run by themselves, with the same output each time: no dropout.
+
+    An adapter's dropout is none of theirs: it has layers in the trained blocks alone.
+    """
+    if model.depth == 0:
+        return False
+    trained = {module for block in decoder_blocks(model.transformer)[model.depth :] for module in block.modules()}
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout) and module not in trained]
     # Attention's rate is a number in the config; so are those of heads for other tasks, which this model lacks.
     settings = {name: x for name, x in model.config.to_dict().items() if "drop" in name and isinstance(x, float)}
     rates += [x for name, x in settings.items() if not name.startswith(("summary", "classifier"))]
-    if model.depth == 0 or any(rates):
+    if any(rates):
         return False
     try:
         model.decoder.prove(model.depth)

@@ -11,10 +11,12 @@ SETUP = setup_of(PlanArguments(max_length=40, batch=2), "sft", "1x24")
 ON_CPU = setup_of(PlanArguments(max_length=40, batch=2, gradient_checkpointing=True), "sft", "1xcpu")
 
 
-def measured(planned: list[setups.Setup], layers: int = 4) -> list[dict]:
+def measured(planned: list[setups.Setup], layers: int = 4, dropout: float = 0.0) -> list[dict]:
     """The peaks on each GPU and of main memory of a small GPT-J."""
     measuring.prepare()
-    measure = measuring.Measured(gptj_config(400, layers=layers, width=64))
+    config = gptj_config(400, layers=layers, width=64)
+    config.resid_pdrop = dropout
+    measure = measuring.Measured(config)
     found = [measure(setup) for setup in planned]
     return [{"gpu": x.gpu.kinds, "host": x.host.kinds} for x in found]
 

@@ -20,6 +20,7 @@ from reward_model.loss import LOSSES
 from reward_model.pairs import PackedPairs
 from reward_model.reward_model import RewardModel
 from summarize_rlhf import UserError
+from summarize_rlhf.lm.lora import LoraArguments, add_lora
 from summarize_rlhf.run.kept import read_value, record_of
 
 CPU = types.SimpleNamespace(bf16=False, fp16=False, process_index=0, device=torch.device("cpu"))
@@ -142,6 +143,8 @@ def test_when_it_cannot_be_kept():
     model = make_model("gpt2")
     model.freeze(0.34)
     assert can_keep(model)
+    add_lora(model.transformer, LoraArguments(lora_r=2, lora_dropout=0.1), 0, "there", model.transformer.h[2:])
+    assert can_keep(model)  # an adapter's dropout is behind them
     model.transformer.h[0].mlp.dropout.p = 0.1  # the frozen blocks would say something else each time
     assert not can_keep(model)
 
