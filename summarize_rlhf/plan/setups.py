@@ -27,8 +27,6 @@ SCRIPTS = {
 LORA = ("lora_r", "lora_dropout", "lora_target_modules", "merge_adapter")  # of stages 1 and 2, and of a `Setup`
 ELSEWHERE = "elsewhere"  # a reward model on a GPU of its own
 DEVICES = re.compile(r"(\d+)x(cpu|\d+(?:\.\d+)?)")
-
-
 MOST = 1024  # GPUs: DeepSpeed looks at the share of each
 
 
