@@ -223,4 +223,4 @@ def test_rollouts_in_use_are_shared_out_as_if_they_were_collected_so(tmp_path, w
 def test_what_would_be_another_run_is_refused(server, gptj_dir, cut, zero, more, told) -> None:
     ended = start(server, gptj_dir, cut("2", 1), zero, 2, **more)
     assert ended.code != 0
-    assert re.search(f"UserError: .*{told}", ended.err), ended.err[-3000:]
+    assert re.search(f"error: .*{told}", ended.err), ended.err[-3000:]
