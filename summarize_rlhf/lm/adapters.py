@@ -39,7 +39,7 @@ def load_adapter(
         raise UserError(f"{path} has an {CONFIG}, but no weights beside it ({' or '.join(WEIGHTS)}): copy it again")
     if config.is_prompt_learning:
         raise UserError(f"{path} holds a soft prompt ({config.peft_type.value}), which cannot be merged into a model")
-    find_bottom(path)
+    find_bottom(path)  # which raises where adapters lie on each other in a circle
     model = load_model(find_base(path))
     config.base_model_name_or_path = model.name_or_path  # where it is now, else peft warns
     with reading(path, "adapter", "does it fit its model?"):  # modules that the model does not have, other shapes

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PretrainedConfig
 
 from summarize_rlhf import UserError
-from summarize_rlhf.lm.adapters import find_base, is_adapter
+from summarize_rlhf.lm.adapters import find_bottom
 from summarize_rlhf.lm.speed import CACHE_TOKENS
 from summarize_rlhf.reading import reason
 from summarize_rlhf.run.deepspeed_config import NAMES
@@ -71,7 +71,7 @@ def refusal(
         there = memory_there(state.device)
         if there is None:
             return None
-        model = find_base(model) if is_adapter(model) else model
+        model = find_bottom(model)
         config = AutoConfig.from_pretrained(model)
         if SPARE * here * most_needed(config, tokens + PASS[device], kept_tokens) < there:
             return None

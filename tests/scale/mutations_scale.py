@@ -42,6 +42,7 @@ ROWS = [
     ("plan: without GPUs no fewer processes", ADVICE, "for n in (4, 2, 1) if n < setup.gpus)]", "for n in ())]", "scale/test_plan.py::test_without_gpus_fewer_processes"),
     ("check: small models are planned", CHECK, "        if SPARE * here * most", "        if 10**9 * most", "scale/test_memory_check.py::test_a_small_model_is_not_planned"),
     ("check: what cannot be planned ends the run", CHECK, "    except Exception as error:  #", "    except KeyError as error:  #", "scale/test_memory_check.py::test_what_cannot_be_planned_runs"),
+    ("check: an adapter's config is the model's", CHECK, "        model = find_bottom(model)\n", "", "scale/test_memory_check.py::test_of_adapters_on_each_other_the_model_below_is_planned"),
     ("check: just too much is refused", CHECK, "filled <= 1 + TOLERANCE", "filled <= 1", "scale/test_memory_check.py::test_what_is_said"),
     ("check: all arguments are advice", CHECK, 'if plan["flags"].get(name) != x]', "]", "scale/test_memory_check.py::test_what_is_said"),
     ("check: the bound forgets what enters and leaves matrices", CHECK, "COPIES * numbers * tokens", "tokens", "scale/test_memory_check.py::test_every_stage_stays_under_the_bound"),

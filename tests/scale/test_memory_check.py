@@ -10,6 +10,7 @@ import pytest
 import torch
 from forked import forked
 from launch import BIN, deepspeed, flags, free_port, python, run
+from peft import LoraConfig
 from stage_models import model_of_stage, reward_model
 from tiny import gptj_config, make_tokenizer
 from transformers import GPTJConfig, LlamaConfig
@@ -194,3 +195,20 @@ def test_without_a_launcher_too(huge, tldr_dir, tmp_path, root, monkeypatch) -> 
     done = python(root / SCRIPTS["sft"], flags(values), tmp_path)
     assert (done.returncode, "does not fit" in done.stderr) == (2, False)
     assert "holds no whole model" in done.stderr
+
+
+def test_of_adapters_on_each_other_the_model_below_is_planned(monkeypatch, tmp_path) -> None:
+    base = tmp_path / "base"
+    gptj_config(400).save_pretrained(base)
+    for name, below in (("lower", base), ("upper", tmp_path / "lower")):
+        LoraConfig(base_model_name_or_path=str(below)).save_pretrained(tmp_path / name)
+    asked = {}
+
+    def ask(given: dict) -> None:
+        asked.update(given)
+        raise RuntimeError("asked")
+
+    monkeypatch.setattr(memory_check, "ask_planner", ask)
+    monkeypatch.setenv(memory_check.PRETENDED, "0.000001")
+    refusal(str(tmp_path / "upper"), 100, 100, 2, {}, ONE)
+    assert asked["model"] == str(base)
